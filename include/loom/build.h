@@ -1,0 +1,39 @@
+/*
+ * build.h - from a directory to a snapshot. Runs on the reloader's thread (and once on the main thread, before any
+ * other exists). Never seen by the event loop.
+ */
+#ifndef LOOM_BUILD_H
+#define LOOM_BUILD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loom/options.h"
+#include "loom/snapshot.h"
+
+/* Told of every directory before it is read, so that a watch is there before its entries are; path relative to ROOT
+ * ("." for ROOT itself). fd is open on the directory, for the time of the call. May be NULL. */
+typedef void build_directory_fn(void *context, const char *path, int fd);
+
+struct build_request {
+	const struct options *options;
+	unsigned workers;                /* shares that the snapshot is born with */
+	const struct snapshot *previous; /* may be NULL: where unchanged assets are taken from */
+	build_directory_fn *directory;
+	void *context;
+};
+
+/*
+ * Walks the tree under options->root and builds a snapshot of it. Files that are special, unreadable, hidden or behind
+ * a forbidden link are left out, with a warning where that may surprise. Returns 0 with *snapshot set, or -errno with
+ * one line in why: nothing is half-built.
+ *   -EAGAIN: a file changed while it was read; try again when the tree has rested
+ *   -ENOSPC: the tree needs more than options->max_memory (why says how much and what to do)
+ *   others: ROOT cannot be opened (ENOENT, ENOTDIR, EACCES), ENOMEM
+ */
+int build_snapshot(const struct build_request *request, struct snapshot **snapshot, char *why, size_t size);
+
+/* Frees a snapshot and every asset that no other snapshot shares. Same thread as build_snapshot(). */
+void build_free(struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,135 @@
+/*
+ * conn.h - THE connection state machine: what becomes of one client, from accept to close, on any backend.
+ *
+ *               bytes, a request is whole             all sent, nothing more to answer
+ *    IDLE ---------------------------------> SENDING ----------------------------------> IDLE
+ *      \  bytes, more to come          whole ^     \ all sent, a request is half read
+ *       `------------------> READING -------'       `------------------------------> READING
+ *
+ *    SENDING, after the last answer: io_close(), or LINGERING until the client has read it -> CLOSING -> gone
+ *    any state, on an error, the peer's end or a deadline: CLOSING
+ *
+ * One function per event, one switch over the state. No allocation, no system call of its own, no clock: the worker
+ * lends everything through struct conn_context. All on the worker's thread.
+ *
+ * Memory: an idle connection is 128 bytes. A request that arrives whole is read and answered where the backend put
+ * it; only a remainder (half a request, or requests that wait for an answer to be sent) is copied to an input buffer.
+ * Answers are gathered in an output buffer until they are sent. Both come from pools as large as the pool of
+ * connections, so that there is nothing to wait for.
+ */
+#ifndef LOOM_CONN_H
+#define LOOM_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loom/io.h"
+#include "loom/options.h"
+#include "loom/pool.h"
+#include "loom/request.h"
+#include "loom/response.h"
+#include "loom/snapshot.h"
+#include "loom/wheel.h"
+
+/* How long a connection that we end may go on sending, until we stop listening to it. Milliseconds. */
+#define CONN_LINGER_MS 5000
+
+/* A client must take at least so many bytes a second of an answer, averaged over --send-timeout. */
+#define CONN_SEND_RATE_MIN 100
+
+/* While draining, a connection that has not sent its first request yet is given so long. Milliseconds. */
+#define CONN_DRAIN_FIRST_MS 1000
+
+enum conn_state {
+	CONN_FREE,      /* in the pool */
+	CONN_IDLE,      /* between requests; nothing is owned but these 128 bytes */
+	CONN_READING,   /* a request has begun to arrive; its bytes so far are in input */
+	CONN_SENDING,   /* answers are on their way; input may hold what is to be read after them */
+	CONN_LINGERING, /* our FIN is sent; what still comes is thrown away, so that no reset overtakes the answer */
+	CONN_CLOSING,   /* waiting for IO_CLOSED */
+};
+
+struct conn {
+	struct io_conn io; /* first: the completion is the connection */
+	struct wheel_node timer;
+	struct input *input;       /* NULL most of the time */
+	struct output *output;     /* NULL unless SENDING */
+	struct snapshot *snapshot; /* pinned while output refers to its memory, otherwise NULL */
+	uint64_t sent;             /* bytes given to io_send() so far */
+	uint64_t progress;         /* io_progress() that the send deadline compares with */
+	uint8_t state;             /* enum conn_state */
+	bool receiving;            /* a credit is out */
+	bool ended;                /* the peer has sent its FIN */
+	bool last;                 /* what is being sent is the last answer */
+	bool linger;               /* and the client may still be sending */
+	bool started;              /* the first request has begun */
+};
+
+/* What is left of a client's bytes. From a pool. */
+struct input {
+	struct request_parser parser;
+	bool reading; /* parser is in the middle of a request that begins at bytes[0]; else bytes are yet to be read */
+	uint32_t len;
+	char bytes[2 * IO_RECV_MAX]; /* a head that is almost too long, and one more receive */
+};
+
+#define OUTPUT_IOVS  32
+#define OUTPUT_BYTES (16 * 1024 - OUTPUT_IOVS * 16 - 16)
+
+/* Answers that are being gathered, then sent. From a pool. */
+struct output {
+	struct iovec iov[OUTPUT_IOVS];
+	uint32_t niov;
+	uint32_t used; /* of bytes */
+	uint32_t run;  /* where in bytes the part begins that no iovec covers yet */
+	uint32_t reserved;
+	char bytes[OUTPUT_BYTES]; /* heads, and bodies so small that copying them costs less than an iovec */
+};
+
+/* Plain counters in the worker's own cache lines. */
+struct conn_stats {
+	uint64_t accepted;
+	uint64_t requests; /* answers, errors included */
+	uint64_t timeouts;
+};
+
+/* What a worker lends to its connections. */
+struct conn_context {
+	struct io *io;
+	const struct limits *limits;
+	const struct timeouts *timeouts;
+	struct snapshot *snapshot; /* the current one */
+	unsigned worker;           /* index, for pins */
+	bool draining;
+	uint64_t now;             /* milliseconds, monotonic, as of this turn */
+	char date[HTTP_DATE_LEN]; /* as of this turn */
+	struct wheel wheel;
+	struct pool conns, inputs, outputs;
+	struct request_parser parser;  /* for requests that arrive whole */
+	char scratch[IO_RECV_MAX];     /* for normalising a target */
+	struct conn_stats stats;
+};
+
+/* Takes the pools, for conns connections. 0 or -ENOMEM. The rest of the context is the worker's to fill in. */
+int conn_context_init(struct conn_context *context, uint32_t conns);
+void conn_context_fini(struct conn_context *context);
+
+/* Begins a connection on an accepted descriptor. False when there is no room: the descriptor is still the caller's. */
+bool conn_accept(struct conn_context *context, int fd);
+
+/* Handles IO_RECV, IO_SENT or IO_CLOSED. */
+void conn_event(struct conn_context *context, const struct io_event *event);
+
+/* Handles a timer that wheel_expire() has returned. */
+void conn_timeout(struct conn_context *context, struct wheel_node *node);
+
+/*
+ * Draining begins (context->draining has been set): idle connections are closed, answers under way say Connection:
+ * close where they can.
+ */
+void conn_drain(struct conn_context *context);
+
+/* Ends every connection now. */
+void conn_close_all(struct conn_context *context);
+
+#endif

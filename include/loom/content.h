@@ -1,0 +1,48 @@
+/*
+ * content.h - the bytes of a file, whole and untorn, and whether they have to be read at all. Builder's thread.
+ *
+ * stat(2) vouches for content, but times have a granularity: a file written again in the same tick as before looks the
+ * same (git calls it racily clean). So an asset is trusted by its stat alone only when the file had been at rest for
+ * longer than the coarsest clock ticks when it was read. Otherwise it is read again, and compared.
+ *
+ * Results are 0 or -errno. -EAGAIN: the file was changed while it was being read, or it has become something else.
+ * -ENODATA: nobody has touched it, and yet its size is not what stat(2) says: a file that the kernel makes up.
+ */
+#ifndef LOOM_CONTENT_H
+#define LOOM_CONTENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "loom/asset.h"
+
+#define CONTENT_SCRATCH (64 * 1024)
+
+struct content {
+	int fd;
+	uint64_t size;
+	time_t mtime; /* never after the present */
+	struct asset_source source;
+};
+
+/* Whether an asset can be taken for the file with this stat without opening it. */
+bool content_vouched(const struct asset *asset, const struct stat *stat);
+
+/* Looks at an open file, whose offset is 0. */
+int content_begin(struct content *content, int fd);
+
+/* Whether the file may give the same answer as the asset: worth comparing. */
+bool content_may_equal(const struct content *content, const struct asset *asset);
+
+/*
+ * Reads the file and compares. 1: it holds the very bytes of the asset, which remembers the file's present stat; 0: it
+ * does not, and can be read by content_read(); or -errno.
+ */
+int content_compare(struct content *content, struct asset *asset, uint8_t scratch[CONTENT_SCRATCH]);
+
+/* Fills the body of a new asset of content->size bytes, and seals it. */
+int content_read(struct content *content, struct asset *asset);
+
+#endif

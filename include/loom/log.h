@@ -1,0 +1,17 @@
+/*
+ * log.h - lines for people, on standard error. Not for the event loop: a write to a full pipe blocks. Workers leave
+ * counters (worker.h) that the main thread puts into words.
+ *
+ * Each line is one write(2): "loom: text\n". Levels: -q leaves errors and warnings, -v adds details.
+ */
+#ifndef LOOM_LOG_H
+#define LOOM_LOG_H
+
+void log_verbosity(int level); /* -1, 0 or 1, as options.h has it. Before the first thread. */
+
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

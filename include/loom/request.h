@@ -1,0 +1,84 @@
+/*
+ * request.h - from bytes to a request: llhttp, made as strict as RFC 9112 asks, with limits. Pure: no system call, no
+ * allocation, no clock.
+ *
+ * The bytes of a request head must lie in one piece of memory that may grow, or move, between calls: a request holds
+ * offsets into it, never pointers. Bytes of a body are looked at once and need not be kept.
+ */
+#ifndef LOOM_REQUEST_H
+#define LOOM_REQUEST_H
+
+#include <llhttp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loom/options.h"
+
+/* The longest head that limits may allow: spans are of 16 bits, and a remainder must fit an input buffer (conn.h). */
+#define REQUEST_HEAD_MAX (16 * 1024)
+
+/* Bytes of the head, from its first; len 0 with at 0: absent. */
+struct span {
+	uint16_t at;
+	uint16_t len;
+};
+
+enum request_method {
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_OTHER, /* known to HTTP, refused by a server of files: 405 */
+};
+
+/* What a request's field lines say that matters to a server of files. */
+struct request {
+	uint16_t status; /* 0, or the status of the error that this request is answered with */
+	uint8_t method;  /* enum request_method */
+	uint8_t minor;   /* of HTTP/1.minor */
+	bool keep_alive; /* as the client wants it: version, Connection (RFC 9112 9.3) */
+	bool framed;     /* whether the end of the message is known, so that the connection can go on after an error */
+	bool expects_continue;
+	bool has_body;
+	bool in_body;    /* the head is complete, the body is being read past */
+	uint8_t hosts;   /* Host field lines */
+	uint16_t fields;
+	uint32_t head_len; /* bytes of the head, its empty line included, once it is complete */
+	uint64_t body_len; /* bytes of the body read past */
+	struct span target;
+	struct span host;
+	struct span if_none_match; /* the first such field line; a second one sets if_none_match_more */
+	bool if_none_match_more;
+	struct span if_modified_since;
+};
+
+struct request_parser {
+	llhttp_t llhttp;
+	const struct limits *limits;
+	const char *base; /* where the head begins now */
+	struct span name; /* of the field line being read */
+	struct span value;
+	uint16_t line_end;   /* where the line read last ends, trailing white space aside */
+	bool line_read;      /* the target is complete */
+	bool method_unknown; /* llhttp has given up on the method; see request.c */
+	struct request request;
+};
+
+enum request_progress {
+	REQUEST_MORE,     /* all bytes were used, and there must be more */
+	REQUEST_COMPLETE, /* head and body are over; request.status may still be an error with known framing */
+	REQUEST_FAILED,   /* request.status says why; nothing after this can be read: answer and close */
+};
+
+/* Begins a request whose head lies, or will lie, at base. */
+void request_begin(struct request_parser *parser, const struct limits *limits, const char *base);
+
+/* The head so far has been moved, to base. */
+void request_moved(struct request_parser *parser, const char *base);
+
+/*
+ * Reads on at bytes[0..len), len > 0. While the head is incomplete they must follow, in memory, the head so far.
+ * *used: bytes that belong to this request (all, for REQUEST_MORE); the next request begins after them.
+ */
+enum request_progress request_read(struct request_parser *parser, const char *bytes, size_t len, size_t *used);
+
+#endif

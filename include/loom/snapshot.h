@@ -1,0 +1,147 @@
+/*
+ * snapshot.h - the immutable, in-memory image of the served directory, and how threads share it.
+ *
+ * A snapshot maps every URL path that has an answer to a prebuilt representation. It is built by one thread
+ * (build.h), never changes once it is published, and is freed by the publisher when nobody holds a share of it.
+ *
+ * Sharing without locks, epochs or hazard pointers: a snapshot is born with one share a worker. snapshot_publish()
+ * exchanges it into every worker's one-slot inbox, and takes back the share of a snapshot that was never picked up. A
+ * worker looks into its inbox once a turn (one relaxed load), adopts with one exchange, and pins with a plain integer
+ * of its own: one pin for being current, one for every response that refers to its memory. The last unpin gives the
+ * share back with one release decrement. Nobody ever waits.
+ */
+#ifndef LOOM_SNAPSHOT_H
+#define LOOM_SNAPSHOT_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define CACHE_LINE 64
+
+/* The longest head that a representation may have, final empty line excluded: a bound for output buffers. */
+#define REPRESENTATION_HEAD_MAX 4096
+
+/* `"` + 22 base64url digits of a 128-bit content hash + `"` */
+#define ETAG_LEN 24
+
+/*
+ * One answer, ready to be sent: RFC 9110's representation with the fields of its message, or an error or a redirect.
+ *
+ * head is the status line and all field lines but Connection, each ended by CRLF, without the empty line that ends
+ * the section. It is followed in memory by that CRLF, and then, when contiguous is set, by the body. The 29 bytes at
+ * head + date_at are the value of Date, to be written when the answer is copied (an IMF-fixdate, RFC 9110 5.6.7).
+ */
+struct representation {
+	const char *head;
+	const uint8_t *body;
+	size_t body_len;
+	uint16_t head_len;
+	uint16_t status;
+	uint16_t location_end; /* redirects: where in head the request's query is inserted; otherwise 0 */
+	uint8_t date_at;
+	bool contiguous;       /* body == head + head_len + 2 */
+
+	/* The 304 to the same request (RFC 9110 15.4.5); NULL for errors and redirects. The same rules as for head. */
+	const char *not_modified;
+	uint16_t not_modified_len;
+	uint8_t not_modified_date_at;
+
+	/* Validators; etag_len is 0 and last_modified 0 where there is none. */
+	uint8_t etag_len;
+	char etag[ETAG_LEN];
+	time_t last_modified;
+};
+
+/* The error answers that every snapshot has. */
+enum snapshot_error {
+	ERROR_400,
+	ERROR_404,
+	ERROR_405, /* its head carries Allow */
+	ERROR_408,
+	ERROR_413,
+	ERROR_414,
+	ERROR_417,
+	ERROR_431,
+	ERROR_500,
+	ERROR_501,
+	ERROR_503,
+	ERROR_505,
+	SNAPSHOT_ERRORS,
+};
+
+/* A worker's pins on one snapshot: a plain integer on a cache line of its own. */
+struct snapshot_share {
+	alignas(CACHE_LINE) uint32_t pins;
+};
+
+/* One key of the index: open addressing, linear probing; 32 bytes, so two to a cache line. */
+struct snapshot_slot {
+	uint64_t hash; /* of the key; 0 marks an empty slot */
+	const char *key;
+	uint32_t key_len;
+	uint32_t reserved;
+	const struct representation *representation;
+};
+
+struct snapshot {
+	const struct snapshot_slot *slots;
+	uint64_t mask; /* number of slots - 1; a power of two, at least twice the keys */
+	const struct representation *errors[SNAPSHOT_ERRORS];
+
+	char id[ETAG_LEN - 1]; /* 22 base64url digits: a hash of all keys and contents; equal on equal trees. NUL-ended */
+	uint64_t files;
+	uint64_t bytes;  /* of file contents */
+	uint64_t memory; /* held for this snapshot alone or with others, in bytes */
+	void *owner;     /* the builder's: what to free */
+
+	alignas(CACHE_LINE) atomic_uint shares; /* workers that have not given theirs back */
+	struct snapshot_share share[];          /* one a worker */
+};
+
+/* The slot where the publisher leaves a snapshot for one worker. */
+struct snapshot_inbox {
+	alignas(CACHE_LINE) _Atomic(struct snapshot *) next;
+};
+
+/* The hash of a key. Seedless: keys come from the deployer; what clients ask for is never stored. */
+uint64_t snapshot_hash(const char *key, size_t len);
+
+/*
+ * The answer for a normalised path (target.h), or NULL. Any thread that holds a share.
+ */
+const struct representation *snapshot_find(const struct snapshot *snapshot, const char *key, size_t len);
+
+/* Whether a newer snapshot waits in the inbox: one relaxed load. */
+static inline bool snapshot_waiting(const struct snapshot_inbox *inbox)
+{
+	return atomic_load_explicit(&inbox->next, memory_order_relaxed) != NULL;
+}
+
+/* Takes the waiting snapshot, pinned once for being the worker's current one; NULL when there is none. */
+struct snapshot *snapshot_adopt(struct snapshot_inbox *inbox, unsigned worker);
+
+static inline void snapshot_pin(struct snapshot *snapshot, unsigned worker)
+{
+	snapshot->share[worker].pins++;
+}
+
+/* The last pin gives the worker's share back; the snapshot must not be touched afterwards. */
+void snapshot_unpin(struct snapshot *snapshot, unsigned worker);
+
+/*
+ * Leaves the snapshot in every inbox. The caller has built it with shares == workers (1 or more), and sees by
+ * snapshot_unused() when it may free an older one.
+ */
+void snapshot_publish(struct snapshot *snapshot, struct snapshot_inbox inbox[], unsigned workers);
+
+/* Takes back what a worker that has ended never picked up. */
+void snapshot_retract(struct snapshot_inbox *inbox);
+
+/* Whether all shares are back, and everything that workers did with it is over (acquire). Publisher's thread. */
+bool snapshot_unused(const struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * target.h - from a request target to a key of the snapshot. Pure. A target is never turned into a file path.
+ *
+ * The rule (RFC 9112 3.2, RFC 3986 6.2.2): origin-form, or absolute-form of http and https whose authority is passed
+ * over; the query is cut off at the first '?'. Percent-encodings are decoded once. Then empty segments ("//") are
+ * merged and dot segments are removed; a path that climbs above the root is bad. Encoded NUL, CR, LF and other control bytes are bad,
+ * and so is a broken percent-encoding; an encoded slash is no separator and no byte of any key: not found.
+ */
+#ifndef LOOM_TARGET_H
+#define LOOM_TARGET_H
+
+#include <stddef.h>
+
+struct target {
+	const char *path; /* the key: into the request target itself where that is normal already, else into the scratch */
+	size_t path_len;
+	const char *query; /* with its '?', as sent; NULL when there is none */
+	size_t query_len;
+};
+
+/*
+ * 0, -EINVAL (answer 400) or -ENOENT (answer 404). scratch: at least len bytes; path may point into it.
+ */
+int target_parse(const char *text, size_t len, char *scratch, struct target *target);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * worker.h - an event-loop thread: one backend, its listeners, its connections, its timers, its current snapshot.
+ */
+#ifndef LOOM_WORKER_H
+#define LOOM_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "loom/conn.h"
+#include "loom/io.h"
+#include "loom/options.h"
+#include "loom/snapshot.h"
+
+enum worker_command {
+	WORKER_RUN,
+	WORKER_DRAIN, /* stop accepting, finish what is under way */
+	WORKER_ABORT, /* close everything now */
+};
+
+/*
+ * What a worker has to say to people. It counts, and calls notify(), at most once in WORKER_NOTICE_MS; the main thread
+ * puts it into words. Written by the worker, read by the main thread.
+ */
+#define WORKER_NOTICE_MS 5000
+
+struct worker_notices {
+	atomic_uint accept_failures;
+	atomic_int accept_errno; /* of the last failure */
+	atomic_uint full;        /* times that accepting stopped since all connections were in use */
+};
+
+struct worker_config {
+	const struct io_ops *ops;
+	const struct options *options;
+	struct snapshot_inbox *inbox; /* holds a snapshot already */
+	unsigned index;               /* 0 .. workers - 1 */
+	unsigned conns;               /* the most connections of this worker */
+	const int *listen_fds;        /* the worker's, to close, from its first turn on */
+	unsigned listens;
+	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real); /* NULL: the system's */
+	void (*notify)(void *context); /* may be NULL; must not block */
+	void *context;
+};
+
+struct worker;
+
+/* On the worker's own thread. 0, or -errno with one line in why. Nothing is accepted before the first turn. */
+int worker_create(struct worker **worker, const struct worker_config *config, char *why, size_t size);
+
+/* The loop: until a drain or an abort has ended. 0, or -errno of a broken backend, after which only exit is left. */
+int worker_run(struct worker *worker);
+
+/* One turn of the loop, for the simulator: true while there is more to do. */
+bool worker_turn(struct worker *worker);
+
+/* Gives everything back, the share of the snapshot included; before the first turn or after the last. Same thread. */
+void worker_destroy(struct worker *worker);
+
+/* Any thread, while the worker exists; async-signal-safe. A command is never taken back to a milder one. */
+void worker_command(struct worker *worker, enum worker_command command);
+
+struct worker_notices *worker_notices(struct worker *worker);
+
+/* For the simulator, the tests and the final log line. On the worker's thread, or when it has ended. */
+const struct conn_context *worker_context(const struct worker *worker);
+
+/* io_describe() of the worker's backend. On the worker's thread, before it runs. */
+void worker_describe(struct worker *worker, char *text, size_t size);
+
+#endif

@@ -1,0 +1,512 @@
+/*
+ * epoll.c - loom/io.h on edge-triggered epoll. Runs on the worker's thread, except for ep_wake().
+ *
+ * A socket is registered once, for both directions and for its whole life. Each operation is tried first and parks
+ * only when the kernel says EAGAIN; the next edge resumes it. So a keep-alive request costs one recv, one send and its
+ * share of an epoll_wait.
+ *
+ * Completions are made when they are pulled. Connections with something to say stand in a FIFO: a send that is done, a
+ * credit on a socket that may be readable, a send that has room again, a close. ep_next() takes the first, does the
+ * one system call that is due, and puts it at the end if there is more. Receiving as late as that is what makes one
+ * scratch buffer a worker enough. Between two waits only so many turns are taken, so one tireless peer cannot keep the
+ * others, whose edges are still in the kernel, from theirs.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "backends.h"
+#include "epoll.h"
+
+/*
+ * Turns between two waits: two for each connection that stood in the queue (a request is an IO_RECV and an IO_SENT) and
+ * some for those that come meanwhile, so that a lone connection's request is done without a second epoll_wait.
+ */
+#define EPOLL_SPARE_TURNS 32
+
+/* The most bytes that one turn sends: a reader that keeps up must not hold the loop for the length of a body. */
+#define EPOLL_SEND_MAX (256 * 1024)
+
+enum conn_flag {
+	CONN_QUEUED = 1 << 0,   /* in the FIFO */
+	CONN_CREDIT = 1 << 1,   /* an IO_RECV is owed to the caller */
+	CONN_READABLE = 1 << 2, /* a receive may find something */
+	CONN_TO_EOF = 1 << 3,   /* the end or urgent data was seen: a short read does not mean drained */
+	CONN_ENDED = 1 << 4,    /* an IO_RECV with res <= 0 was given: no credit may follow */
+	CONN_SENDING = 1 << 5,  /* iov has bytes left */
+	CONN_FULL = 1 << 6,     /* the socket takes no more: wait for the edge */
+	CONN_SENT = 1 << 7,     /* result waits to be pulled as IO_SENT */
+	CONN_SHUT = 1 << 8,     /* a FIN was sent: no send may follow */
+	CONN_FAILED = 1 << 9,   /* could not be registered: result is what every operation gets */
+	CONN_CLOSED = 1 << 10,  /* IO_CLOSED waits to be pulled */
+	CONN_OPEN = 1 << 11,    /* between io_open() and IO_CLOSED */
+};
+
+static void conn_push(struct io_epoll *ep, struct io_conn *conn)
+{
+	if (conn->flags & CONN_QUEUED)
+		return;
+	conn->flags |= CONN_QUEUED;
+	conn->next = NULL;
+	if (ep->head)
+		ep->tail->next = conn;
+	else
+		ep->head = conn;
+	ep->tail = conn;
+	ep->queued++;
+}
+
+static struct io_conn *conn_pop(struct io_epoll *ep)
+{
+	struct io_conn *conn = ep->head;
+
+	ep->head = conn->next;
+	ep->queued--;
+	conn->flags &= ~CONN_QUEUED;
+	return conn;
+}
+
+/* Whether the connection's next turn would do anything. */
+static bool conn_has_turn(const struct io_conn *conn)
+{
+	if (conn->flags & (CONN_CLOSED | CONN_SENT))
+		return true;
+	if ((conn->flags & (CONN_CREDIT | CONN_READABLE)) == (CONN_CREDIT | CONN_READABLE))
+		return true;
+	return (conn->flags & (CONN_SENDING | CONN_FULL)) == CONN_SENDING;
+}
+
+/* Notes what an edge says. Nothing is read or sent here: the caller may not have asked, and its turn will come. */
+static void conn_edge(struct io_epoll *ep, struct io_conn *conn, uint32_t events)
+{
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+		conn->flags |= CONN_READABLE;
+	if (events & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+		conn->flags |= CONN_TO_EOF;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		conn->flags &= ~CONN_FULL;
+	if (conn_has_turn(conn))
+		conn_push(ep, conn);
+}
+
+static int ep_wait(struct io *io, int timeout_ms)
+{
+	struct io_epoll *ep = ep_of(io);
+	int n;
+
+	assert(timeout_ms >= -1);
+	if (ep->head || ep->listener_head)
+		timeout_ms = 0;
+
+	n = epoll_wait(ep->fd, ep->events, EPOLL_BATCH, timeout_ms);
+	if (n < 0) {
+		if (errno != EINTR)
+			return -errno;
+		n = 0;
+	}
+
+	for (int i = 0; i < n; i++) {
+		uint64_t tag = ep->events[i].data.u64;
+
+		if (tag & TAG_LISTENER) {
+			ep_listener_told(ep, tag_object(tag));
+		} else if (tag) {
+			struct io_conn *conn = tag_object(tag);
+
+			if (conn->generation == tag >> TAG_ADDRESS_BITS && (conn->flags & CONN_OPEN) &&
+			    !(conn->flags & CONN_CLOSED))
+				conn_edge(ep, conn, ep->events[i].events);
+		}
+		/* Else a wake: its edge is spent, and the counter of an eventfd may grow for ever. */
+	}
+
+	ep->turns = 2 * ep->queued + EPOLL_SPARE_TURNS;
+	ep->accepts = EPOLL_ACCEPTS;
+	return 0;
+}
+
+/* Takes n sent bytes off the front of the iovecs. */
+static void conn_advance(struct io_conn *conn, size_t n)
+{
+	conn->sent += n;
+	while (conn->niov && n >= conn->iov->iov_len) {
+		n -= conn->iov->iov_len;
+		conn->iov++;
+		conn->niov--;
+	}
+	if (n) {
+		conn->iov->iov_base = (char *)conn->iov->iov_base + n;
+		conn->iov->iov_len -= n;
+	}
+}
+
+/*
+ * Hands the kernel the front of the iovecs, no more than EPOLL_SEND_MAX bytes. *asked is how many that was. An entry
+ * that crosses the limit is cut for the time of the call.
+ */
+static ssize_t conn_send_front(struct io_conn *conn, size_t *asked)
+{
+	int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+	struct iovec *last = conn->iov;
+	size_t total = 0, cut = 0;
+	unsigned n = 0;
+	ssize_t res;
+
+	for (; n < conn->niov && total < EPOLL_SEND_MAX; n++) {
+		last = &conn->iov[n];
+		total += last->iov_len;
+	}
+	if (total > EPOLL_SEND_MAX) {
+		cut = total - EPOLL_SEND_MAX;
+		last->iov_len -= cut;
+		total = EPOLL_SEND_MAX;
+	}
+	/* The rest follows at once or finds the socket full, so no segment that is not full need leave before it. */
+	if (cut || n < conn->niov)
+		flags |= MSG_MORE;
+
+	if (n == 1)
+		res = send(conn->fd, conn->iov->iov_base, total, flags);
+	else
+		res = sendmsg(conn->fd, &(struct msghdr){ .msg_iov = conn->iov, .msg_iovlen = n }, flags);
+
+	last->iov_len += cut;
+	*asked = total;
+	return res < 0 ? -errno : res;
+}
+
+/* One turn of the send in flight. Ends it with a result, or finds the socket full, or leaves it for another turn. */
+static void conn_send(struct io_conn *conn)
+{
+	size_t asked;
+	ssize_t res;
+
+	do
+		res = conn_send_front(conn, &asked);
+	while (res == -EINTR);
+
+	if (res >= 0) {
+		conn_advance(conn, (size_t)res);
+		if (conn->niov) {
+			/* A short count has filled the socket: its edge will come, without asking again for EAGAIN. */
+			if ((size_t)res < asked)
+				conn->flags |= CONN_FULL;
+			return;
+		}
+		res = 0;
+	} else if (res == -EAGAIN) {
+		conn->flags |= CONN_FULL;
+		return;
+	}
+
+	conn->flags = (conn->flags & ~CONN_SENDING) | CONN_SENT;
+	conn->result = (int)res;
+}
+
+/*
+ * Receives for a credit. False when there was nothing after all: the credit stays, and the next edge brings the turn.
+ *
+ * A short read means drained, and the edge of whatever came after it is still in the kernel. Not so when the end was
+ * seen before (its edge is spent, and the FIN or the error is still to be read) or with urgent data, at whose mark TCP
+ * cuts a read short. A Unix socket also cuts where a peer passes descriptors: it waits for its own next byte then.
+ */
+static bool conn_recv(struct io_epoll *ep, struct io_conn *conn, struct io_event *event)
+{
+	ssize_t res;
+
+	if (conn->flags & CONN_FAILED) {
+		res = conn->result;
+	} else {
+		do
+			res = recv(conn->fd, ep->scratch, sizeof(ep->scratch), MSG_DONTWAIT);
+		while (res < 0 && errno == EINTR);
+		if (res < 0)
+			res = -errno;
+		if (res == -EAGAIN) {
+			conn->flags &= ~CONN_READABLE;
+			return false;
+		}
+	}
+
+	conn->flags &= ~CONN_CREDIT;
+	if (res <= 0)
+		conn->flags |= CONN_ENDED;
+	else if (res < (ssize_t)sizeof(ep->scratch) && !(conn->flags & CONN_TO_EOF))
+		conn->flags &= ~CONN_READABLE;
+	*event = (struct io_event){ .op = IO_RECV, .res = (int)res, .conn = conn, .data = ep->scratch };
+	return true;
+}
+
+/* One turn: at most one send and one receive, and at most one event. */
+static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event *event)
+{
+	bool given = false;
+
+	if (conn->flags & CONN_CLOSED) {
+		conn->flags = 0;
+		ep->conns--;
+		*event = (struct io_event){ .op = IO_CLOSED, .conn = conn };
+		return true;
+	}
+
+	if ((conn->flags & (CONN_SENDING | CONN_FULL)) == CONN_SENDING)
+		conn_send(conn);
+	if (conn->flags & CONN_SENT) {
+		conn->flags &= ~CONN_SENT;
+		*event = (struct io_event){ .op = IO_SENT, .res = conn->result, .conn = conn };
+		given = true;
+	} else if ((conn->flags & (CONN_CREDIT | CONN_READABLE)) == (CONN_CREDIT | CONN_READABLE)) {
+		given = conn_recv(ep, conn, event);
+	}
+
+	if (conn_has_turn(conn))
+		conn_push(ep, conn);
+	return given;
+}
+
+static bool ep_next(struct io *io, struct io_event *event)
+{
+	struct io_epoll *ep = ep_of(io);
+
+	if (ep->listener_head && ep_listener_next(ep, event))
+		return true;
+	while (ep->turns && ep->head) {
+		ep->turns--;
+		if (conn_turn(ep, conn_pop(ep), event))
+			return true;
+	}
+	return false;
+}
+
+static void ep_open(struct io *io, struct io_conn *conn, int fd)
+{
+	struct io_epoll *ep = ep_of(io);
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET };
+
+	assert(!(conn->flags & CONN_OPEN) && fd >= 0 && ep->conns < ep->config.conns);
+	ep->conns++;
+	conn->generation++;
+	conn->fd = fd;
+	conn->flags = CONN_OPEN | CONN_READABLE;
+	conn->owed = 0;
+	conn->niov = 0;
+	conn->iov = NULL;
+	conn->sent = 0;
+
+	event.data.u64 = tag_make(conn, 0, conn->generation);
+	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		/* Out of memory, or of watches. Nobody is told until something is asked. */
+		conn->result = -errno;
+		conn->flags |= CONN_FAILED;
+	}
+}
+
+static void ep_recv(struct io *io, struct io_conn *conn)
+{
+	struct io_epoll *ep = ep_of(io);
+
+	assert((conn->flags & (CONN_OPEN | CONN_CLOSED | CONN_CREDIT | CONN_ENDED)) == CONN_OPEN);
+	conn->flags |= CONN_CREDIT;
+	if (conn->flags & CONN_READABLE)
+		conn_push(ep, conn);
+}
+
+static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
+{
+	struct io_epoll *ep = ep_of(io);
+
+	assert((conn->flags & (CONN_OPEN | CONN_CLOSED | CONN_SENDING | CONN_SENT | CONN_SHUT)) == CONN_OPEN);
+	assert(n >= 1 && n <= IO_SEND_IOVS);
+	conn->iov = iov;
+	conn->niov = (uint16_t)n;
+	conn->flags &= ~CONN_FULL;
+	if (conn->flags & CONN_FAILED) {
+		conn->flags |= CONN_SENT; /* with the result of the registration */
+	} else {
+		conn->flags |= CONN_SENDING;
+		conn_send(conn);
+	}
+	if (conn_has_turn(conn))
+		conn_push(ep, conn);
+}
+
+static void ep_shutdown(struct io *io, struct io_conn *conn)
+{
+	(void)ep_of(io);
+	assert((conn->flags & (CONN_OPEN | CONN_CLOSED | CONN_SENDING | CONN_SENT)) == CONN_OPEN);
+	conn->flags |= CONN_SHUT;
+	shutdown(conn->fd, SHUT_WR); /* ENOTCONN: the peer was faster, and a receive will tell */
+}
+
+static void ep_close(struct io *io, struct io_conn *conn)
+{
+	struct io_epoll *ep = ep_of(io);
+
+	assert((conn->flags & (CONN_OPEN | CONN_CLOSED)) == CONN_OPEN);
+	/* No system call is ever in flight here, so nothing refers to the descriptor. This takes it out of the set too. */
+	close(conn->fd);
+	conn->fd = -1;
+	conn->flags = (conn->flags & CONN_QUEUED) | CONN_OPEN | CONN_CLOSED;
+	conn_push(ep, conn);
+}
+
+static uint64_t ep_progress(struct io *io, struct io_conn *conn)
+{
+	(void)ep_of(io);
+	assert((conn->flags & (CONN_OPEN | CONN_CLOSED)) == CONN_OPEN);
+	return socket_progress(conn->fd, conn->sent);
+}
+
+static void ep_wake(struct io *io)
+{
+	int saved = errno; /* for signal handlers */
+	ssize_t res;
+
+	/* Cannot fail: the counter is never read, but it takes 2^64 - 2 wakes to fill it. */
+	res = write(ep_of(io)->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+	(void)res;
+	errno = saved;
+}
+
+static void ep_destroy(struct io *io)
+{
+	struct io_epoll *ep = ep_of(io);
+
+	assert(ep->conns == 0 && ep->listeners == 0);
+	close(ep->wake_fd);
+	close(ep->fd);
+	free(ep);
+}
+
+static const char *create_advice(int err)
+{
+	switch (err) {
+	case EMFILE:
+	case ENFILE:
+		return " (raise the limit of open files, ulimit -n)";
+	case EPERM:
+	case ENOSYS:
+		return " (does a seccomp filter deny it?)";
+	case ENOSPC:
+		return " (raise fs.epoll.max_user_watches)";
+	default:
+		return "";
+	}
+}
+
+static int ep_create(struct io **io, const struct io_config *config, char *why, size_t size)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	const char *what;
+	struct io_epoll *ep;
+	int err;
+
+	assert(config->conns >= 1 && config->listeners >= 1);
+	ep = aligned_alloc(_Alignof(struct io_epoll), sizeof(*ep));
+	if (!ep) {
+		snprintf(why, size, "epoll: no memory for %zu bytes", sizeof(*ep));
+		return -ENOMEM;
+	}
+	memset(ep, 0, sizeof(*ep));
+	ep->io.ops = &io_epoll_ops;
+	ep->config = *config;
+	ep->wake_fd = -1;
+
+	what = "epoll_create1";
+	ep->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (ep->fd < 0)
+		goto fail;
+	what = "eventfd";
+	ep->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (ep->wake_fd < 0)
+		goto fail;
+	what = "epoll_ctl";
+	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, ep->wake_fd, &event) < 0)
+		goto fail;
+	*io = &ep->io;
+	return 0;
+
+fail:
+	err = errno;
+	snprintf(why, size, "epoll: %s: %s%s", what, strerror(err), create_advice(err));
+	if (ep->wake_fd >= 0)
+		close(ep->wake_fd);
+	if (ep->fd >= 0)
+		close(ep->fd);
+	free(ep);
+	return -err;
+}
+
+/* Serves a byte to a connection of our own: all the calls that serving makes but accept4. */
+static int ep_probe(char *why, size_t size)
+{
+	struct iovec iov = { .iov_base = (char[]){ '!' }, .iov_len = 1 };
+	struct io_conn conn = { 0 };
+	struct io_event event;
+	struct io *io;
+	int err, fd[2];
+
+	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1 }, why, size);
+	if (err)
+		return err;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0) {
+		err = -errno;
+		snprintf(why, size, "epoll: socketpair: %s", strerror(-err));
+		ep_destroy(io);
+		return err;
+	}
+
+	ep_open(io, &conn, fd[0]);
+	ep_send(io, &conn, &iov, 1);
+	err = conn.result;
+	if (!err && (recv(fd[1], iov.iov_base, 1, MSG_DONTWAIT) != 1 || send(fd[1], "?", 1, MSG_NOSIGNAL) != 1))
+		err = -EPROTO;
+	if (!err)
+		err = ep_wait(io, 0);
+	if (!err && !(ep_next(io, &event) && event.op == IO_SENT))
+		err = -EPROTO;
+	if (!err) {
+		ep_recv(io, &conn);
+		if (!(ep_next(io, &event) && event.op == IO_RECV && event.res == 1))
+			err = -EPROTO;
+	}
+	if (err)
+		snprintf(why, size, "epoll: sending a byte to itself: %s", strerror(-err));
+
+	ep_close(io, &conn);
+	ep_wait(io, 0);
+	ep_next(io, &event);
+	ep_destroy(io);
+	close(fd[1]);
+	return err;
+}
+
+static void ep_describe(struct io *io, char *text, size_t size)
+{
+	(void)ep_of(io);
+	snprintf(text, size, "edge-triggered, %d events a wait, one receive buffer of %d KiB", EPOLL_BATCH,
+	         IO_RECV_MAX / 1024);
+}
+
+const struct io_ops io_epoll_ops = {
+	.name = "epoll",
+	.probe = ep_probe,
+	.create = ep_create,
+	.destroy = ep_destroy,
+	.wait = ep_wait,
+	.next = ep_next,
+	.listen = ep_listen,
+	.open = ep_open,
+	.recv = ep_recv,
+	.send = ep_send,
+	.shutdown = ep_shutdown,
+	.close = ep_close,
+	.progress = ep_progress,
+	.wake = ep_wake,
+	.describe = ep_describe,
+};

@@ -1,0 +1,177 @@
+/*
+ * epoll_listen.c - the listening half of the epoll backend: registering, accepting, suspending, taking turns. Runs on
+ * the worker's thread. A listener owns nothing but its place in the FIFO of those with something to say.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "epoll.h"
+
+enum listener_flag {
+	LISTENER_QUEUED = 1 << 0, /* in the listeners' FIFO */
+	LISTENER_ON = 1 << 1,     /* between io_listen(on) and IO_UNLISTENED */
+	LISTENER_ARMED = 1 << 2,  /* in the epoll set; not when suspended after an error */
+	LISTENER_READY = 1 << 3,  /* an accept may find something */
+	LISTENER_TOLD = 1 << 4,   /* the kernel has told us of a connection, and we have not accepted any since */
+	LISTENER_OFF = 1 << 5,    /* IO_UNLISTENED waits to be pulled */
+};
+
+static void listener_push(struct io_epoll *ep, struct io_listener *listener)
+{
+	if (listener->flags & LISTENER_QUEUED)
+		return;
+	listener->flags |= LISTENER_QUEUED;
+	listener->next = NULL;
+	if (ep->listener_head)
+		ep->listener_tail->next = listener;
+	else
+		ep->listener_head = listener;
+	ep->listener_tail = listener;
+}
+
+static struct io_listener *listener_pop(struct io_epoll *ep)
+{
+	struct io_listener *listener = ep->listener_head;
+
+	ep->listener_head = listener->next;
+	listener->flags &= ~LISTENER_QUEUED;
+	return listener;
+}
+
+void ep_listener_told(struct io_epoll *ep, struct io_listener *listener)
+{
+	listener->flags |= LISTENER_READY | LISTENER_TOLD;
+	listener_push(ep, listener);
+}
+
+/* Errors of the one connection that was to be accepted: accept(2) says to go on to the next. */
+static bool accept_passes_over(int error)
+{
+	switch (error) {
+	case ECONNABORTED:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ENONET:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void listener_disarm(struct io_epoll *ep, struct io_listener *listener)
+{
+	if (listener->flags & LISTENER_ARMED)
+		epoll_ctl(ep->fd, EPOLL_CTL_DEL, listener->fd, NULL);
+	listener->flags &= ~LISTENER_ARMED;
+}
+
+/* Accepts one connection. False when there is none, or when the one there was is already gone. */
+static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, struct io_event *event)
+{
+	int res;
+
+	if (listener->owed) {
+		/* Nothing in the kernel is owed to a listener here; the field holds the errno of its registration. */
+		res = -(int)listener->owed;
+		listener->owed = 0;
+	} else {
+		res = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (res < 0)
+			res = -errno;
+	}
+
+	if (res == -EAGAIN) {
+		listener->flags &= ~(LISTENER_READY | LISTENER_TOLD);
+		return false;
+	}
+	if (res == -EINTR || (res < 0 && accept_passes_over(-res)))
+		return false;
+
+	listener->flags &= ~LISTENER_TOLD;
+	if (res < 0) {
+		/* Suspended. Left in the set, the backlog would be reported again by every wait. */
+		listener_disarm(ep, listener);
+		listener->flags &= ~LISTENER_READY;
+		if (listener->flags & LISTENER_OFF)
+			return false;
+	}
+	*event = (struct io_event){ .op = IO_ACCEPT, .res = res, .listener = listener };
+	return true;
+}
+
+/*
+ * One turn of a listener. After off it still accepts the one connection, if any, that the kernel has told us of and
+ * we have not taken: EPOLLEXCLUSIVE told nobody else, so a worker that shares the socket would not know of it.
+ */
+static bool listener_turn(struct io_epoll *ep, struct io_listener *listener, struct io_event *event)
+{
+	unsigned ready = listener->flags & LISTENER_OFF ? LISTENER_TOLD : LISTENER_READY;
+	bool given = false;
+
+	if (listener->flags & ready) {
+		given = listener_accept(ep, listener, event);
+	} else if (listener->flags & LISTENER_OFF) {
+		listener->flags = 0;
+		ep->listeners--;
+		*event = (struct io_event){ .op = IO_UNLISTENED, .listener = listener };
+		return true;
+	}
+
+	if (listener->flags & (LISTENER_READY | LISTENER_OFF))
+		listener_push(ep, listener);
+	return given;
+}
+
+bool ep_listener_next(struct io_epoll *ep, struct io_event *event)
+{
+	while (ep->accepts && ep->listener_head) {
+		ep->accepts--;
+		if (listener_turn(ep, listener_pop(ep), event))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Level-triggered: with edges, a backlog longer than a pass accepts would have to be remembered, and what is left
+ * when a worker turns off would be told to nobody again. Exclusive, since workers may share the socket (a Unix one):
+ * a connection then wakes one idle worker; one that comes while that worker is busy goes on to the next.
+ */
+static void listener_on(struct io_epoll *ep, struct io_listener *listener)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | EPOLLEXCLUSIVE,
+		.data.u64 = tag_make(listener, TAG_LISTENER, 0),
+	};
+
+	assert(!(listener->flags & LISTENER_ON) && ep->listeners < ep->config.listeners);
+	ep->listeners++;
+	listener->flags = LISTENER_ON | LISTENER_ARMED;
+	listener->owed = 0;
+	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, listener->fd, &event) < 0) {
+		listener->owed = (uint16_t)errno;
+		listener->flags = LISTENER_ON | LISTENER_READY;
+		listener_push(ep, listener);
+	}
+}
+
+static void listener_off(struct io_epoll *ep, struct io_listener *listener)
+{
+	assert((listener->flags & (LISTENER_ON | LISTENER_OFF)) == LISTENER_ON);
+	listener_disarm(ep, listener);
+	listener->flags |= LISTENER_OFF;
+	listener->owed = 0;
+	listener_push(ep, listener);
+}
+
+void ep_listen(struct io *io, struct io_listener *listener, bool on)
+{
+	if (on)
+		listener_on(ep_of(io), listener);
+	else
+		listener_off(ep_of(io), listener);
+}

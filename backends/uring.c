@@ -1,0 +1,352 @@
+/*
+ * uring.c - the io_uring backend: every operation of io.h as entries of one ring. Here are the ring itself, waiting,
+ * waking and listening; uring_conn.c has the connections, uring_setup.c the creation. One instance a worker, on the
+ * worker's thread alone (but for uring_wake()); it owns the ring, its receive buffers and an eventfd. Nothing allocates
+ * once it is created, and the only system calls are io_uring_enter in uring_wait(), shutdown(2) for a connection that
+ * is closed with an operation under way, and accept4(2) when accepting ends.
+ *
+ * What the kernel does, and this file therefore must:
+ *  - Any completion may be the last of its multishot, successful ones too; without F_MORE the operation is over, and is
+ *    armed again when there is a reason to. That is also all that an overflow of the completion queue asks for: the
+ *    kernel keeps the completions, and ends the multishots.
+ *  - ENOBUFS is immediate when the buffers have run out, even on a silent socket. It is no error of the connection.
+ *  - close(2) does not end an armed receive, shutdown(2) does; and an entry looks its descriptor up when it is
+ *    submitted. So nothing is closed before everything submitted for it has completed: io_conn.owed counts it.
+ *  - A receive that is armed between requests saves an entry a request, but takes a cancellation or shutdown(2) to end.
+ *    So the first receive of a connection is one-shot: a client that asks once and goes away costs neither.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <linux/time_types.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "uring.h"
+
+/* io_listener.flags */
+enum {
+	LISTENER_ON = 1 << 0,
+	LISTENER_OFF = 1 << 1,       /* an IO_UNLISTENED is due */
+	LISTENER_ARMED = 1 << 2,     /* an accept is submitted, or about to be */
+	LISTENER_SUSPENDED = 1 << 3, /* accepting failed, and the caller was told */
+	LISTENER_COARSE = 1 << 4,    /* its sockets do not count what the peer has taken: socket_counts() */
+};
+
+/* Connections accepted after a listener was turned off: about the longest backlog there is (net.core.somaxconn). */
+#define URING_SWEEP_MAX 4096
+
+static uint64_t uring_listener_data(struct io_listener *listener, enum uring_op op)
+{
+	return (uintptr_t)listener | op;
+}
+
+int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
+{
+	struct __kernel_timespec ts;
+	struct io_uring_getevents_arg arg = { 0 };
+	unsigned submit = uring->sq_tail - uring->sq_head;
+	int ret;
+
+	if (want && timeout_ms >= 0) {
+		ts.tv_sec = timeout_ms / 1000;
+		ts.tv_nsec = timeout_ms % 1000 * 1000000LL;
+		arg.ts = (uintptr_t)&ts;
+	}
+	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+	ret = io_uring_enter2(uring->ring.ring_fd, submit, want, uring->enter_flags, (sigset_t *)&arg, sizeof(arg));
+	uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+	return ret < 0 ? ret : 0;
+}
+
+static void uring_pause(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+/*
+ * The kernel takes every entry unless it has no memory for requests. That is waited out here, for entries cannot be
+ * given up; running what has completed frees requests. After some seconds the backend counts as broken: the entry is
+ * overwritten, and io_wait() says so.
+ */
+void uring_make_room(struct uring *uring)
+{
+	for (int i = 0; i < 10000 && !uring->broken; i++) {
+		int ret;
+
+		io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+		ret = io_uring_enter(uring->ring.ring_fd, uring->sq_tail - uring->sq_head, 0,
+		                     i ? IORING_ENTER_GETEVENTS : 0, NULL);
+		uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+		if (uring->sq_head != uring->sq_tail - uring->sq_entries)
+			return;
+		if (ret < 0 && ret != -EAGAIN && ret != -EBUSY && ret != -EINTR && ret != -ENOMEM) {
+			uring->broken = ret;
+			break;
+		}
+		uring_pause();
+	}
+	if (!uring->broken)
+		uring->broken = -EAGAIN;
+	uring->sq_tail--;
+}
+
+/* Arms a multishot accept. The new sockets are left blocking: an O_NONBLOCK one is not waited for by older kernels. */
+static void uring_accept(struct uring *uring, struct io_listener *listener)
+{
+	struct io_uring_sqe *sqe = uring_sqe(uring);
+
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_ACCEPT,
+		.ioprio = IORING_ACCEPT_MULTISHOT,
+		.fd = listener->fd,
+		.accept_flags = SOCK_CLOEXEC,
+		.user_data = uring_listener_data(listener, URING_ACCEPT),
+	};
+	listener->flags |= LISTENER_ARMED;
+	listener->owed++;
+}
+
+/* Off and nothing owed: its backlog comes next, after those of the listeners that were turned off before. */
+static void uring_unlisten(struct uring *uring, struct io_listener *listener)
+{
+	struct io_listener **last = &uring->swept;
+
+	if (!(listener->flags & LISTENER_OFF) || listener->owed)
+		return;
+	while (*last)
+		last = &(*last)->next;
+	*last = listener;
+	listener->next = NULL;
+}
+
+static void uring_listen(struct io *io, struct io_listener *listener, bool on)
+{
+	struct uring *uring = uring_of(io);
+
+	if (on) {
+		assert(!listener->flags);
+		listener->flags = LISTENER_ON | (socket_counts(listener->fd) ? 0 : LISTENER_COARSE);
+		uring_accept(uring, listener);
+		return;
+	}
+	assert(listener->flags & LISTENER_ON);
+	listener->flags ^= LISTENER_ON | LISTENER_OFF;
+	if (listener->flags & LISTENER_ARMED) {
+		uring_cancel(uring, uring_listener_data(listener, URING_ACCEPT),
+		             uring_listener_data(listener, URING_CANCEL_ACCEPT));
+		listener->owed++;
+	}
+	uring_unlisten(uring, listener);
+}
+
+/* Errors of the connection that was to be accepted (accept(2)), as opposed to those of accepting. */
+static bool uring_passing(int err)
+{
+	switch (err) {
+	case -EINTR:
+	case -ECONNABORTED:
+	case -EPROTO:
+	case -ENOPROTOOPT:
+	case -ENETDOWN:
+	case -ENETUNREACH:
+	case -EHOSTDOWN:
+	case -EHOSTUNREACH:
+	case -ENONET:
+	case -EOPNOTSUPP:
+	case -ETIMEDOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool uring_accepted(struct uring *uring, struct io_listener *listener, int res, unsigned flags,
+                           struct io_event *event)
+{
+	bool told;
+
+	if (!(flags & IORING_CQE_F_MORE)) {
+		listener->owed--;
+		listener->flags &= ~LISTENER_ARMED;
+	}
+	if (res >= 0) {
+		uring->accepted = res;
+		uring->accepted_coarse = listener->flags & LISTENER_COARSE;
+		told = true;
+	} else {
+		told = listener->flags & LISTENER_ON && !uring_passing(res);
+		if (told)
+			listener->flags |= LISTENER_SUSPENDED;
+	}
+	if ((listener->flags & (LISTENER_ON | LISTENER_ARMED | LISTENER_SUSPENDED)) == LISTENER_ON)
+		uring_accept(uring, listener);
+	uring_unlisten(uring, listener);
+	*event = (struct io_event){ .op = IO_ACCEPT, .res = res, .listener = listener };
+	return told;
+}
+
+/*
+ * One step for a listener that was turned off. Clients whose handshake is over believe to be connected, and would be
+ * reset if the listener were closed; so they are accepted still, as far as there is room for connections. When there
+ * is none, or no descriptor, accepting was turned off for that reason, and they are better off waiting in the backlog.
+ */
+static void uring_sweep(struct uring *uring, struct io_event *event)
+{
+	struct io_listener *listener = uring->swept;
+	int fd = -1;
+
+	while (!(listener->flags & LISTENER_SUSPENDED) && uring->open < uring->conns &&
+	       uring->sweeps < URING_SWEEP_MAX) {
+		uring->sweeps++;
+		fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0 || !uring_passing(-errno))
+			break;
+	}
+	if (fd >= 0) {
+		uring->accepted = fd;
+		uring->accepted_coarse = listener->flags & LISTENER_COARSE;
+		*event = (struct io_event){ .op = IO_ACCEPT, .res = fd, .listener = listener };
+		return;
+	}
+	uring->sweeps = 0;
+	uring->swept = listener->next;
+	listener->flags = 0;
+	*event = (struct io_event){ .op = IO_UNLISTENED, .listener = listener };
+}
+
+/* Reads the eventfd that io_wake() writes, so that it counts from nothing again. */
+static void uring_arm_wake(struct uring *uring)
+{
+	struct io_uring_sqe *sqe = uring_sqe(uring);
+
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_READ,
+		.fd = uring->wake_fd,
+		.addr = (uintptr_t)&uring->wake_value,
+		.len = sizeof(uring->wake_value),
+		.user_data = URING_WAKE,
+	};
+	uring->wake_armed = true;
+}
+
+/* Handles one completion. True when it made an event. */
+static bool uring_complete(struct uring *uring, uint64_t data, int res, unsigned flags, struct io_event *event)
+{
+	struct io_listener *listener = (struct io_listener *)(uintptr_t)(data & URING_ADDRESS_MASK);
+
+	switch ((enum uring_op)(data & URING_OP_MASK)) {
+	case URING_RECV:
+	case URING_SEND:
+	case URING_CANCEL_RECV:
+	case URING_CLOSE:
+		return uring_conn_complete(uring, data, res, flags, event);
+	case URING_ACCEPT:
+		return uring_accepted(uring, listener, res, flags, event);
+	case URING_CANCEL_ACCEPT:
+		listener->owed--;
+		uring_unlisten(uring, listener);
+		return false;
+	case URING_WAKE:
+		uring_arm_wake(uring);
+		return false;
+	case URING_TEST:
+		break;
+	}
+	assert(!"a completion of nobody's");
+	return false;
+}
+
+static bool uring_next(struct io *io, struct io_event *event)
+{
+	struct uring *uring = uring_of(io);
+
+	uring_take_back(uring);
+	for (;;) {
+		const struct io_uring_cqe *cqe;
+		uint64_t data;
+		unsigned flags;
+		int res;
+
+		if (uring->ready.first) {
+			if (uring_conn_ready(uring, event))
+				return true;
+			continue;
+		}
+		if (uring->cq_head == uring->cq_end)
+			break;
+		cqe = &uring->cqes[uring->cq_head & uring->cq_mask];
+		data = cqe->user_data;
+		res = cqe->res;
+		flags = cqe->flags;
+		uring_seen(uring);
+		if (uring_complete(uring, data, res, flags, event))
+			return true;
+	}
+	if (!uring->swept)
+		return false;
+	uring_sweep(uring, event);
+	return true;
+}
+
+static int uring_wait(struct io *io, int timeout_ms)
+{
+	struct uring *uring = uring_of(io);
+	bool waiting;
+	int ret;
+
+	uring_take_back(uring);
+	if (uring->parked.first)
+		uring_conn_unpark(uring);
+	if (!uring->wake_armed)
+		uring_arm_wake(uring);
+	if (uring->broken)
+		return uring->broken;
+	uring_publish(uring);
+	waiting = uring->ready.first || uring->swept;
+	/* The kernel does not sleep while there are completions in the queue. */
+	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms);
+	if (ret == -EAGAIN && !waiting && !uring_completed(uring))
+		uring_pause();
+	uring->cq_end = io_uring_smp_load_acquire(uring->ring.cq.ktail);
+	switch (ret) {
+	case 0:
+	case -ETIME:
+	case -EINTR:
+	case -EAGAIN: /* no memory for requests: what was submitted stays, and is submitted by the next wait */
+	case -EBUSY:  /* completions overflow: there are some to be pulled */
+		return 0;
+	default:
+		uring->broken = ret;
+		return ret;
+	}
+}
+
+static void uring_wake(struct io *io)
+{
+	const struct uring *uring = uring_of(io);
+	const uint64_t one = 1;
+	int saved = errno;
+	/* It can only fail when it has been called 2^64 - 2 times without a wait: then there is one to come. */
+	ssize_t ignored = write(uring->wake_fd, &one, sizeof(one));
+
+	(void)ignored;
+	errno = saved;
+}
+
+const struct io_ops io_uring_ops = {
+	.name = "io_uring",
+	.probe = uring_probe,
+	.create = uring_create,
+	.destroy = uring_destroy,
+	.wait = uring_wait,
+	.next = uring_next,
+	.listen = uring_listen,
+	.open = uring_open,
+	.recv = uring_recv,
+	.send = uring_send,
+	.shutdown = uring_shutdown,
+	.close = uring_close,
+	.progress = uring_progress,
+	.wake = uring_wake,
+	.describe = uring_describe,
+};

@@ -1,0 +1,265 @@
+/*
+ * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections) and
+ * uring_setup.c (creation, self-test, and the words for what went wrong). Private to these three.
+ */
+#ifndef LOOM_URING_H
+#define LOOM_URING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "backends.h"
+#include "uring_compat.h"
+
+/* Tests make these small, or begin further down the ladder of set-up flags, with -D. */
+#ifndef URING_SQ_ENTRIES
+#define URING_SQ_ENTRIES 512 /* a full one is submitted at once and costs one more system call */
+#endif
+#ifndef URING_CQ_MIN
+#define URING_CQ_MIN 128 /* four for each connection are wanted; a full one costs time, and loses nothing */
+#endif
+#ifndef URING_CQ_MAX
+#define URING_CQ_MAX 16384
+#endif
+#ifndef URING_FIRST_RUNG
+#define URING_FIRST_RUNG 0
+#endif
+
+/*
+ * Receive buffers come in two groups.
+ *
+ * Multishot receives draw on the shared one. They go on without a credit, so a buffer may be held there for as long as
+ * its connection waits for its answer to be sent: clients that send and do not read can take all of them.
+ *
+ * One-shot receives are armed for a credit only. Their buffers are lent at once, and back before the next wait. So
+ * while the shared ones have run out, a connection with a credit still gets its bytes, whatever the others do.
+ *
+ * Powers of two. One page each, since what arrives is mostly a request head.
+ */
+#ifndef URING_SHARED_BUFFERS
+#define URING_SHARED_BUFFERS 512
+#endif
+#ifndef URING_SINGLE_BUFFERS
+#define URING_SINGLE_BUFFERS 128
+#endif
+#define URING_BUFFERS     (URING_SINGLE_BUFFERS + URING_SHARED_BUFFERS)
+#define URING_BUFFER_SIZE 4096
+
+_Static_assert(URING_BUFFER_SIZE <= IO_RECV_MAX, "what is lent fits a remainder buffer");
+_Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
+
+/* A connection without a credit holds about so many buffers before its receive is cancelled. */
+#define URING_HELD_MAX 4
+
+/* Several iovecs are cut at the end of a piece when the cut falls among the first so many. */
+#define URING_CUT_IOVS 4
+
+/*
+ * Bytes of one send operation, so that its result fits an int. Where the kernel does not count what the peer has taken
+ * (Unix sockets), pieces that are done are all that io_progress() can see, and they are smaller.
+ */
+#define URING_PIECE        (1024 * 1024)
+#define URING_PIECE_COARSE (64 * 1024)
+
+enum uring_group_id {
+	URING_SINGLE, /* buffers 0 .. URING_SINGLE_BUFFERS - 1 */
+	URING_SHARED, /* the others */
+	URING_GROUPS,
+};
+
+struct uring_group {
+	struct io_uring_buf_ring *ring; /* shared with the kernel */
+	uint16_t tail;                  /* ours; published before the kernel is entered */
+	uint16_t mask;
+	bool registered;
+};
+
+/* What is known of a buffer that is held: the next of its connection, and how much of it is filled. */
+struct uring_held {
+	uint16_t next;
+	uint16_t len;
+};
+
+/* What a sendmsg refers to until it is submitted. One for each entry of the submission queue. */
+struct uring_message {
+	struct msghdr header;
+	struct iovec iov[URING_CUT_IOVS];
+};
+
+/* Connections, linked by their next. */
+struct uring_list {
+	struct io_conn *first;
+	struct io_conn *last;
+};
+
+struct uring {
+	struct io io; /* first */
+
+	/* Submission queue: entries [sq_head, sq_tail) have not been taken by the kernel. */
+	struct io_uring_sqe *sqes;
+	unsigned sq_head;
+	unsigned sq_tail;
+	unsigned sq_mask;
+	unsigned sq_entries;
+
+	/* Completion queue: [cq_head, cq_end) is this turn's share, whatever has come since. */
+	struct io_uring_cqe *cqes;
+	unsigned cq_head;
+	unsigned cq_end;
+	unsigned cq_mask;
+	unsigned enter_flags; /* of every enter that collects completions */
+
+	uint8_t *buffers;
+	struct uring_group group[URING_GROUPS];
+	struct uring_held *held; /* one a buffer */
+	unsigned held_count;     /* buffers held, of all connections */
+	int lent;                /* the buffer that the caller reads, or -1 */
+
+	struct uring_list ready;   /* have a credit and something held, or were closed while they had */
+	struct uring_list parked;  /* have a credit and found no buffer */
+	struct io_listener *swept; /* off, nothing armed: what is in the backlog, then IO_UNLISTENED */
+	unsigned sweeps;           /* of the first of them */
+	int accepted;              /* the last descriptor that IO_ACCEPT told, which io_open() knows to be blocking */
+	bool accepted_coarse;      /* and what kind it is: io_conn's CONN_COARSE */
+	bool multishot;            /* the kernel has multishot receive */
+	struct uring_message *message; /* one for each entry of the submission queue */
+
+	unsigned open; /* connections */
+	unsigned conns;
+	int broken; /* 0, or the -errno that io_wait() returns from now on */
+	int wake_fd;
+	bool wake_armed;
+	uint64_t wake_value; /* where the ring reads the eventfd to */
+
+	unsigned setup_flags;
+	size_t memory_size; /* of buffers, and the rings of both groups behind them */
+	struct io_uring ring;
+};
+
+static inline struct uring *uring_of(struct io *io)
+{
+	return (struct uring *)io;
+}
+
+/* user_data: the object's address, above it 16 bits of generation, below it one of these. */
+enum uring_op {
+	URING_RECV,
+	URING_SEND,
+	URING_CLOSE,
+	URING_CANCEL_RECV,
+	URING_ACCEPT,
+	URING_CANCEL_ACCEPT,
+	URING_WAKE,
+	URING_TEST, /* the self-test's */
+};
+
+#define URING_OP_MASK      UINT64_C(7)
+#define URING_ADDRESS_BITS 48
+#define URING_ADDRESS_MASK ((UINT64_C(1) << URING_ADDRESS_BITS) - 1 - URING_OP_MASK)
+
+_Static_assert(_Alignof(struct io_conn) > URING_OP_MASK && _Alignof(struct io_listener) > URING_OP_MASK,
+               "an operation fits below an address");
+
+/* Makes room in a full submission queue. Always succeeds; see its definition. */
+void uring_make_room(struct uring *uring);
+
+/*
+ * The next submission entry, to be written in full by the caller. Entries are submitted in order by the next enter.
+ */
+static inline struct io_uring_sqe *uring_sqe(struct uring *uring)
+{
+	if (__builtin_expect(uring->sq_tail - uring->sq_head == uring->sq_entries, 0))
+		uring_make_room(uring);
+	return &uring->sqes[uring->sq_tail++ & uring->sq_mask];
+}
+
+/* Cancels the operation that has the user_data which. */
+static inline void uring_cancel(struct uring *uring, uint64_t which, uint64_t user_data)
+{
+	struct io_uring_sqe *sqe = uring_sqe(uring);
+
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_ASYNC_CANCEL,
+		.fd = -1,
+		.addr = which,
+		.user_data = user_data,
+	};
+}
+
+static inline bool uring_completed(const struct uring *uring)
+{
+	return io_uring_smp_load_acquire(uring->ring.cq.ktail) != uring->cq_head;
+}
+
+/* Frees a completion entry that has been copied. */
+static inline void uring_seen(struct uring *uring)
+{
+	io_uring_smp_store_release(uring->ring.cq.khead, ++uring->cq_head);
+}
+
+static inline uint8_t *uring_buffer(const struct uring *uring, unsigned index)
+{
+	return uring->buffers + (size_t)index * URING_BUFFER_SIZE;
+}
+
+/* Gives a buffer back to the kernel, which sees it when uring_publish() has been called. */
+static inline void uring_give_back(struct uring *uring, unsigned index)
+{
+	struct uring_group *group = &uring->group[index < URING_SINGLE_BUFFERS ? URING_SINGLE : URING_SHARED];
+	struct io_uring_buf *buf = &group->ring->bufs[group->tail++ & group->mask];
+
+	buf->addr = (uintptr_t)uring_buffer(uring, index);
+	buf->len = URING_BUFFER_SIZE;
+	buf->bid = index;
+}
+
+/* The loan of the last IO_RECV ends. */
+static inline void uring_take_back(struct uring *uring)
+{
+	if (uring->lent >= 0) {
+		uring_give_back(uring, uring->lent);
+		uring->lent = -1;
+	}
+}
+
+static inline void uring_publish(struct uring *uring)
+{
+	for (unsigned i = 0; i < URING_GROUPS; i++)
+		io_uring_smp_store_release(&uring->group[i].ring->tail, uring->group[i].tail);
+}
+
+/*
+ * One io_uring_enter: submits what is queued, waits for at least want completions, collects those that are there.
+ * timeout_ms as for io_wait(). 0, or -errno as the kernel says it (-ETIME, -EINTR ...).
+ */
+int uring_enter(struct uring *uring, unsigned want, int timeout_ms);
+
+/* uring_conn.c: the operations of io.h on connections. */
+void uring_open(struct io *io, struct io_conn *conn, int fd);
+void uring_recv(struct io *io, struct io_conn *conn);
+void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n);
+void uring_shutdown(struct io *io, struct io_conn *conn);
+void uring_close(struct io *io, struct io_conn *conn);
+uint64_t uring_progress(struct io *io, struct io_conn *conn);
+
+/* Handles a completion of a connection. True when it made an event. */
+bool uring_conn_complete(struct uring *uring, uint64_t data, int res, unsigned flags, struct io_event *event);
+
+/* Takes the first of uring->ready. False when it was closed since, and there is no event. */
+bool uring_conn_ready(struct uring *uring, struct io_event *event);
+
+/* Lets those on uring->parked try again. Before a wait. */
+void uring_conn_unpark(struct uring *uring);
+
+/*
+ * uring_setup.c. Sets up and tests a ring on the calling thread. 0, or -errno with a line in why. uring_destroy() undoes it, on the
+ * same thread, and copes with a ring that is half set up.
+ */
+int uring_create(struct io **io, const struct io_config *config, char *why, size_t size);
+void uring_destroy(struct io *io);
+int uring_probe(char *why, size_t size);
+void uring_describe(struct io *io, char *text, size_t size);
+
+#endif

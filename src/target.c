@@ -1,0 +1,144 @@
+/*
+ * target.c - see target.h. Most targets are normal already: one pass over their bytes finds that out, and the path is
+ * the target itself. Only the others are rewritten, in the scratch.
+ */
+#include "loom/target.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <strings.h>
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+		return (c | 0x20) - 'a' + 10;
+	return -1;
+}
+
+/* Decodes each percent-encoding once. The length, or -EINVAL, or -ENOENT for an encoded slash. */
+static long decode(const char *text, size_t len, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c == '%') {
+			int high, low;
+
+			if (len - i < 3 || (high = hex_digit(text[i + 1])) < 0 || (low = hex_digit(text[i + 2])) < 0)
+				return -EINVAL;
+			c = (unsigned char)(high << 4 | low);
+			i += 2;
+			if (c == '/')
+				return -ENOENT;
+		}
+		if (c < 0x20 || c == 0x7f)
+			return -EINVAL;
+		out[n++] = (char)c;
+	}
+	return (long)n;
+}
+
+/*
+ * Removes empty and dot segments of an absolute path, in place (RFC 3986 5.2.4). "/a/." and "/a/b/.." are "/a/".
+ * The length, or -EINVAL when it climbs above the root.
+ */
+static long remove_dots(char *path, size_t len)
+{
+	size_t in = 0, out = 0;
+
+	while (in < len) {
+		size_t end;
+
+		assert(path[in] == '/');
+		while (in < len && path[in] == '/')
+			in++;
+		for (end = in; end < len && path[end] != '/'; end++)
+			;
+		if (end - in == 1 && path[in] == '.') {
+			in = end;
+			if (in == len)
+				path[out++] = '/';
+			continue;
+		}
+		if (end - in == 2 && path[in] == '.' && path[in + 1] == '.') {
+			if (out == 0)
+				return -EINVAL;
+			while (path[--out] != '/')
+				;
+			in = end;
+			if (in == len)
+				path[out++] = '/';
+			continue;
+		}
+		path[out++] = '/';
+		memmove(path + out, path + in, end - in);
+		out += end - in;
+		in = end;
+	}
+	return (long)out;
+}
+
+/* Passes over "http://authority" (RFC 9112 3.2.2). NULL when it is not that; an empty path is "/". */
+static const char *skip_authority(const char *text, size_t len)
+{
+	size_t scheme = len >= 7 && strncasecmp(text, "http://", 7) == 0  ? 7
+	                : len >= 8 && strncasecmp(text, "https://", 8) == 0 ? 8
+	                                                                    : 0;
+	const char *at = text + scheme, *end = text + len;
+
+	if (scheme == 0)
+		return NULL;
+	while (at < end && *at != '/' && *at != '?')
+		at++;
+	return at == text + scheme ? NULL : at;
+}
+
+int target_parse(const char *text, size_t len, char *scratch, struct target *target)
+{
+	const char *end = text + len, *at;
+	bool normal = true;
+	long n;
+
+	*target = (struct target){ 0 };
+	if (len == 0)
+		return -EINVAL;
+	if (text[0] != '/') {
+		text = skip_authority(text, len);
+		if (!text)
+			return -EINVAL;
+	}
+
+	/* A dot after a slash may be a dot segment or a hidden name; the slow way finds out. */
+	for (at = text; at < end && *at != '?'; at++)
+		if (*at == '%' || (*at == '/' && at + 1 < end && (at[1] == '/' || at[1] == '.')) ||
+		    (unsigned char)*at < 0x20 || *at == 0x7f)
+			normal = false;
+	if (at < end) {
+		target->query = at;
+		target->query_len = (size_t)(end - at);
+	}
+	if (at == text) {
+		target->path = "/";
+		target->path_len = 1;
+		return 0;
+	}
+	target->path = text;
+	target->path_len = (size_t)(at - text);
+	if (normal)
+		return 0;
+
+	n = decode(text, target->path_len, scratch);
+	if (n >= 0)
+		n = remove_dots(scratch, (size_t)n);
+	if (n < 0)
+		return (int)n;
+	target->path = scratch;
+	target->path_len = (size_t)n;
+	return 0;
+}

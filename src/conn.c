@@ -1,0 +1,472 @@
+/*
+ * conn.c - see conn.h. The worker's thread.
+ *
+ * Order of a turn in the life of a connection: bytes come (conn_read), each whole request is answered into the output
+ * (conn_answer), and then exactly one thing is asked of the backend: a send when there is an answer, a receive when
+ * there is none (conn_go_on). So a pipelined batch costs one send, and a client that does not read is not read from.
+ */
+#include "loom/conn.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Bodies up to this size are copied behind their head: one iovec less is worth more than the copy. */
+#define COPY_MAX 4096
+
+/* What one answer may need of an output: the head, a copied body; and iovecs for what went before, and the body. */
+#define ANSWER_BYTES (RESPONSE_HEAD_MAX + COPY_MAX)
+#define ANSWER_IOVS  3
+
+static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
+static_assert(sizeof(struct output) == 16 * 1024, "an output is four pages");
+static_assert(OUTPUT_IOVS <= IO_SEND_IOVS, "a backend takes a whole output at once");
+static_assert(ANSWER_BYTES <= OUTPUT_BYTES && ANSWER_IOVS <= OUTPUT_IOVS, "one answer fits an empty output");
+static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
+
+static size_t round_up(size_t size, size_t to)
+{
+	return (size + to - 1) / to * to;
+}
+
+int conn_context_init(struct conn_context *context, uint32_t conns)
+{
+	int err;
+
+	err = pool_create(&context->conns, sizeof(struct conn), conns);
+	if (err == 0)
+		err = pool_create(&context->inputs, round_up(sizeof(struct input), 4096), conns);
+	if (err == 0)
+		err = pool_create(&context->outputs, sizeof(struct output), conns);
+	if (err < 0)
+		conn_context_fini(context);
+	return err;
+}
+
+void conn_context_fini(struct conn_context *context)
+{
+	pool_destroy(&context->conns);
+	pool_destroy(&context->inputs);
+	pool_destroy(&context->outputs);
+}
+
+static void set_deadline(struct conn_context *context, struct conn *conn, uint32_t timeout)
+{
+	wheel_set(&context->wheel, &conn->timer, context->now + timeout);
+}
+
+static void ask_for_bytes(struct conn_context *context, struct conn *conn)
+{
+	if (!conn->receiving) {
+		conn->receiving = true;
+		io_recv(context->io, &conn->io);
+	}
+}
+
+static void release_input(struct conn_context *context, struct conn *conn)
+{
+	if (conn->input) {
+		pool_give(&context->inputs, conn->input);
+		conn->input = NULL;
+	}
+}
+
+static void release_output(struct conn_context *context, struct conn *conn)
+{
+	if (conn->output) {
+		pool_give(&context->outputs, conn->output);
+		conn->output = NULL;
+	}
+	if (conn->snapshot) {
+		snapshot_unpin(conn->snapshot, context->worker);
+		conn->snapshot = NULL;
+	}
+}
+
+/* Output and pin are kept until IO_CLOSED: the backend may still be sending from them. */
+static void conn_close(struct conn_context *context, struct conn *conn)
+{
+	wheel_cancel(&context->wheel, &conn->timer);
+	release_input(context, conn);
+	conn->state = CONN_CLOSING;
+	io_close(context->io, &conn->io);
+}
+
+bool conn_accept(struct conn_context *context, int fd)
+{
+	struct conn *conn = pool_take(&context->conns);
+
+	if (!conn)
+		return false;
+	assert(conn->state == CONN_FREE && !conn->input && !conn->output && !conn->snapshot && !conn->timer.next);
+	conn->sent = conn->progress = 0;
+	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = false;
+	conn->state = CONN_IDLE;
+	context->stats.accepted++;
+
+	io_open(context->io, &conn->io, fd);
+	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
+	ask_for_bytes(context, conn);
+	return true;
+}
+
+static bool output_full(const struct output *output)
+{
+	return output->used + ANSWER_BYTES > OUTPUT_BYTES || output->niov + ANSWER_IOVS > OUTPUT_IOVS;
+}
+
+static void add_iovec(struct output *output, const void *base, size_t len)
+{
+	assert(output->niov < OUTPUT_IOVS && len > 0);
+	/* The cast: struct iovec has no const; a send only reads. */
+	output->iov[output->niov++] = (struct iovec){ .iov_base = (void *)(uintptr_t)base, .iov_len = len };
+}
+
+/* Covers what has been written to bytes since the last time. */
+static void end_run(struct output *output)
+{
+	if (output->used > output->run)
+		add_iovec(output, output->bytes + output->run, output->used - output->run);
+	output->run = output->used;
+}
+
+static void conn_answer(struct conn_context *context, struct conn *conn, const struct response *response)
+{
+	const struct representation *found = response->representation;
+	struct output *output = conn->output;
+
+	if (!output) {
+		output = conn->output = pool_take(&context->outputs);
+		assert(output); /* there are as many as connections */
+		output->niov = output->used = output->run = 0;
+	}
+	assert(!output_full(output));
+
+	output->used += (uint32_t)response_head(response, context->date, output->bytes + output->used);
+	if (response->with_body && found->body_len > 0) {
+		if (found->body_len <= COPY_MAX) {
+			memcpy(output->bytes + output->used, found->body, found->body_len);
+			output->used += (uint32_t)found->body_len;
+		} else {
+			end_run(output);
+			add_iovec(output, found->body, found->body_len);
+			if (!conn->snapshot) {
+				conn->snapshot = context->snapshot;
+				snapshot_pin(conn->snapshot, context->worker);
+			}
+		}
+	}
+	conn->last = response->close;
+	context->stats.requests++;
+}
+
+static void conn_send(struct conn_context *context, struct conn *conn)
+{
+	struct output *output = conn->output;
+
+	end_run(output);
+	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
+	for (uint32_t i = 0; i < output->niov; i++)
+		conn->sent += output->iov[i].iov_len;
+	conn->state = CONN_SENDING;
+	set_deadline(context, conn, context->timeouts->send);
+	io_send(context->io, &conn->io, output->iov, output->niov);
+}
+
+/* All answers so far are sent, and the last of them was the last. */
+static void conn_finish(struct conn_context *context, struct conn *conn)
+{
+	if (!conn->linger || conn->ended) {
+		conn_close(context, conn);
+		return;
+	}
+	/* Closing with unread bytes would reset the connection and could take the answer with it (RFC 9112 9.6). */
+	io_shutdown(context->io, &conn->io);
+	conn->state = CONN_LINGERING;
+	set_deadline(context, conn, CONN_LINGER_MS);
+	ask_for_bytes(context, conn);
+}
+
+/* After reading: exactly one thing to do. */
+static void conn_go_on(struct conn_context *context, struct conn *conn)
+{
+	if (conn->output) {
+		conn_send(context, conn);
+		return;
+	}
+	if (conn->input) {
+		assert(conn->input->reading);
+		if (conn->state != CONN_READING)
+			set_deadline(context, conn, context->timeouts->header); /* absolute: not touched by more bytes */
+		conn->state = CONN_READING;
+	} else if (context->draining) {
+		conn->linger = true; /* the next request may be on its way, and must not reset what is still being delivered */
+		conn_finish(context, conn);
+		return;
+	} else {
+		conn->state = CONN_IDLE;
+		set_deadline(context, conn, context->timeouts->keepalive);
+	}
+	ask_for_bytes(context, conn);
+}
+
+/* Keeps bytes that cannot be dealt with now. They may lie in the input already. */
+static void keep_bytes(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
+{
+	struct input *input = conn->input;
+
+	if (!input) {
+		input = conn->input = pool_take(&context->inputs);
+		assert(input); /* there are as many as connections */
+	}
+	assert(len <= sizeof(input->bytes));
+	memmove(input->bytes, bytes, len);
+	input->len = (uint32_t)len;
+	input->reading = false;
+}
+
+/* A request has begun and is not whole: keeps its head so far, and the parser. */
+static void keep_request(struct conn_context *context, struct conn *conn, const struct request_parser *parser,
+                         const char *bytes, size_t len)
+{
+	keep_bytes(context, conn, bytes, parser->request.in_body ? parser->request.head_len : len);
+	conn->input->parser = *parser;
+	conn->input->reading = true;
+	request_moved(&conn->input->parser, conn->input->bytes);
+}
+
+/* Answers every whole request in bytes[0..len), len > 0, as far as the output has room, and keeps the rest. */
+static void read_requests(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
+{
+	struct request_parser *parser = &context->parser;
+	struct response response;
+	size_t used;
+
+	do {
+		if (conn->output && output_full(conn->output)) {
+			keep_bytes(context, conn, bytes, len);
+			return;
+		}
+		request_begin(parser, context->limits, bytes);
+		conn->started = true;
+		switch (request_read(parser, bytes, len, &used)) {
+		case REQUEST_MORE:
+			keep_request(context, conn, parser, bytes, len);
+			return;
+		case REQUEST_COMPLETE:
+			response_plan(&response, &parser->request, bytes, context->snapshot, !context->draining, context->scratch);
+			break;
+		case REQUEST_FAILED:
+			response_error(&response, parser->request.status, parser->request.method != METHOD_HEAD, context->snapshot);
+			break;
+		}
+		conn_answer(context, conn, &response);
+		bytes += used;
+		len -= used;
+		if (response.close) {
+			/* A client that said close has nothing more to say; any other may be sending. */
+			conn->linger = len > 0 || parser->request.keep_alive || !parser->request.framed;
+			break;
+		}
+	} while (len > 0);
+	release_input(context, conn);
+}
+
+/* The same for a request that began in earlier bytes. Lent bytes of its head join those before; of its body, not. */
+static void continue_request(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
+{
+	struct input *input = conn->input;
+	struct request_parser *parser = &input->parser;
+	struct response response;
+	size_t used;
+
+	if (!parser->request.in_body) {
+		assert(input->len + len <= sizeof(input->bytes));
+		memcpy(input->bytes + input->len, bytes, len);
+		bytes = input->bytes + input->len;
+		input->len += (uint32_t)len;
+	}
+	switch (request_read(parser, bytes, len, &used)) {
+	case REQUEST_MORE:
+		if (parser->request.in_body)
+			input->len = parser->request.head_len;
+		return;
+	case REQUEST_COMPLETE:
+		response_plan(&response, &parser->request, input->bytes, context->snapshot, !context->draining, context->scratch);
+		break;
+	case REQUEST_FAILED:
+		response_error(&response, parser->request.status, parser->request.method != METHOD_HEAD, context->snapshot);
+		break;
+	}
+	conn_answer(context, conn, &response);
+	if (response.close) {
+		conn->linger = used < len || parser->request.keep_alive || !parser->request.framed;
+		release_input(context, conn);
+	} else if (used < len) {
+		read_requests(context, conn, bytes + used, len - used);
+	} else {
+		release_input(context, conn);
+	}
+}
+
+static void conn_read(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
+{
+	if (conn->input && conn->input->reading)
+		continue_request(context, conn, bytes, len);
+	else
+		read_requests(context, conn, bytes, len);
+	conn_go_on(context, conn);
+}
+
+static void conn_received(struct conn_context *context, struct conn *conn, const struct io_event *event)
+{
+	assert(conn->receiving);
+	conn->receiving = false;
+	if (event->res <= 0)
+		conn->ended = true;
+
+	switch ((enum conn_state)conn->state) {
+	case CONN_IDLE:
+	case CONN_READING:
+		if (conn->ended)
+			conn_close(context, conn);
+		else
+			conn_read(context, conn, event->data, (size_t)event->res);
+		return;
+	case CONN_SENDING:
+		return; /* the receive was under way when a 408 was decided: too late */
+	case CONN_LINGERING:
+		if (conn->ended)
+			conn_close(context, conn);
+		else
+			ask_for_bytes(context, conn);
+		return;
+	case CONN_FREE:
+	case CONN_CLOSING:
+		break;
+	}
+	assert(!"a silent connection was heard");
+}
+
+static void conn_sent(struct conn_context *context, struct conn *conn, int err)
+{
+	struct input *input = conn->input;
+
+	assert(conn->state == CONN_SENDING);
+	if (err < 0) {
+		conn_close(context, conn);
+		return;
+	}
+	release_output(context, conn);
+	if (conn->last) {
+		conn_finish(context, conn);
+	} else if (input && !input->reading) {
+		read_requests(context, conn, input->bytes, input->len);
+		conn_go_on(context, conn);
+	} else {
+		conn_go_on(context, conn);
+	}
+}
+
+static void conn_closed(struct conn_context *context, struct conn *conn)
+{
+	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
+	release_output(context, conn);
+	conn->state = CONN_FREE;
+	pool_give(&context->conns, conn);
+}
+
+void conn_event(struct conn_context *context, const struct io_event *event)
+{
+	struct conn *conn = (struct conn *)event->conn;
+
+	switch (event->op) {
+	case IO_RECV:
+		conn_received(context, conn, event);
+		return;
+	case IO_SENT:
+		conn_sent(context, conn, event->res);
+		return;
+	case IO_CLOSED:
+		conn_closed(context, conn);
+		return;
+	case IO_ACCEPT:
+	case IO_UNLISTENED:
+		break;
+	}
+	assert(!"an event of a connection");
+}
+
+/* The head did not come in time (RFC 9110 15.5.9). */
+static void conn_refuse_slow_request(struct conn_context *context, struct conn *conn)
+{
+	struct response response;
+
+	release_input(context, conn);
+	response_error(&response, 408, true, context->snapshot);
+	conn_answer(context, conn, &response);
+	conn->linger = true;
+	conn_send(context, conn);
+}
+
+/* Whether the client takes the answer at the least rate that we ask for, or is still busy with earlier ones. */
+static bool conn_is_taking(struct conn_context *context, struct conn *conn)
+{
+	uint64_t progress = io_progress(context->io, &conn->io);
+	uint64_t least = (uint64_t)context->timeouts->send * CONN_SEND_RATE_MIN / 1000;
+	bool taking = progress < conn->progress || progress - conn->progress >= (least > 0 ? least : 1);
+
+	conn->progress = progress;
+	return taking;
+}
+
+void conn_timeout(struct conn_context *context, struct wheel_node *node)
+{
+	struct conn *conn = (struct conn *)((char *)node - offsetof(struct conn, timer));
+
+	switch ((enum conn_state)conn->state) {
+	case CONN_IDLE:
+		break;
+	case CONN_READING:
+		context->stats.timeouts++;
+		conn_refuse_slow_request(context, conn);
+		return;
+	case CONN_SENDING:
+		if (conn_is_taking(context, conn)) {
+			set_deadline(context, conn, context->timeouts->send);
+			return;
+		}
+		context->stats.timeouts++;
+		break;
+	case CONN_LINGERING:
+		break;
+	case CONN_FREE:
+	case CONN_CLOSING:
+		assert(!"a timer of a connection that has none");
+	}
+	conn_close(context, conn);
+}
+
+void conn_drain(struct conn_context *context)
+{
+	assert(context->draining);
+	for (uint32_t i = 0; i < context->conns.touched; i++) {
+		struct conn *conn = pool_at(&context->conns, i);
+
+		if (conn->state != CONN_IDLE)
+			continue;
+		if (conn->started)
+			conn_close(context, conn);
+		else
+			set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
+	}
+}
+
+void conn_close_all(struct conn_context *context)
+{
+	for (uint32_t i = 0; i < context->conns.touched; i++) {
+		struct conn *conn = pool_at(&context->conns, i);
+
+		if (conn->state != CONN_FREE && conn->state != CONN_CLOSING)
+			conn_close(context, conn);
+	}
+}

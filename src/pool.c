@@ -1,0 +1,66 @@
+/*
+ * pool.c - see pool.h. Memory comes from mmap(2) with MAP_NORESERVE: a server that allows 65,536 connections and has
+ * ten pays for ten.
+ */
+#include "loom/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+static void *pool_map(size_t size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+int pool_create(struct pool *pool, size_t size, uint32_t count)
+{
+	assert(size > 0 && size % 64 == 0 && count > 0);
+
+	*pool = (struct pool){ .size = size, .count = count };
+	pool->base = pool_map(size * count);
+	pool->free = pool_map(sizeof(*pool->free) * count);
+	if (!pool->base || !pool->free) {
+		pool_destroy(pool);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void pool_destroy(struct pool *pool)
+{
+	assert(pool->used == 0);
+
+	if (pool->base)
+		munmap(pool->base, pool->size * pool->count);
+	if (pool->free)
+		munmap(pool->free, sizeof(*pool->free) * pool->count);
+	*pool = (struct pool){ 0 };
+}
+
+void *pool_take(struct pool *pool)
+{
+	uint32_t given_back = pool->touched - pool->used;
+
+	if (given_back > 0) {
+		pool->used++;
+		return pool_at(pool, pool->free[given_back - 1]);
+	}
+	if (pool->touched == pool->count)
+		return NULL;
+	pool->used++;
+	return pool_at(pool, pool->touched++);
+}
+
+void pool_give(struct pool *pool, void *object)
+{
+	uint32_t index = pool_index(pool, object);
+
+	assert(pool->used > 0 && index < pool->touched);
+	assert(pool_at(pool, index) == object);
+
+	pool->used--;
+	pool->free[pool->touched - pool->used - 1] = index;
+}

@@ -1,0 +1,347 @@
+/*
+ * worker.c - see worker.h. The loop itself, and what concerns no single connection: accepting, snapshots, the clock,
+ * draining.
+ */
+#include "loom/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "loom/alloc_guard.h"
+
+/* After a failed accept (no descriptors, no memory), and at most so long after the connections were all in use. */
+#define ACCEPT_PAUSE_MS 100
+
+/* Connections that the kernel may hand over between the decision to stop accepting and its taking effect. */
+#define ACCEPT_HEADROOM 64
+
+enum listener_state {
+	LISTENER_OFF,
+	LISTENER_ON,
+	LISTENER_STOPPING, /* until IO_UNLISTENED */
+	LISTENER_CLOSED,
+};
+
+struct listener {
+	struct io_listener io; /* first: the completion is the listener */
+	enum listener_state state;
+};
+
+struct worker {
+	struct conn_context context;
+	struct snapshot_inbox *inbox;
+	struct worker_config config;
+	uint32_t most_conns;
+	struct wheel_node accept_pause;  /* linked while accepting is paused after a failure */
+	struct wheel_node drain_end;     /* linked while draining */
+	enum worker_command obeyed;
+	uint64_t noticed;                /* when notify() was last called */
+	time_t date_of;                  /* the second that context.date shows */
+	int err;
+	bool serving; /* the first turn has begun */
+	unsigned listeners;
+	struct listener listener[OPTIONS_LISTEN_MAX];
+
+	alignas(CACHE_LINE) atomic_int command; /* written by other threads */
+	struct worker_notices notices;
+};
+
+static void system_clock(void *context, uint64_t *monotonic_ms, time_t *real)
+{
+	struct timespec now;
+
+	(void)context;
+	/* Coarse clocks are read without a system call or a clock source: some milliseconds are exact enough here. */
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	*monotonic_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	*real = now.tv_sec;
+}
+
+static void read_clock(struct worker *worker)
+{
+	time_t real;
+
+	worker->config.clock(worker->config.context, &worker->context.now, &real);
+	if (real != worker->date_of) {
+		worker->date_of = real;
+		http_date_format(real, worker->context.date);
+	}
+}
+
+static void notice(struct worker *worker)
+{
+	if (worker->noticed != 0 && worker->context.now - worker->noticed < WORKER_NOTICE_MS)
+		return;
+	worker->noticed = worker->context.now | 1; /* never 0 */
+	if (worker->config.notify)
+		worker->config.notify(worker->config.context);
+}
+
+static bool may_accept(const struct worker *worker)
+{
+	return worker->obeyed == WORKER_RUN && !worker->accept_pause.next &&
+	       worker->context.conns.used < worker->most_conns;
+}
+
+static void listener_close(struct listener *listener)
+{
+	if (listener->state != LISTENER_CLOSED)
+		close(listener->io.fd);
+	listener->state = LISTENER_CLOSED;
+}
+
+/* Brings every listener to where it should be now, as far as the backend lets it. */
+static void steer_listeners(struct worker *worker)
+{
+	bool accept = may_accept(worker);
+
+	for (unsigned i = 0; i < worker->listeners; i++) {
+		struct listener *listener = &worker->listener[i];
+
+		switch (listener->state) {
+		case LISTENER_OFF:
+			if (worker->obeyed != WORKER_RUN) {
+				listener_close(listener);
+			} else if (accept) {
+				listener->state = LISTENER_ON;
+				io_listen(worker->context.io, &listener->io, true);
+			}
+			break;
+		case LISTENER_ON:
+			if (!accept) {
+				listener->state = LISTENER_STOPPING;
+				io_listen(worker->context.io, &listener->io, false);
+			}
+			break;
+		case LISTENER_STOPPING:
+		case LISTENER_CLOSED:
+			break;
+		}
+	}
+}
+
+static void accepted(struct worker *worker, int res)
+{
+	if (res < 0) {
+		atomic_store_explicit(&worker->notices.accept_errno, -res, memory_order_relaxed);
+		atomic_fetch_add_explicit(&worker->notices.accept_failures, 1, memory_order_relaxed);
+		notice(worker);
+		wheel_set(&worker->context.wheel, &worker->accept_pause, worker->context.now + ACCEPT_PAUSE_MS);
+		steer_listeners(worker);
+		return;
+	}
+	if (worker->obeyed == WORKER_ABORT || !conn_accept(&worker->context, res)) {
+		close(res);
+		return;
+	}
+	if (worker->context.conns.used == worker->most_conns) {
+		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
+		notice(worker);
+		steer_listeners(worker);
+	}
+}
+
+static void handle(struct worker *worker, const struct io_event *event)
+{
+	switch (event->op) {
+	case IO_ACCEPT:
+		accepted(worker, event->res);
+		return;
+	case IO_UNLISTENED:
+		((struct listener *)event->listener)->state = LISTENER_OFF;
+		steer_listeners(worker);
+		return;
+	case IO_CLOSED:
+		conn_event(&worker->context, event);
+		if (worker->context.conns.used == worker->most_conns - 1)
+			steer_listeners(worker); /* room again */
+		return;
+	case IO_RECV:
+	case IO_SENT:
+		conn_event(&worker->context, event);
+		return;
+	}
+}
+
+static void expire(struct worker *worker)
+{
+	struct wheel_node *node;
+
+	while ((node = wheel_expire(&worker->context.wheel, worker->context.now))) {
+		if (node == &worker->accept_pause)
+			steer_listeners(worker);
+		else if (node == &worker->drain_end)
+			worker_command(worker, WORKER_ABORT);
+		else
+			conn_timeout(&worker->context, node);
+	}
+}
+
+static void obey(struct worker *worker)
+{
+	enum worker_command command = (enum worker_command)atomic_load_explicit(&worker->command, memory_order_relaxed);
+
+	if (command == worker->obeyed)
+		return;
+	worker->obeyed = command;
+	worker->context.draining = true;
+	steer_listeners(worker);
+	if (command == WORKER_ABORT) {
+		conn_close_all(&worker->context);
+		return;
+	}
+	wheel_set(&worker->context.wheel, &worker->drain_end, worker->context.now + worker->context.timeouts->grace);
+	conn_drain(&worker->context);
+}
+
+static void adopt(struct worker *worker)
+{
+	struct snapshot *next = snapshot_adopt(worker->inbox, worker->config.index);
+
+	if (!next)
+		return;
+	if (worker->context.snapshot)
+		snapshot_unpin(worker->context.snapshot, worker->config.index);
+	worker->context.snapshot = next;
+}
+
+static bool is_over(const struct worker *worker)
+{
+	if (worker->obeyed == WORKER_RUN || worker->context.conns.used > 0)
+		return false;
+	for (unsigned i = 0; i < worker->listeners; i++)
+		if (worker->listener[i].state != LISTENER_CLOSED)
+			return false;
+	return true;
+}
+
+/* What is not done when it is created, so that a worker that never runs has taken nothing from anybody. */
+static void begin(struct worker *worker)
+{
+	worker->serving = true;
+	adopt(worker);
+	assert(worker->context.snapshot);
+	steer_listeners(worker);
+}
+
+bool worker_turn(struct worker *worker)
+{
+	struct conn_context *context = &worker->context;
+	struct io_event event;
+
+	if (!worker->serving)
+		begin(worker);
+	worker->err = io_wait(context->io, wheel_timeout(&context->wheel, context->now));
+	if (worker->err < 0)
+		return false;
+	read_clock(worker);
+	obey(worker);
+	if (snapshot_waiting(worker->inbox))
+		adopt(worker);
+	while (io_next(context->io, &event))
+		handle(worker, &event);
+	expire(worker);
+	return !is_over(worker);
+}
+
+int worker_run(struct worker *worker)
+{
+	alloc_guard(true);
+	while (worker_turn(worker))
+		;
+	alloc_guard(false);
+	return worker->err;
+}
+
+int worker_create(struct worker **out, const struct worker_config *config, char *why, size_t size)
+{
+	const struct io_config io_config = { .conns = config->conns + ACCEPT_HEADROOM, .listeners = config->listens };
+	struct worker *worker;
+	int err;
+
+	assert(config->conns > 0 && config->listens <= OPTIONS_LISTEN_MAX);
+
+	worker = aligned_alloc(CACHE_LINE, (sizeof(*worker) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+	if (!worker) {
+		err = -ENOMEM;
+		goto fail;
+	}
+	memset(worker, 0, sizeof(*worker));
+	worker->config = *config;
+	if (!worker->config.clock)
+		worker->config.clock = system_clock;
+	worker->inbox = config->inbox;
+	worker->most_conns = config->conns;
+	worker->context.limits = &config->options->limits;
+	worker->context.timeouts = &config->options->timeouts;
+	worker->context.worker = config->index;
+
+	err = conn_context_init(&worker->context, config->conns + ACCEPT_HEADROOM);
+	if (err < 0)
+		goto fail;
+	err = io_create(config->ops, &worker->context.io, &io_config, why, size);
+	if (err < 0) {
+		conn_context_fini(&worker->context);
+		size = 0; /* why is there */
+		goto fail;
+	}
+
+	worker->listeners = config->listens;
+	for (unsigned i = 0; i < config->listens; i++)
+		worker->listener[i].io.fd = config->listen_fds[i];
+	worker->date_of = -1;
+	read_clock(worker);
+	wheel_init(&worker->context.wheel, worker->context.now);
+	*out = worker;
+	return 0;
+fail:
+	if (size > 0)
+		snprintf(why, size, "cannot take the memory for %u connections a worker: %s (lower --max-connections)",
+		         config->conns, strerror(-err));
+	free(worker);
+	return err;
+}
+
+void worker_destroy(struct worker *worker)
+{
+	assert(!worker->serving || is_over(worker));
+
+	wheel_cancel(&worker->context.wheel, &worker->accept_pause);
+	wheel_cancel(&worker->context.wheel, &worker->drain_end);
+	io_destroy(worker->context.io);
+	if (worker->context.snapshot)
+		snapshot_unpin(worker->context.snapshot, worker->config.index);
+	conn_context_fini(&worker->context);
+	free(worker);
+}
+
+void worker_command(struct worker *worker, enum worker_command command)
+{
+	int now = atomic_load_explicit(&worker->command, memory_order_relaxed);
+
+	while (now < (int)command &&
+	       !atomic_compare_exchange_weak_explicit(&worker->command, &now, (int)command, memory_order_relaxed,
+	                                              memory_order_relaxed))
+		;
+	io_wake(worker->context.io);
+}
+
+struct worker_notices *worker_notices(struct worker *worker)
+{
+	return &worker->notices;
+}
+
+const struct conn_context *worker_context(const struct worker *worker)
+{
+	return &worker->context;
+}
+
+void worker_describe(struct worker *worker, char *text, size_t size)
+{
+	io_describe(worker->context.io, text, size);
+}

@@ -1,0 +1,39 @@
+/*
+ * main.c - the program: reads the options, then help, the version, or the server.
+ */
+#include <stdio.h>
+
+#include "loom/io.h"
+#include "loom/log.h"
+#include "loom/options.h"
+#include "loom/server.h"
+
+static int print_version(void)
+{
+	char versions[1024];
+
+	io_versions(versions, sizeof(versions));
+	printf("loom %s\n%s\n", LOOM_VERSION, versions);
+	return 0;
+}
+
+int main(int argc, char *argv[])
+{
+	struct options options;
+	char error[512];
+
+	switch (options_parse(&options, argc, argv, error, sizeof(error))) {
+	case OPTIONS_RUN:
+		log_verbosity(options.verbosity);
+		return server_run(&options);
+	case OPTIONS_HELP:
+		options_help(stdout);
+		return 0;
+	case OPTIONS_VERSION:
+		return print_version();
+	case OPTIONS_ERROR:
+		break;
+	}
+	log_error("%s (loom --help lists the options)", error);
+	return 2;
+}

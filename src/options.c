@@ -1,0 +1,644 @@
+/*
+ * options.c - the environment and the command line, read into struct options.
+ *
+ * Main thread, before any other exists. One table describes every option; getopt_long(3), the environment, --help and
+ * the defaults are all made from it, and a test compares it with the man page. Values are collected first and read
+ * afterwards, so that what the command line overrides is never looked at, and --help works whatever the environment
+ * holds.
+ */
+#include "loom/options.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "loom/listen.h"
+#include "option_rows.h"
+
+#define DEFAULT_PORT 8080
+
+/* Memory for connections is taken at start, and in a container the limit may be a billion descriptors. */
+#define CONNECTIONS_DEFAULT 65536
+
+/* Descriptors that are no connections: standard streams, the reloader's, what a build has open, each worker's own. */
+#define RESERVE_PROCESS 64
+#define RESERVE_WORKER  8
+
+/* Where a complaint goes, and what it is about: the option or the variable. */
+struct complaint {
+	char *text;
+	size_t size;
+	const char *subject;
+};
+
+/* getopt_long() returns this plus a row's index; above every letter. */
+#define LONG_BASE 256
+
+/* A value before it is read, and where it is from. Later sources win over earlier ones. */
+enum source {
+	SOURCE_NONE,
+	SOURCE_DEFAULT,
+	SOURCE_ENVIRONMENT,
+	SOURCE_COMMAND_LINE,
+};
+
+struct given {
+	const char *text; /* "1" for a flag on the command line */
+	enum source source;
+};
+
+/* Text that is neither argv's nor the environment's: the default address, and the pieces of LOOM_LISTEN. */
+static char default_address[sizeof("[::]:65535")];
+static char listen_pieces[4096];
+
+__attribute__((format(printf, 2, 3))) static int complain(struct complaint *complaint, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	snprintf(complaint->text, complaint->size, "%s%s%s", complaint->subject, *complaint->subject ? ": " : "", text);
+	return -EINVAL;
+}
+
+/* Digits at the start of the text. Neither sign nor space, which strtoull(3) would take. */
+static int parse_number(const char *text, const char **end, uint64_t *number)
+{
+	uint64_t value = 0;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	for (; isdigit((unsigned char)*text); text++) {
+		if (__builtin_mul_overflow(value, 10u, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
+			return -ERANGE;
+	}
+	*end = text;
+	*number = value;
+	return 0;
+}
+
+static int64_t scale(uint64_t number, uint64_t factor)
+{
+	if (__builtin_mul_overflow(number, factor, &number) || number > INT64_MAX)
+		return -ERANGE;
+	return (int64_t)number;
+}
+
+int64_t options_duration(const char *text)
+{
+	static const struct {
+		const char *name;
+		uint32_t ms;
+	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", HOUR } };
+	const char *unit;
+	uint64_t number;
+	int error;
+
+	error = parse_number(text, &unit, &number);
+	if (error)
+		return error;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(unit, units[i].name) == 0)
+			return scale(number, units[i].ms);
+	}
+	return -EINVAL;
+}
+
+int64_t options_size(const char *text)
+{
+	static const char units[] = "KMGT";
+	const char *unit, *found;
+	uint64_t number;
+	int error;
+
+	error = parse_number(text, &unit, &number);
+	if (error)
+		return error;
+	if (*unit == '\0')
+		return scale(number, 1);
+	found = strchr(units, toupper((unsigned char)*unit));
+	if (!found || unit[1] != '\0')
+		return -EINVAL;
+	return scale(number, UINT64_C(1) << (10 * (found - units + 1)));
+}
+
+uint64_t options_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0; /* cannot happen for one's own process; 0 lets nothing be promised */
+	if (limit.rlim_cur < limit.rlim_max) {
+		rlim_t soft = limit.rlim_cur;
+
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			limit.rlim_cur = soft;
+	}
+	return limit.rlim_cur;
+}
+
+static const char *duration_text(uint32_t ms, char *text, size_t size)
+{
+	if (ms % HOUR == 0 && ms > 0)
+		snprintf(text, size, "%" PRIu32 "h", ms / HOUR);
+	else if (ms % 1000 == 0)
+		snprintf(text, size, "%" PRIu32 "s", ms / 1000);
+	else
+		snprintf(text, size, "%" PRIu32 "ms", ms);
+	return text;
+}
+
+static int set_duration(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int64_t ms = options_duration(text);
+	char min[16], max[16];
+
+	if (ms == -EINVAL)
+		return complain(complaint, "'%s' is no duration (write it as 500ms, 5s, 2m or 1h)", text);
+	if (ms < row->min || ms > row->max)
+		return complain(complaint, "'%s' is out of range (from %s to %s)", text,
+		                duration_text(row->min, min, sizeof(min)), duration_text(row->max, max, sizeof(max)));
+	*(uint32_t *)((char *)options + row->offset) = (uint32_t)ms;
+	return 0;
+}
+
+static int set_memory(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int64_t bytes = options_size(text);
+
+	(void)row;
+	if (bytes == -EINVAL)
+		return complain(complaint, "'%s' is no size (write it as 65536, 512K, 512M or 2G)", text);
+	if (bytes <= 0)
+		return complain(complaint, "'%s' is out of range (at least 1 byte, below 8 million T)", text);
+	options->max_memory = (uint64_t)bytes;
+	return 0;
+}
+
+/* A whole number within the row's bounds; alternative: what else the option takes, for the complaint. */
+static int parse_bounded(const struct row *row, const char *text, const char *alternative, unsigned *value,
+                         struct complaint *complaint)
+{
+	const char *end;
+	uint64_t number;
+	int error;
+
+	error = parse_number(text, &end, &number);
+	if (!error && *end != '\0')
+		error = -EINVAL;
+	if (error || number < row->min || number > row->max)
+		return complain(complaint, "'%s' is %s (%" PRIu32 " to %" PRIu32 "%s)", text,
+		                error == -EINVAL ? "no number" : "out of range", row->min, row->max, alternative);
+	*value = (unsigned)number;
+	return 0;
+}
+
+static int set_connections(const struct row *row, struct options *options, const char *text,
+                           struct complaint *complaint)
+{
+	return parse_bounded(row, text, "", &options->max_connections, complaint);
+}
+
+static unsigned usable_cpus(void)
+{
+	cpu_set_t set[8]; /* 8192 CPUs, as many as any kernel is built for; one cpu_set_t would be refused on these */
+	int count;
+
+	if (sched_getaffinity(0, sizeof(set), set) < 0)
+		return 1;
+	count = CPU_COUNT_S(sizeof(set), set);
+	return count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
+}
+
+static int set_workers(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	if (strcmp(text, "auto") == 0) {
+		options->workers = usable_cpus();
+		return 0;
+	}
+	return parse_bounded(row, text, ", or auto", &options->workers, complaint);
+}
+
+/* The index of the text among the choices that the row's argument shows, or -EINVAL. */
+static int parse_choice(const struct row *row, const char *text, struct complaint *complaint)
+{
+	const char *choice = row->argument;
+
+	for (int i = 0;; i++) {
+		size_t len = strcspn(choice, "|");
+
+		if (strlen(text) == len && memcmp(choice, text, len) == 0)
+			return i;
+		if (choice[len] == '\0')
+			return complain(complaint, "'%s' is not one of %s", text, row->argument);
+		choice += len + 1;
+	}
+}
+
+static int set_backend(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->backend = text;
+	return 0;
+}
+
+static int set_symlinks(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const enum symlinks choices[] = { SYMLINKS_CONTAIN, SYMLINKS_FOLLOW, SYMLINKS_DENY };
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->symlinks = choices[choice];
+	return 0;
+}
+
+static int set_index(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0' || strchr(text, '/') || strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
+		return complain(complaint, "'%s' is no file name (a name without slashes, like index.html)", text);
+	options->index = text;
+	return 0;
+}
+
+/* 1, 0 or -EINVAL. The command line's flags are "1"; the environment has to say it. */
+static int parse_switch(const char *text, struct complaint *complaint)
+{
+	static const char *const words[] = { "0", "1", "no", "yes", "off", "on", "false", "true" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(text, words[i]) == 0)
+			return i & 1;
+	}
+	return complain(complaint, "'%s' is neither 1 nor 0", text);
+}
+
+static int set_switch(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int on = parse_switch(text, complaint);
+
+	if (on < 0)
+		return on;
+	*(bool *)((char *)options + row->offset) = on ? row->flag : !row->flag;
+	return 0;
+}
+
+static int set_verbosity(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int on = parse_switch(text, complaint);
+
+	if (on > 0)
+		options->verbosity = row->flag;
+	return on < 0 ? on : 0;
+}
+
+static int set_port(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	unsigned port;
+	int error;
+
+	error = parse_bounded(row, text, "", &port, complaint);
+	if (error)
+		return error;
+	snprintf(default_address, sizeof(default_address), "[::]:%u", port & 0xffff);
+	options->listen[0] = default_address;
+	options->listens = 1;
+	return 0;
+}
+
+/* One more address. */
+static int set_listen(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	struct listen_address address;
+	char why[256];
+
+	(void)row;
+	if (options->listens == OPTIONS_LISTEN_MAX)
+		return complain(complaint, "'%s' is one address too many (at most %d)", text, OPTIONS_LISTEN_MAX);
+	if (listen_parse(text, &address, why, sizeof(why)) < 0)
+		return complain(complaint, "%s", why);
+	options->listen[options->listens++] = text;
+	return 0;
+}
+
+static const struct row *find_row(const char *name)
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		if (strcmp(rows[i].name, name) == 0)
+			return &rows[i];
+	}
+	return NULL;
+}
+
+/* "LOOM_KEEPALIVE_TIMEOUT" of "keepalive-timeout". */
+static void variable_name(const char *name, char *out, size_t size)
+{
+	snprintf(out, size, "LOOM_%s", name);
+	for (; *out; out++)
+		*out = *out == '-' ? '_' : (char)toupper((unsigned char)*out);
+}
+
+/*
+ * A variable's value; NULL when it is not set, or empty, which is how a compose file or a unit unsets one. For a
+ * Service that is called loom Kubernetes puts LOOM_PORT=tcp://10.1.2.3:80 into every container of the namespace: that
+ * is an address of somebody else, not a setting.
+ */
+static const char *variable(const char *name)
+{
+	const char *text = getenv(name);
+
+	if (!text || *text == '\0')
+		return NULL;
+	if (strcmp(name, "LOOM_PORT") == 0 && strstr(text, "://"))
+		return NULL;
+	return text;
+}
+
+static int bad_option(int argc, char *argv[], struct complaint *complaint)
+{
+	const char *typed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+
+	if (optopt >= LONG_BASE)
+		return complain(complaint, "--%s takes no value", rows[optopt - LONG_BASE].name);
+	if (optopt)
+		return complain(complaint, "unknown option '-%c' (see loom --help)", optopt);
+	return complain(complaint, "unknown or ambiguous option '%s' (see loom --help)", typed);
+}
+
+/* For getopt_long(3): the short options, silent, and the long ones. */
+static void make_tables(char shorts[2 * ROWS + 2], struct option longs[ROWS + 1])
+{
+	*shorts++ = ':';
+	for (size_t i = 0; i < ROWS; i++) {
+		longs[i] = (struct option){
+			.name = rows[i].name,
+			.has_arg = rows[i].argument ? required_argument : no_argument,
+			.val = LONG_BASE + (int)i,
+		};
+		if (rows[i].letter) {
+			*shorts++ = rows[i].letter;
+			if (rows[i].argument)
+				*shorts++ = ':';
+		}
+	}
+	*shorts = '\0';
+	longs[ROWS] = (struct option){ 0 };
+}
+
+static size_t row_of(int c)
+{
+	if (c >= LONG_BASE)
+		return (size_t)(c - LONG_BASE);
+	for (size_t i = 0; i < ROWS; i++) {
+		if (rows[i].letter == c)
+			return i;
+	}
+	assert(!"getopt_long() returned what is not in the table");
+	return 0;
+}
+
+static enum options_action collect_command_line(struct options *options, struct given given[ROWS], int argc,
+                                                char *argv[], struct complaint *complaint)
+{
+	struct option longs[ROWS + 1];
+	char shorts[2 * ROWS + 2];
+	int c;
+
+	make_tables(shorts, longs);
+	optind = 0; /* glibc: begin anew, whoever called getopt() before */
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		size_t i;
+
+		if (c == '?') {
+			bad_option(argc, argv, complaint);
+			return OPTIONS_ERROR;
+		}
+		i = row_of(c == ':' ? optopt : c);
+		if (c == ':') {
+			complain(complaint, "--%s needs a value (%s)", rows[i].name, rows[i].argument);
+			return OPTIONS_ERROR;
+		}
+		if (!rows[i].set)
+			return rows[i].letter == 'h' ? OPTIONS_HELP : OPTIONS_VERSION;
+		given[i] = (struct given){ optarg ? optarg : "1", SOURCE_COMMAND_LINE };
+		if (rows[i].set == set_listen) { /* the one that adds up */
+			complaint->subject = "--listen";
+			if (set_listen(&rows[i], options, optarg, complaint) < 0)
+				return OPTIONS_ERROR;
+			complaint->subject = "";
+		}
+	}
+	if (argc - optind > 1) {
+		complain(complaint, "'%s' and '%s': only one ROOT can be served", argv[optind], argv[optind + 1]);
+		return OPTIONS_ERROR;
+	}
+	if (optind < argc)
+		options->root = argv[optind];
+	return OPTIONS_RUN;
+}
+
+static void collect_environment(struct options *options, struct given given[ROWS])
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		char name[64];
+		const char *text;
+
+		if (!rows[i].set || given[i].source != SOURCE_NONE)
+			continue;
+		variable_name(rows[i].name, name, sizeof(name));
+		text = variable(name);
+		if (text)
+			given[i] = (struct given){ text, SOURCE_ENVIRONMENT };
+		else if (rows[i].standard)
+			given[i] = (struct given){ rows[i].standard, SOURCE_DEFAULT };
+	}
+	if (!options->root)
+		options->root = variable("LOOM_ROOT");
+	if (!options->root)
+		options->root = ".";
+}
+
+/* Of two options that cannot be given together, the one from the command line wins over the one from the environment. */
+static int settle_rivals(struct given given[ROWS], struct complaint *complaint)
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		size_t j;
+
+		if (!rows[i].rival || given[i].source == SOURCE_NONE)
+			continue;
+		j = (size_t)(find_row(rows[i].rival) - rows);
+		if (given[j].source == SOURCE_NONE || given[j].source > given[i].source)
+			continue;
+		if (given[j].source < given[i].source) {
+			given[j].source = SOURCE_NONE;
+			continue;
+		}
+		if (given[i].source == SOURCE_ENVIRONMENT) {
+			char one[64], other[64];
+
+			variable_name(rows[i].name, one, sizeof(one));
+			variable_name(rows[j].name, other, sizeof(other));
+			return complain(complaint, "%s and %s exclude each other: set one of them", one, other);
+		}
+		return complain(complaint, "--%s and --%s exclude each other: give one of them", rows[i].name,
+		                rows[j].name);
+	}
+	return 0;
+}
+
+/* LOOM_LISTEN: several addresses, with commas between them. */
+static int set_listen_pieces(const struct row *row, struct options *options, const char *text,
+                             struct complaint *complaint)
+{
+	char *rest = listen_pieces, *piece;
+
+	if (strlen(text) >= sizeof(listen_pieces))
+		return complain(complaint, "longer than %zu bytes", sizeof(listen_pieces) - 1);
+	memcpy(listen_pieces, text, strlen(text) + 1);
+	while ((piece = strsep(&rest, ",")) != NULL) {
+		int error = set_listen(row, options, piece, complaint);
+
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int read_given(struct options *options, const struct given given[ROWS], struct complaint *complaint)
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		char subject[64];
+		int error;
+
+		if (given[i].source == SOURCE_NONE)
+			continue;
+		if (given[i].source == SOURCE_ENVIRONMENT)
+			variable_name(rows[i].name, subject, sizeof(subject));
+		else
+			snprintf(subject, sizeof(subject), "--%s", rows[i].name);
+		complaint->subject = subject;
+		if (rows[i].set != set_listen)
+			error = rows[i].set(&rows[i], options, given[i].text, complaint);
+		else if (given[i].source == SOURCE_ENVIRONMENT)
+			error = set_listen_pieces(&rows[i], options, given[i].text, complaint);
+		else
+			error = 0; /* done as they came */
+		complaint->subject = "";
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* The default, or a check, of max_connections. */
+static int fit_descriptors(struct options *options, struct complaint *complaint)
+{
+	uint64_t limit = options_descriptor_limit();
+	uint64_t reserve = RESERVE_PROCESS + (uint64_t)options->workers * (RESERVE_WORKER + options->listens - 1);
+	uint64_t most = limit > reserve ? limit - reserve : 0;
+
+	if (most == 0)
+		return complain(complaint,
+		                "the limit of %" PRIu64 " open files leaves none for connections: %" PRIu64
+		                " are for loom itself with %u workers (raise it: ulimit -n, LimitNOFILE=)",
+		                limit, reserve, options->workers);
+	if (options->max_connections == 0)
+		options->max_connections = most < CONNECTIONS_DEFAULT ? (unsigned)most : CONNECTIONS_DEFAULT;
+	if (options->max_connections > most)
+		return complain(complaint,
+		                "--max-connections: %u is more than the limit of %" PRIu64
+		                " open files allows: at most "
+		                "%" PRIu64 " beside loom's own %" PRIu64 " (raise it: ulimit -n, LimitNOFILE=)",
+		                options->max_connections, limit, most, reserve);
+	return 0;
+}
+
+enum options_action options_parse(struct options *options, int argc, char *argv[], char *error, size_t size)
+{
+	struct complaint complaint = { .text = error, .size = size, .subject = "" };
+	struct given given[ROWS] = { 0 };
+	enum options_action action;
+
+	assert(argc > 0 && size > 0);
+	*error = '\0';
+	*options = (struct options){
+		.watch = true,
+		.limits = { .request_line = 8192, .head = 16384, .fields = 100, .body = 65536 },
+	};
+	action = collect_command_line(options, given, argc, argv, &complaint);
+	if (action != OPTIONS_RUN)
+		return action;
+	collect_environment(options, given);
+	if (settle_rivals(given, &complaint) || read_given(options, given, &complaint))
+		return OPTIONS_ERROR;
+	if (options->listens == 0) {
+		snprintf(default_address, sizeof(default_address), "[::]:%d", DEFAULT_PORT);
+		options->listen[options->listens++] = default_address;
+	}
+	if (fit_descriptors(options, &complaint))
+		return OPTIONS_ERROR;
+	return OPTIONS_RUN;
+}
+
+#define HELP_COLUMN 33
+
+static void help_row(const struct row *row, FILE *out)
+{
+	const char *line = row->help;
+	int used;
+
+	if (row->group)
+		fprintf(out, "\n%s:\n", row->group);
+	used = row->letter ? fprintf(out, "  -%c, ", row->letter) : fprintf(out, "      ");
+	used += fprintf(out, "--%s", row->name);
+	if (row->argument)
+		used += fprintf(out, " %s", row->argument);
+	if (used > HELP_COLUMN - 2) {
+		fputc('\n', out);
+		used = 0;
+	}
+	for (;;) {
+		int len = (int)strcspn(line, "\n");
+
+		fprintf(out, "%*s%.*s", HELP_COLUMN - used, "", len, line);
+		line += len;
+		if (*line == '\0')
+			break;
+		fputc('\n', out);
+		line++;
+		used = 0;
+	}
+	if (row->standard)
+		fprintf(out, " [%s]", row->standard);
+	fputc('\n', out);
+}
+
+void options_help(FILE *out)
+{
+	fputs("Usage: loom [OPTIONS] [ROOT]\n"
+	      "Serves the files under ROOT (the current directory) over HTTP, from memory.\n",
+	      out);
+	for (size_t i = 0; i < ROWS; i++)
+		help_row(&rows[i], out);
+	fputs("\nDurations: 500ms, 5s, 2m, 1h. Sizes: 65536, 512K, 512M, 2G.\n"
+	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_NO_WATCH=1,\n"
+	      "LOOM_LISTEN with commas between addresses; and LOOM_ROOT. The command line wins.\n"
+	      "Signals: TERM and INT drain and end, a second one ends at once; HUP reads ROOT again.\n",
+	      out);
+}

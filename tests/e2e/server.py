@@ -1,0 +1,219 @@
+"""Starting, watching and ending the server under test.
+
+A Server is one process of the real binary. Its standard error goes to a file, from which the addresses are read, and in
+which nothing may be found at the end that a sanitizer, an assertion or valgrind wrote. A server dies with the process
+that started it, whatever happens.
+"""
+import ctypes
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from client import BOUND, Client, descriptors
+
+BINARY = os.environ.get("LOOM_BINARY", "")
+VALGRIND = os.environ.get("LOOM_E2E_VALGRIND", "") not in ("", "0")
+LONG = os.environ.get("LOOM_E2E_LONG", "") not in ("", "0")
+
+LISTENING = re.compile(r"listening on (?:http://(\S+):(\d+)/|unix:(\S+))")
+REPORTS = re.compile(r"Sanitizer|runtime error:|Assertion|assertion|stack smashing|^==\d+== ", re.M)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
+PR_SET_NO_NEW_PRIVS = 38
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def wait_for(condition, what, bound=BOUND, step=0.01):
+    """Polls until the condition holds, and gives what it gave. Reaching the bound is an error."""
+    end = time.monotonic() + bound
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {bound:g} s in vain for: {what}")
+        time.sleep(step)
+
+
+def environment(extra=None):
+    """Ours, without what would be taken for options of the server, and with reports that end the process."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LOOM_")}
+    env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99:detect_stack_use_after_return=1")
+    env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1")
+    env.setdefault("TSAN_OPTIONS", "halt_on_error=1:exitcode=66")
+    env.update(extra or {})
+    return env
+
+
+def command(arguments):
+    if not VALGRIND:
+        return [BINARY, *arguments]
+    return ["valgrind", "--quiet", "--error-exitcode=97", "--leak-check=full", "--errors-for-leak-kinds=definite",
+            "--fair-sched=yes", BINARY, *arguments]
+
+
+def sanitized():
+    """Whether figures of memory and time mean nothing with this binary."""
+    with open(BINARY, "rb") as file:
+        data = file.read()
+    return VALGRIND or b"__asan_init" in data or b"__tsan_init" in data
+
+
+class SockFilter(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte), ("k", ctypes.c_uint)]
+
+
+class SockFprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.POINTER(SockFilter))]
+
+
+IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER = 425, 426, 427  # the same on every architecture
+
+
+def deny(number, error):
+    """To be called in a child before exec: system call `number` fails with `error` from then on."""
+    allow, errno_action = 0x7fff0000, 0x00050000
+    program = (SockFilter * 4)(
+        SockFilter(0x20, 0, 0, 0),           # load the system call's number
+        SockFilter(0x15, 0, 1, number),      # is it the one?
+        SockFilter(0x06, 0, 0, errno_action | error),
+        SockFilter(0x06, 0, 0, allow))
+    fprog = SockFprog(4, program)
+    zero = ctypes.c_ulong(0)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
+    if libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(fprog), zero, zero) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_SECCOMP")
+
+
+def run(arguments, env=None, before_exec=None):
+    """Runs the binary to its end, which must come by itself: (exit status, standard output, standard error)."""
+    done = subprocess.run(command(arguments), env=environment(env), stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=BOUND, preexec_fn=before_exec, check=False)
+    out, err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    if REPORTS.search(err):
+        raise AssertionError(f"the server's stderr:\n{err}")
+    return done.returncode, out, err
+
+
+class Server:
+    def __init__(self, root, *arguments, backend="auto", workers=1, listen=("127.0.0.1:0",), env=None,
+                 before_exec=None):
+        self.scratch = tempfile.mkdtemp(prefix="loom-e2e-")
+        self.log_path = os.path.join(self.scratch, "stderr")
+        self.arguments = [f"--backend={backend}", f"--workers={workers}", *[f"--listen={one}" for one in listen],
+                          *arguments, root]
+        self.checked = False
+        self.died = False
+
+        def prepare():
+            libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+            if before_exec:
+                before_exec()
+
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(command(self.arguments), stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=log, env=environment(env),
+                                            preexec_fn=prepare)
+        self.pid = self.process.pid
+        try:
+            wait_for(lambda: len(LISTENING.findall(self.log())) >= len(listen) or self.process.poll() is not None,
+                     "the start-up lines")
+            if self.process.poll() is not None:
+                self.died = True
+                raise AssertionError(f"the server did not start, exit status {self.process.returncode}; its stderr:\n"
+                                     + self.log())
+        except BaseException:
+            self.kill()
+            raise
+        self.addresses = []
+        for host, port, path in LISTENING.findall(self.log()):
+            host = host.strip("[]").replace("0.0.0.0", "127.0.0.1")
+            self.addresses.append(path or ("127.0.0.1" if host == "::" else host, int(port)))
+        self.address = self.addresses[0]
+        self.baseline = descriptors(self.pid)
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def client(self, **more):
+        return Client(self.address, **more)
+
+    def get(self, target, *fields, **more):
+        """One request over a connection of its own."""
+        with self.client() as client:
+            return client.ask(target, *fields, **more)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def running(self):
+        return self.process.poll() is None
+
+    def descriptors(self):
+        return descriptors(self.pid)
+
+    def ticks(self):
+        """CPU time of the whole process, in seconds."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self):
+        with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def limit_descriptors(self, soft):
+        """Takes effect in the running process."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    def check(self):
+        """It lives, and has nothing to confess."""
+        if REPORTS.search(self.log()):
+            raise AssertionError("a report in the server's stderr")
+        if not self.checked and not self.running():
+            raise AssertionError(f"the server died, exit status {self.process.returncode}")
+
+    def wait_quiet(self):
+        """Once all clients have gone, every descriptor of theirs goes too."""
+        wait_for(lambda: self.descriptors() <= self.baseline,
+                 f"the server's descriptors to be {self.baseline} again", step=0.02)
+
+    def wait_exit(self, expected=(0,), bound=BOUND):
+        """It ends by itself, or after a signal that was sent, with one of the expected statuses."""
+        try:
+            status = self.process.wait(bound)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the server did not end within {bound:g} s") from None
+        self.checked = True
+        if REPORTS.search(self.log()):
+            raise AssertionError("a report in the server's stderr")
+        if status not in expected:
+            raise AssertionError(f"exit status {status}, not {' or '.join(map(str, expected))}")
+
+    def stop(self):
+        """The way out for every server that a test has not ended: nothing is left open, and SIGTERM drains."""
+        if self.process.poll() is not None:
+            self.check()
+            return
+        self.check()
+        self.wait_quiet()
+        self.signal(signal.SIGTERM)
+        self.wait_exit()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def discard(self):
+        self.kill()
+        shutil.rmtree(self.scratch, ignore_errors=True)

@@ -1,0 +1,206 @@
+"""Clients that take their time: timeouts that end what they must, and leave alone what they must.
+
+No test passes or fails by how long something took, only by whether it came about within a generous bound.
+"""
+import select
+import socket
+import time
+
+from case import Case, noise, write
+from client import Ended, request
+from server import wait_for
+
+HUGE = 64 << 20
+
+
+class HeaderTimeout(Case):
+    """A request head has to be whole within --header-timeout of its first byte, however it trickles."""
+    shared = True
+    arguments = ("--header-timeout=600ms", "--keepalive-timeout=1h")
+
+    def cut(self, client):
+        response = client.response()
+        self.assertEqual(response.status, 408)
+        self.assertTrue(response.closes)
+        client.expect_end()
+
+    def test_half_a_head_gets_408(self):
+        for part in (b"G", b"GET / HTTP/1.1", request("/")[:-1], request("/")[:-2] + b"X: y\r\n"):
+            with self.server.client() as client:
+                client.send(part)
+                self.cut(client)
+
+    def test_half_a_head_after_a_request_gets_408(self):
+        with self.server.client() as client:
+            client.send(request("/") * 3 + b"GET /x")
+            for _ in range(3):
+                self.assertEqual(client.response().status, 200)
+            self.cut(client)
+
+    def test_a_trickle_does_not_extend_it(self):
+        with self.server.client() as client:
+            client.send(b"GET / HTTP/1.1\r\nX: ")
+            end = time.monotonic() + 60
+            while not select.select([client.sock], [], [], 0.03)[0]:
+                self.assertLess(time.monotonic(), end, "a trickling head was never cut")
+                client.send(b"y")
+            response = client.response()
+            self.assertEqual((response.status, response.closes), (408, True))
+
+    def test_a_body_that_does_not_come_is_cut(self):
+        with self.server.client() as client:
+            client.send(request("/", "Content-Length: 10", method="POST", body=b"four"))
+            try:
+                while client.response().status not in (408,):
+                    pass
+            except Ended as ended:
+                self.assertTrue(ended.at_boundary)
+
+    def test_a_connection_without_a_request_is_closed(self):
+        for data in (b"", b"\r\n"):
+            with self.server.client() as client:
+                client.send(data)
+                try:
+                    self.assertEqual(client.response().status, 408)
+                    client.expect_end()
+                except Ended as ended:
+                    self.assertTrue(ended.at_boundary)
+
+    def test_idle_connections_are_not_its_business(self):
+        with self.server.client() as client:
+            self.assertEqual(client.ask("/").status, 200)
+            time.sleep(1.5)
+            self.kept(client)
+
+    def test_many_at_once_and_the_others_are_served(self):
+        slow = [self.server.client() for _ in range(200)]
+        for client in slow:
+            client.send(b"GET / HTTP/1.1\r\n")
+        while not select.select([slow[-1].sock], [], [], 0)[0]:
+            self.assertEqual(self.server.get("/").status, 200)
+        for client in slow:
+            self.cut(client)
+
+
+class KeepaliveTimeout(Case):
+    """A connection with nothing to say is closed without a word."""
+    shared = True
+    arguments = ("--keepalive-timeout=400ms", "--header-timeout=1h")
+
+    def test_idle_after_a_request(self):
+        with self.server.client() as client:
+            self.assertEqual(client.ask("/").status, 200)
+            client.expect_end()
+
+    def test_a_slow_head_is_not_its_business(self):
+        with self.server.client() as client:
+            client.send(b"GET / HTTP/1.1\r\n")
+            time.sleep(1.0)
+            client.send(b"Host: x\r\n\r\n")
+            self.assertEqual(client.response().status, 200)
+
+    def test_hundreds(self):
+        clients = [self.server.client() for _ in range(300)]
+        for client in clients:
+            client.send(request("/"))
+        for client in clients:
+            self.assertEqual(client.response().status, 200)
+        for client in clients:
+            client.expect_end()
+
+
+class SlowReaders(Case):
+    """Large bodies, and readers that are slow, or stop. One that reads must get all, on a busy machine as well: its
+    timeout is long enough for a client that has to wait for its turn."""
+    shared = True
+    arguments = ("--send-timeout=2s",)
+    cost = 9
+
+    @classmethod
+    def plant(cls, root):
+        cls.huge = noise("huge", HUGE)
+        write(root, "index.html", b"home")
+        write(root, "huge.bin", cls.huge)
+
+    def begin(self, client):
+        """Asks for the huge file, and reads the head of the answer only."""
+        client.send(request("/huge.bin"))
+        head = client.read_head()
+        self.assertIn(b"200 OK", head)
+
+    def take(self, client, at, size):
+        """Reads and compares the next piece; gives where the one after begins."""
+        size = min(size, HUGE - at)
+        self.assertTrue(client.read_body(size) == self.huge[at:at + size], f"bytes {at} to {at + size} differ")
+        return at + size
+
+    def test_one_that_reads_slowly_gets_all(self):
+        with self.server.client(rcvbuf=128 << 10) as client:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)
+            self.begin(client)
+            # a slow start, for more than twice the send timeout, then as fast as it goes
+            at = self.take(client, 0, 100 << 10)
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                at = self.take(client, at, 100 << 10)
+                time.sleep(0.05)
+            while at < HUGE:
+                at = self.take(client, at, 1 << 20)
+            self.kept(client)
+
+    def test_fast_readers_get_all(self):
+        for _ in range(2):
+            with self.server.client() as client:
+                self.begin(client)
+                at = 0
+                while at < HUGE:
+                    at = self.take(client, at, 1 << 20)
+                self.kept(client)
+
+    def test_many_share(self):
+        clients = [self.server.client() for _ in range(3)]
+        for client in clients:
+            self.begin(client)
+        at = 0
+        while at < HUGE:
+            after = [self.take(client, at, 1 << 20) for client in clients]
+            at = after[0]
+        for client in clients:
+            self.kept(client)
+
+
+class StoppedReaders(Case):
+    """Clients that ask for much and then read nothing: they are cut after --send-timeout without harm to the others."""
+    shared = True
+    arguments = ("--send-timeout=500ms",)
+    cost = 2
+
+    @classmethod
+    def plant(cls, root):
+        write(root, "index.html", b"home")
+        write(root, "big.bin", noise("big", 16 << 20))  # well past what all socket buffers hold
+
+    def begin(self):
+        client = self.server.client(rcvbuf=32 << 10)
+        client.send(request("/big.bin"))
+        self.assertIn(b"200 OK", client.read_head())
+        return client
+
+    def test_they_are_cut_and_the_others_are_served(self):
+        stopped = [self.begin() for _ in range(5)]
+        wait_for(lambda: self.server.get("/").status == 200 and self.server.descriptors() <= self.server.baseline + 1,
+                 "the readers that stopped to be cut", step=0.02)
+        for client in stopped:
+            with self.assertRaises(Ended):
+                client.read_body(16 << 20)
+
+    def test_a_pipeline_that_is_not_read_is_cut(self):
+        client = self.begin()
+        client.sock.setblocking(False)
+        try:
+            for _ in range(200):
+                client.sock.send(request("/big.bin") * 20)
+        except OSError:
+            pass
+        self.server.wait_quiet()
+        self.assertEqual(self.server.get("/").status, 200)

@@ -1,0 +1,559 @@
+/*
+ * sim.c - the simulated event backend: io.h's operations over a world in memory (sim.h), and the assertions that hold
+ * the caller to its side of the contract.
+ *
+ * There is no queue of completions. Every look around asks, from a place that the dice choose, what each stream and
+ * each listener has to say at this moment, and takes the first that is due: so every order that the contract allows
+ * comes up, and a connection that was silenced has nothing in a queue to take back.
+ */
+#include "world.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct sim_weather sim_fair_weather = {
+	.batch = 64,
+	.piece = IO_RECV_MAX,
+	.step = 1 << 20,
+	.window = 64 * 1024,
+	.buffer = 64 * 1024,
+	.steady = true,
+};
+
+static _Thread_local struct sim *sim_waiting; /* for the next io_create() */
+static bool tracing;
+
+void sim_trace_on(bool on)
+{
+	tracing = on;
+}
+
+bool sim_tracing(void)
+{
+	return tracing;
+}
+
+void sim_trace(const struct sim *sim, const char *format, ...)
+{
+	va_list args;
+
+	if (!tracing)
+		return;
+	fprintf(stderr, "%8llu ms  ", (unsigned long long)sim->now);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+void sim_fail(const struct sim *sim, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "sim: at %llu ms: ", (unsigned long long)sim->now);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	abort();
+}
+
+bool sim_due(struct sim *sim, uint64_t *at)
+{
+	if (*at == 0) {
+		*at = sim->now;
+		if (sim->weather.late_ms > 0 && sim_chance(&sim->dice, sim->weather.late))
+			*at += 1 + sim_below(&sim->dice, sim->weather.late_ms);
+	}
+	if (*at <= sim->now)
+		return true;
+	if (*at < sim->soonest)
+		sim->soonest = *at;
+	return false;
+}
+
+int sim_fd_take(struct sim *sim, struct sim_stream *stream, struct sim_port *port)
+{
+	for (unsigned i = 0; i < SIM_FDS; i++) {
+		if (sim->fds[i].stream || sim->fds[i].port)
+			continue;
+		sim->fds[i] = (struct sim_descriptor){ .stream = stream, .port = port };
+		if (i >= sim->top)
+			sim->top = i + 1;
+		return SIM_FD_BASE + (int)i;
+	}
+	return -1;
+}
+
+void sim_fd_give(struct sim *sim, int fd)
+{
+	sim->fds[fd - SIM_FD_BASE] = (struct sim_descriptor){ 0 };
+	while (sim->top > 0 && !sim->fds[sim->top - 1].stream && !sim->fds[sim->top - 1].port)
+		sim->top--;
+}
+
+unsigned sim_descriptors(const struct sim *sim)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < sim->top; i++)
+		n += sim->fds[i].stream || sim->fds[i].port;
+	return n;
+}
+
+struct sim *sim_new(uint64_t seed, const struct sim_weather *weather)
+{
+	struct sim *sim = calloc(1, sizeof(*sim));
+
+	assert(sim && weather->batch > 0 && weather->step > 0 && weather->window > 0 && weather->buffer > 0);
+	assert(weather->piece > 0 && weather->piece <= IO_RECV_MAX);
+	sim->weather = *weather;
+	sim->dice = seed;
+	sim->now = 1000 + sim_below(&sim->dice, 100000);
+	sim_waiting = sim;
+	return sim;
+}
+
+void sim_free_later(struct sim *sim)
+{
+	sim->own = true;
+}
+
+struct sim *sim_of(struct io *io)
+{
+	assert(io->ops == &io_sim_ops);
+	return (struct sim *)io;
+}
+
+void sim_clients(struct sim *sim, sim_clients_fn *clients, void *context)
+{
+	sim->clients = clients;
+	sim->clients_context = context;
+}
+
+uint64_t sim_now(const struct sim *sim)
+{
+	return sim->now;
+}
+
+void sim_sleep(struct sim *sim, uint64_t until)
+{
+	if (until > sim->now)
+		sim->now = until;
+}
+
+void sim_exhaust(struct sim *sim, bool on)
+{
+	sim->exhausted = on;
+}
+
+/* The loan of the last IO_RECV is over. */
+static void sim_lent_end(struct sim *sim)
+{
+	if (!sim->lent)
+		return;
+	memset(sim->lent, LENT_POISON, sim->lent_len);
+	__asm__ volatile("" : : "r"(sim->lent) : "memory"); /* freed next, but to be written all the same */
+	free(sim->lent);
+	sim->lent = NULL;
+}
+
+static int sim_probe(char *why, size_t size)
+{
+	snprintf(why, size, "no kernel is needed");
+	return 0;
+}
+
+static int sim_create(struct io **io, const struct io_config *config, char *why, size_t size)
+{
+	struct sim *sim = sim_waiting;
+
+	(void)why;
+	(void)size;
+	assert(config->conns > 0 && config->listeners > 0);
+	assert(sim && "io_create() before sim_new()");
+	sim_waiting = NULL;
+	sim->io.ops = &io_sim_ops;
+	sim->entered = true;
+	sim->conns_max = config->conns;
+	sim->listeners_max = config->listeners;
+	*io = &sim->io;
+	return 0;
+}
+
+static void sim_destroy(struct io *io)
+{
+	struct sim *sim = sim_of(io);
+
+	sim_require(sim, sim->conns == 0, "io_destroy() with %u connections open", sim->conns);
+	sim_require(sim, sim->listeners == 0, "io_destroy() with %u listeners on", sim->listeners);
+	sim_lent_end(sim);
+	sim->entered = false;
+	if (sim->own)
+		sim_free(sim);
+}
+
+/* The stream of a connection, which must be just as the backend has left it. */
+static struct sim_stream *sim_stream_of(struct sim *sim, const struct io_conn *conn, const char *what)
+{
+	int fd = conn->fd;
+	struct sim_stream *stream = NULL;
+
+	if (fd >= SIM_FD_BASE && fd < SIM_FD_BASE + SIM_FDS)
+		stream = sim->fds[fd - SIM_FD_BASE].stream;
+	sim_require(sim, stream && stream->side >= SIDE_OPEN, "%s: %d is not open", what, fd);
+	sim_require(sim, stream->conn == conn, "%s: the io_conn of %d has moved", what, fd);
+	sim_require(sim, memcmp(conn, &stream->as_left, sizeof(*conn)) == 0, "%s: the io_conn of %d was changed", what,
+	            fd);
+	sim_require(sim, stream->side == SIDE_OPEN, "%s of %d after io_close()", what, fd);
+	return stream;
+}
+
+static void sim_open(struct io *io, struct io_conn *conn, int fd)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = NULL;
+
+	if (fd >= SIM_FD_BASE && fd < SIM_FD_BASE + SIM_FDS)
+		stream = sim->fds[fd - SIM_FD_BASE].stream;
+	sim_require(sim, stream && stream->side == SIDE_ACCEPTED, "io_open() of %d, which is not free to be opened", fd);
+	sim_require(sim, sim->conns < sim->conns_max, "io_open() of %d: more than %u connections", fd, sim->conns_max);
+	sim->conns++;
+	stream->opened = true;
+	stream->side = SIDE_OPEN;
+	stream->conn = conn;
+
+	/* The backend's part holds nothing that the caller could make use of. */
+	conn->fd = fd;
+	conn->generation++;
+	conn->flags = (uint16_t)sim_random(&sim->dice);
+	conn->owed = (uint16_t)sim_random(&sim->dice);
+	conn->result = (int)sim_random(&sim->dice);
+	conn->sent = sim_random(&sim->dice);
+	stream->as_left = *conn;
+	sim_trace(sim, "open %d", fd);
+}
+
+static void sim_recv(struct io *io, struct io_conn *conn)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_stream_of(sim, conn, "io_recv()");
+
+	sim_require(sim, !stream->credit, "io_recv() of %d: a second credit", stream->fd);
+	sim_require(sim, !stream->received_end, "io_recv() of %d after its end or an error", stream->fd);
+	stream->credit = true;
+	stream->recv_at = 0;
+}
+
+static void sim_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_stream_of(sim, conn, "io_send()");
+
+	sim_require(sim, !stream->sending, "io_send() of %d: a second send in flight", stream->fd);
+	sim_require(sim, !stream->shut, "io_send() of %d after io_shutdown()", stream->fd);
+	sim_require(sim, n >= 1 && n <= IO_SEND_IOVS, "io_send() of %d: %u iovecs", stream->fd, n);
+	stream->sending = true;
+	stream->sent = false;
+	stream->move_at = stream->sent_at = 0;
+	sim_loan_begin(sim, stream, iov, n);
+	sim_trace(sim, "send %d: %zu bytes in %u", stream->fd, stream->loan.len, n);
+}
+
+static void sim_shutdown(struct io *io, struct io_conn *conn)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_stream_of(sim, conn, "io_shutdown()");
+
+	sim_require(sim, !stream->sending, "io_shutdown() of %d with a send in flight", stream->fd);
+	sim_require(sim, !stream->shut, "io_shutdown() of %d twice", stream->fd);
+	stream->shut = true;
+	stream->down_fin = true;
+	sim_trace(sim, "shutdown %d", stream->fd);
+}
+
+static void sim_end(struct io *io, struct io_conn *conn)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_stream_of(sim, conn, "io_close()");
+
+	stream->side = SIDE_CLOSING;
+	stream->closed_at = 0;
+	sim_trace(sim, "close %d", stream->fd);
+}
+
+static uint64_t sim_progress(struct io *io, struct io_conn *conn)
+{
+	return sim_stream_of(sim_of(io), conn, "io_progress()")->acked;
+}
+
+static void sim_wake(struct io *io)
+{
+	atomic_store(&sim_of(io)->woken, true);
+}
+
+static void sim_describe(struct io *io, char *text, size_t size)
+{
+	(void)io;
+	snprintf(text, size, "simulated");
+}
+
+static void sim_listen(struct io *io, struct io_listener *listener, bool on)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_port *port = NULL;
+
+	if (listener->fd >= SIM_FD_BASE && listener->fd < SIM_FD_BASE + SIM_FDS)
+		port = sim->fds[listener->fd - SIM_FD_BASE].port;
+	sim_require(sim, port, "io_listen() of %d, which is not listening", listener->fd);
+	sim_trace(sim, "listen %d %s", listener->fd, on ? "on" : "off");
+	if (on) {
+		sim_require(sim, !port->listener, "io_listen(on) of %d, which is on already", port->fd);
+		sim_require(sim, sim->listeners < sim->listeners_max, "io_listen(): more than %u listeners",
+		            sim->listeners_max);
+		sim->listeners++;
+		port->listener = listener;
+		listener->flags = (uint16_t)sim_random(&sim->dice);
+		listener->owed = (uint16_t)sim_random(&sim->dice);
+		port->as_left = *listener;
+		port->off = port->suspended = false;
+		port->accept_at = 0;
+		return;
+	}
+	sim_require(sim, port->listener == listener, "io_listen(off) of %d, which is not on", port->fd);
+	sim_require(sim, !port->off, "io_listen(off) of %d twice", port->fd);
+	sim_require(sim, memcmp(listener, &port->as_left, sizeof(*listener)) == 0, "the io_listener of %d was changed",
+	            port->fd);
+	port->off = true;
+	port->off_at = 0;
+}
+
+static bool sim_recv_due(struct sim *sim, struct sim_stream *stream)
+{
+	return stream->credit && (stream->up.len > 0 || stream->up_fin || stream->broken) && sim_due(sim, &stream->recv_at);
+}
+
+static bool sim_sent_due(struct sim *sim, struct sim_stream *stream)
+{
+	return stream->sending && stream->sent && sim_due(sim, &stream->sent_at);
+}
+
+static bool sim_accept_due(struct sim *sim, struct sim_port *port)
+{
+	return port->backlog && !port->suspended && sim_due(sim, &port->accept_at);
+}
+
+/* What one stream has to say now: IO_RECV, IO_SENT, IO_CLOSED, or -1. */
+static int sim_stream_due(struct sim *sim, struct sim_stream *stream)
+{
+	bool recv, sent;
+
+	if (stream->side == SIDE_CLOSING)
+		return sim_due(sim, &stream->closed_at) ? IO_CLOSED : -1;
+	if (stream->side != SIDE_OPEN)
+		return -1;
+	sim_send_move(sim, stream);
+	recv = sim_recv_due(sim, stream);
+	sent = sim_sent_due(sim, stream);
+	if (recv && sent)
+		return sim_chance(&sim->dice, 500) ? IO_RECV : IO_SENT;
+	return recv ? IO_RECV : sent ? IO_SENT : -1;
+}
+
+static int sim_port_due(struct sim *sim, struct sim_port *port)
+{
+	if (!port->listener)
+		return -1;
+	if (port->off && sim_due(sim, &port->off_at))
+		return IO_UNLISTENED;
+	return sim_accept_due(sim, port) ? IO_ACCEPT : -1;
+}
+
+/* Looks around. The operation that is due and where, or -1; soonest is then when to look again. */
+static int sim_look(struct sim *sim, struct sim_descriptor **where)
+{
+	unsigned start = sim->top ? (unsigned)sim_below(&sim->dice, sim->top) : 0;
+
+	sim->soonest = SIM_NEVER;
+	for (unsigned i = 0; i < sim->top; i++) {
+		int op = -1;
+
+		*where = &sim->fds[(start + i) % sim->top];
+		if ((*where)->stream)
+			op = sim_stream_due(sim, (*where)->stream);
+		else if ((*where)->port)
+			op = sim_port_due(sim, (*where)->port);
+		if (op >= 0)
+			return op;
+	}
+	return -1;
+}
+
+static void sim_event_recv(struct sim *sim, struct sim_stream *stream, struct io_event *event)
+{
+	size_t len = 1 + sim_below(&sim->dice, stream->piece);
+
+	stream->credit = false;
+	event->conn = stream->conn;
+	if (stream->up.len > 0) {
+		if (sim->weather.steady)
+			len = stream->piece;
+		len = len < stream->up.len ? len : stream->up.len;
+		sim->lent = malloc(len);
+		assert(sim->lent);
+		sim->lent_len = sim_queue_get(&stream->up, sim->lent, len);
+		event->data = sim->lent;
+		event->res = (int)len;
+	} else {
+		stream->received_end = true;
+		event->res = -stream->error;
+		stream->error = 0;
+	}
+	sim_trace(sim, "recv %d: %d", stream->fd, event->res);
+}
+
+static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_event *event)
+{
+	static const int errors[] = { EMFILE, ENFILE, ENOBUFS, ENOMEM };
+	struct sim_stream *stream = port->backlog;
+
+	event->listener = port->listener;
+	port->accept_at = 0;
+	if (sim->exhausted || sim_chance(&sim->dice, sim->weather.accept_fails)) {
+		port->suspended = true;
+		event->res = sim->exhausted ? -EMFILE : -errors[sim_below(&sim->dice, 4)];
+		sim_trace(sim, "accept fails: %s", strerror(-event->res));
+		return;
+	}
+	port->backlog = stream->next;
+	port->waiting--;
+	stream->next = NULL;
+	stream->side = SIDE_ACCEPTED;
+	stream->fd = sim_fd_take(sim, stream, NULL);
+	assert(stream->fd >= 0);
+	event->res = stream->fd;
+	sim_trace(sim, "accept %d", stream->fd);
+}
+
+static void sim_event_sent(struct sim *sim, struct sim_stream *stream, struct io_event *event)
+{
+	sim_loan_end(sim, stream);
+	stream->sending = false;
+	event->conn = stream->conn;
+	event->res = stream->sent_res;
+	sim_trace(sim, "sent %d: %d", stream->fd, event->res);
+}
+
+static void sim_event_closed(struct sim *sim, struct sim_stream *stream, struct io_event *event)
+{
+	if (stream->sending)
+		sim_loan_end(sim, stream);
+	sim_require(sim, memcmp(stream->conn, &stream->as_left, sizeof(*stream->conn)) == 0,
+	            "the io_conn of %d was changed before IO_CLOSED", stream->fd);
+	sim->conns--;
+	event->conn = stream->conn;
+	sim_trace(sim, "closed %d", stream->fd);
+	sim_stream_over(stream);
+}
+
+static void sim_event_unlistened(struct sim *sim, struct sim_port *port, struct io_event *event)
+{
+	event->listener = port->listener;
+	port->listener = NULL;
+	port->off = false;
+	sim->listeners--;
+	sim_trace(sim, "unlistened %d", port->fd);
+}
+
+static bool sim_next(struct io *io, struct io_event *event)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_descriptor *where;
+	int op;
+
+	sim_lent_end(sim);
+	if (sim->left == 0)
+		return false;
+	op = sim_look(sim, &where);
+	if (op < 0)
+		return false;
+	sim->left--;
+	*event = (struct io_event){ .op = (enum io_op)op };
+	switch (event->op) {
+	case IO_ACCEPT:
+		sim_event_accept(sim, where->port, event);
+		break;
+	case IO_UNLISTENED:
+		sim_event_unlistened(sim, where->port, event);
+		break;
+	case IO_RECV:
+		sim_event_recv(sim, where->stream, event);
+		break;
+	case IO_SENT:
+		sim_event_sent(sim, where->stream, event);
+		break;
+	case IO_CLOSED:
+		sim_event_closed(sim, where->stream, event);
+		break;
+	}
+	return true;
+}
+
+static int sim_wait(struct io *io, int timeout_ms)
+{
+	struct sim *sim = sim_of(io);
+	uint64_t until, next;
+	struct sim_descriptor *where;
+
+	sim_lent_end(sim);
+	sim->left = 0;
+	if (sim->weather.late_ms > 0 && sim_chance(&sim->dice, sim->weather.sluggish))
+		sim->now += 1 + sim_below(&sim->dice, sim->weather.late_ms);
+	if (sim_chance(&sim->dice, sim->weather.spurious))
+		return 0;
+	until = timeout_ms < 0 ? SIM_NEVER : sim->now + (unsigned)timeout_ms;
+	for (;;) {
+		next = sim->clients ? sim->clients(sim->clients_context) : SIM_NEVER;
+		if (atomic_exchange(&sim->woken, false) || sim_look(sim, &where) >= 0)
+			break;
+		if (sim->stirred) {
+			sim->stirred = false;
+			continue; /* the clients may have something to read */
+		}
+		if (sim->soonest < next)
+			next = sim->soonest;
+		if (timeout_ms == 0)
+			sim->now++; /* so that a caller who only ever polls gets on */
+		if (until <= sim->now)
+			break;
+		if (until < next)
+			next = until;
+		sim_require(sim, next != SIM_NEVER, "io_wait() for ever, and nothing can come");
+		if (next > sim->now)
+			sim->now = next;
+	}
+	sim->left = 1 + (unsigned)sim_below(&sim->dice, sim->weather.batch);
+	return 0;
+}
+
+const struct io_ops io_sim_ops = {
+	.name = "sim",
+	.probe = sim_probe,
+	.create = sim_create,
+	.destroy = sim_destroy,
+	.wait = sim_wait,
+	.next = sim_next,
+	.listen = sim_listen,
+	.open = sim_open,
+	.recv = sim_recv,
+	.send = sim_send,
+	.shutdown = sim_shutdown,
+	.close = sim_end,
+	.progress = sim_progress,
+	.wake = sim_wake,
+	.describe = sim_describe,
+};

@@ -1,0 +1,60 @@
+/*
+ * site.h - small snapshots made by hand, in memory: what test_conn serves. Version after version of the same URLs, each
+ * with contents of its own, so that every answer tells the version that it is of; and what a client should get.
+ */
+#ifndef LOOM_SIM_SITE_H
+#define LOOM_SIM_SITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "loom/snapshot.h"
+
+/* What can be asked for; the errors of snapshot.h follow. */
+enum site_page {
+	PAGE_INDEX,  /* "/", some hundred bytes, contiguous with its head */
+	PAGE_SMALL,  /* "/small.txt" */
+	PAGE_EMPTY,  /* "/empty": no body */
+	PAGE_COPIED, /* "/copied.html": somewhat less than what is worth an iovec */
+	PAGE_LENT,   /* "/lent.js": somewhat more */
+	PAGE_LARGE,  /* "/large.bin": many times a socket's buffer */
+	PAGE_MOVED,  /* "/dir": a redirect that keeps the query */
+	PAGE_DIR,    /* "/dir/" */
+	SITE_PAGES,
+};
+
+extern const char *const site_paths[SITE_PAGES];
+
+/* A version of the site; *snapshot has one share. */
+struct snapshot *site_build(unsigned version);
+
+/* Overwrites what it frees: an answer that still refers to it is found out. */
+void site_free(struct snapshot *snapshot);
+
+/* What a client asked for, as far as the choice of the answer goes. */
+struct site_question {
+	bool is_error;
+	unsigned which; /* enum site_page, or enum snapshot_error */
+	bool head;      /* HEAD */
+	const char *query;
+	unsigned etag_version;  /* 0, or If-None-Match with the tag that the page has in this version */
+	bool since;             /* If-Modified-Since with a date after every version */
+	const char *connection; /* "close", "keep-alive" or NULL: the Connection field of the answer */
+};
+
+/* An answer that a client may get. */
+struct site_answer {
+	char head[2 * REPRESENTATION_HEAD_MAX];
+	size_t head_len;
+	size_t date_at;
+	const uint8_t *body;
+	size_t body_len;
+};
+
+/* The right answer to the question in one version of the site. */
+void site_answer(const struct snapshot *snapshot, const struct site_question *question, struct site_answer *answer);
+
+/* The entity-tag of a page in a version, with its quotes: ETAG_LEN bytes. */
+void site_etag(unsigned version, enum site_page page, char etag[ETAG_LEN + 1]);
+
+#endif

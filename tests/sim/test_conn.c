@@ -1,0 +1,414 @@
+/*
+ * test_conn.c - the connection state machine and the worker's loop, run over the simulated backend: many clients at
+ * once, in every kind of weather, seed after seed. It runs src/conn.c and src/worker.c as they are; only the kernel, the
+ * clock and the clients are made up.
+ *
+ * What is proved for every seed: each answer comes whole and in order, of one version of the site, no older than what was
+ * published before it was asked for; connections end when and only when they may; the backend's contract is kept
+ * (sim.h); and when all is over no connection, buffer, timer, pin, snapshot or descriptor is left.
+ *
+ * And for every tenth, that answers do not depend on how bytes were split: the same script gives the same bytes in
+ * calm weather and in storms.
+ *
+ * test_conn [--seed N | --seeds FROM:TO] [--trace]. A seed that fails is printed, and replays.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "loom/worker.h"
+
+#define CLIENTS_MAX 100
+#define SEEDS       3000
+
+/* Simulated time after which a run must have come to its end, and real seconds. */
+#define RUN_MS_MAX   (15 * 60 * 1000)
+#define RUN_SECONDS  60
+
+struct run {
+	struct sim *sim;
+	struct worker *worker;
+	struct options options;
+	struct snapshot_inbox inbox;
+	struct client_world world;
+	struct client clients[CLIENTS_MAX];
+	unsigned n;
+	uint64_t dice;
+	uint64_t start;
+	struct snapshot *published[VERSIONS_MAX + 1];
+	uint64_t publish_at[VERSIONS_MAX + 1];
+	uint64_t command_at; /* 0: when all clients have left */
+	enum worker_command command;
+	uint64_t quiet_since; /* the last client has left, the last version is published */
+	char *record;         /* of the first client, taken over at the end */
+	size_t record_len;
+};
+
+static unsigned long long seed_now;
+static struct sim *sim_now_running;
+static struct snapshot *references[VERSIONS_MAX + 1];
+
+/* The worker closes listening and surplus descriptors itself: those of the simulation come here. */
+int close(int fd)
+{
+	if (sim_now_running && sim_close(sim_now_running, fd))
+		return 0;
+	return (int)syscall(SYS_close, fd);
+}
+
+static void died(int signal_number)
+{
+	char line[160];
+	int len = snprintf(line, sizeof(line), "test_conn: seed %llu failed (%s); replay: test_conn --seed %llu --trace\n",
+	                   seed_now, signal_number == SIGALRM ? "it does not end" : strsignal(signal_number), seed_now);
+
+	if (write(STDERR_FILENO, line, (size_t)len) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+/* AddressSanitizer calls this, where there is one. */
+void __asan_on_error(void);
+void __asan_on_error(void)
+{
+	fprintf(stderr, "test_conn: seed %llu failed; replay: test_conn --seed %llu --trace\n", seed_now, seed_now);
+}
+
+static void run_clock(void *context, uint64_t *monotonic_ms, time_t *real)
+{
+	const struct run *run = context;
+
+	*monotonic_ms = sim_now(run->sim);
+	*real = run->world.epoch + (time_t)(*monotonic_ms / 1000);
+}
+
+/* The reloader's part. */
+static uint64_t run_publish(struct run *run, uint64_t now)
+{
+	uint64_t next = SIM_NEVER;
+
+	for (unsigned version = 1; version <= VERSIONS_MAX; version++) {
+		if (run->published[version] && snapshot_unused(run->published[version])) {
+			site_free(run->published[version]);
+			run->published[version] = NULL;
+		}
+		if (run->publish_at[version] == 0)
+			continue;
+		if (run->publish_at[version] > now) {
+			next = next < run->publish_at[version] ? next : run->publish_at[version];
+			continue;
+		}
+		run->publish_at[version] = 0;
+		run->published[version] = site_build(version);
+		sim_trace(run->sim, "version %u is published", version);
+		snapshot_publish(run->published[version], &run->inbox, 1);
+		run->world.newest = version;
+	}
+	return next;
+}
+
+static uint64_t run_operate(struct run *run, uint64_t now)
+{
+	if (run->command_at == 0)
+		return SIM_NEVER;
+	if (now < run->command_at)
+		return run->command_at;
+	sim_trace(run->sim, run->command == WORKER_DRAIN ? "drain" : "abort");
+	run->world.drained = now;
+	if (run->command == WORKER_ABORT)
+		run->world.aborted = now;
+	run->command_at = 0;
+	worker_command(run->worker, run->command);
+	return SIM_NEVER;
+}
+
+/* Everything outside of the server. */
+static uint64_t run_outside(void *context)
+{
+	struct run *run = context;
+	uint64_t now = sim_now(run->sim), next, at;
+	unsigned first = (unsigned)sim_below(&run->dice, run->n), left = 0;
+
+	sim_require(run->sim, now < run->start + RUN_MS_MAX, "the run does not end");
+	if (sim_chance(&run->dice, 5))
+		io_wake(worker_context(run->worker)->io);
+	next = run_publish(run, now);
+	at = run_operate(run, now);
+	next = at < next ? at : next;
+	for (unsigned i = 0; i < run->n; i++) {
+		struct client *client = &run->clients[(first + i) % run->n];
+
+		at = client_act(client);
+		next = at < next ? at : next;
+		left += client->phase != CLIENT_DONE;
+	}
+	for (unsigned version = 1; version <= VERSIONS_MAX; version++)
+		left += run->publish_at[version] != 0;
+	if (left == 0 && !run->quiet_since) {
+		run->quiet_since = now;
+		io_wake(worker_context(run->worker)->io); /* the loop may have nothing else to wake up for */
+	}
+	return next;
+}
+
+/* From one to most; small ones as likely as large ones. */
+static unsigned some(struct run *run, unsigned most)
+{
+	unsigned bits = 31 - (unsigned)__builtin_clz(most);
+	unsigned up_to = 2U << sim_below(&run->dice, bits + 1);
+
+	return 1 + (unsigned)sim_below(&run->dice, up_to < most ? up_to : most);
+}
+
+static struct sim_weather some_weather(struct run *run)
+{
+	struct sim_weather weather = sim_fair_weather;
+
+	if (sim_chance(&run->dice, 100))
+		return weather;
+	weather.steady = sim_chance(&run->dice, 200);
+	weather.late = sim_chance(&run->dice, 700) ? some(run, 400) : 0;
+	weather.late_ms = some(run, 20);
+	weather.spurious = some(run, 200);
+	weather.sluggish = sim_chance(&run->dice, 500) ? some(run, 200) : 0;
+	weather.accept_fails = sim_chance(&run->dice, 200) ? some(run, 500) : 0;
+	weather.batch = some(run, 64);
+	weather.piece = some(run, IO_RECV_MAX);
+	weather.step = some(run, 100000);
+	weather.window = 16 * some(run, 4096);
+	weather.buffer = 64 * some(run, 1024);
+	return weather;
+}
+
+static void run_world(struct run *run, uint64_t seed, const struct sim_weather *weather, unsigned conns)
+{
+	struct worker_config config = {
+		.ops = &io_sim_ops,
+		.options = &run->options,
+		.inbox = &run->inbox,
+		.conns = conns,
+		.listens = 1,
+		.clock = run_clock,
+		.context = run,
+	};
+	char why[200];
+	int err;
+
+	run->sim = sim_now_running = sim_new(seed, weather);
+	run->start = sim_now(run->sim);
+	run->world.sim = run->sim;
+	run->world.options = &run->options;
+	run->world.epoch = 1700000000;
+	run->world.listening = sim_listening(run->sim);
+	memcpy(run->world.reference, references, sizeof(references));
+
+	atomic_init(&run->inbox.next, NULL);
+	run->publish_at[1] = run->start;
+	run_publish(run, run->start);
+	config.listen_fds = &run->world.listening;
+	err = worker_create(&run->worker, &config, why, sizeof(why));
+	assert(err == 0);
+	sim_clients(run->sim, run_outside, run);
+}
+
+/* All clients have left and no connection is: nothing that they used is in use any more. */
+static bool run_is_quiet(struct run *run)
+{
+	const struct conn_context *context = worker_context(run->worker);
+	struct sim *sim = run->sim;
+
+	if (!run->quiet_since || context->conns.used > 0)
+		return false;
+	sim_require(sim, context->inputs.used == 0, "%u inputs are lost", context->inputs.used);
+	sim_require(sim, context->outputs.used == 0, "%u outputs are lost", context->outputs.used);
+	if (run->world.drained)
+		return false; /* the loop ends by itself */
+	if (atomic_load(&run->inbox.next))
+		return false;
+	for (unsigned version = 1; version <= VERSIONS_MAX; version++) {
+		const struct snapshot *snapshot = run->published[version];
+		bool newest = version == run->world.newest;
+
+		sim_require(sim, !snapshot || newest || snapshot_unused(snapshot), "version %u is held by somebody", version);
+		sim_require(sim, !newest || (snapshot && snapshot->share[0].pins == 1), "version %u has lost pins", version);
+	}
+	if (context->wheel.nodes == 0)
+		return true;
+	sim_require(sim, sim_now(sim) < run->quiet_since + 10000, "%u timers are lost", context->wheel.nodes);
+	return false;
+}
+
+static void run_to_its_end(struct run *run)
+{
+	while (worker_turn(run->worker))
+		if (run_is_quiet(run) && run->command_at == 0) {
+			run->world.drained = sim_now(run->sim);
+			worker_command(run->worker, WORKER_DRAIN);
+		}
+
+	sim_require(run->sim, run->world.drained, "the loop ends, and nobody has told it to");
+	sim_require(run->sim, run->world.aborted || sim_now(run->sim) < run->world.drained + run->options.timeouts.grace + 500,
+	            "draining has taken %llu ms",
+	            (unsigned long long)(sim_now(run->sim) - run->world.drained));
+	/* Clients may have something left to read, or to find out. */
+	while (!run->quiet_since) {
+		uint64_t next = run_outside(run);
+
+		sim_require(run->sim, next != SIM_NEVER || run->quiet_since, "a client waits for what cannot come");
+		if (next != SIM_NEVER)
+			sim_sleep(run->sim, next);
+	}
+
+	snapshot_retract(&run->inbox); /* for what was published after the last turn */
+	worker_destroy(run->worker);
+	sim_require(run->sim, sim_descriptors(run->sim) == 0, "%u descriptors are lost", sim_descriptors(run->sim));
+	for (unsigned version = 1; version <= VERSIONS_MAX; version++) {
+		if (!run->published[version])
+			continue;
+		sim_require(run->sim, snapshot_unused(run->published[version]), "version %u is held for ever", version);
+		site_free(run->published[version]);
+	}
+	run->record = run->clients[0].record;
+	run->record_len = run->clients[0].received;
+	run->clients[0].record = NULL;
+	for (unsigned i = 0; i < run->n; i++)
+		client_fini(&run->clients[i]);
+	sim_free(run->sim);
+	sim_now_running = NULL;
+}
+
+static void run_init(struct run *run, uint64_t dice)
+{
+	memset(run, 0, sizeof(*run));
+	run->dice = dice;
+	run->options.limits = (struct limits){
+		.request_line = 200 + (uint32_t)sim_below(&run->dice, 1000),
+		.head = 1500 + (uint32_t)sim_below(&run->dice, 3000),
+		.fields = 64,
+		.body = 200 + sim_below(&run->dice, 8000),
+	};
+}
+
+/* Everything at random, all at once. */
+static void test_seed(uint64_t seed)
+{
+	static struct run run;
+	struct sim_weather weather;
+	unsigned conns, spread;
+
+	run_init(&run, seed);
+	weather = some_weather(&run);
+	run.options.timeouts = (struct timeouts){
+		.keepalive = 200 * some(&run, 50),
+		.header = 200 * some(&run, 50),
+		.send = 1000 * some(&run, 30),
+		.grace = 100 * some(&run, 100),
+	};
+	run.n = sim_chance(&run.dice, 20) ? CLIENTS_MAX : some(&run, 12);
+	conns = sim_chance(&run.dice, 700) ? run.n : some(&run, run.n);
+	spread = some(&run, 5000);
+	run_world(&run, seed, &weather, conns);
+	run.world.prompt = conns == run.n && weather.accept_fails == 0;
+	run.world.crowded = run.n > conns + 60;
+	for (unsigned i = 0; i < run.n; i++)
+		client_init(&run.clients[i], &run.world, sim_random(&run.dice), sim_random(&run.dice),
+		            (enum script_tail)sim_below(&run.dice, SCRIPT_TAILS), run.start + sim_below(&run.dice, spread));
+	for (unsigned version = 2; version <= VERSIONS_MAX && sim_chance(&run.dice, 600); version++)
+		run.publish_at[version] = (version > 2 ? run.publish_at[version - 1] : run.start) + some(&run, spread);
+	if (sim_chance(&run.dice, 300)) {
+		run.command = sim_chance(&run.dice, 700) ? WORKER_DRAIN : WORKER_ABORT;
+		run.command_at = run.start + 1 + sim_below(&run.dice, spread * 2);
+	}
+	run_to_its_end(&run);
+}
+
+/* One script, in calm weather and in storms: the same bytes come back, but for their dates. */
+static void test_splits(uint64_t seed)
+{
+	static const enum script_tail tails[] = { TAIL_FINISH, TAIL_CLOSES, TAIL_HALF_FINISH, TAIL_HANG_UP };
+	static struct run run;
+	char *first = NULL;
+	size_t first_len = 0;
+
+	for (unsigned round = 0; round < 4; round++) {
+		struct sim_weather weather = sim_fair_weather;
+		uint64_t dice = seed;
+
+		run_init(&run, seed);
+		run.options.timeouts = (struct timeouts){ 600000, 600000, 600000, 1000 };
+		run.n = 1;
+		run.dice += round;
+		if (round > 0)
+			weather = some_weather(&run);
+		run_world(&run, seed + round, &weather, 4);
+		client_init(&run.clients[0], &run.world, seed, seed + round, tails[sim_below(&dice, 4)], run.start);
+		if (round == 0)
+			run.clients[0].depth = 1;
+		run.clients[0].record = malloc(1);
+		run_to_its_end(&run);
+		if (round == 0) {
+			first = run.record;
+			first_len = run.record_len;
+			continue;
+		}
+		if (run.record_len != first_len || memcmp(first, run.record, first_len) != 0) {
+			fprintf(stderr, "sim: answers depend on how bytes are split: %zu bytes, then %zu\n", first_len,
+			        run.record_len);
+			abort();
+		}
+		free(run.record);
+	}
+	free(first);
+}
+
+static bool read_seeds(const char *text, unsigned long long *from, unsigned long long *to)
+{
+	char *end;
+
+	*from = *to = strtoull(text, &end, 10);
+	if (*end == ':')
+		*to = strtoull(end + 1, &end, 10);
+	return *end == '\0' && end != text && *from <= *to;
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "seed", required_argument, NULL, 's' },
+		{ "seeds", required_argument, NULL, 's' },
+		{ "trace", no_argument, NULL, 't' },
+		{ 0 },
+	};
+	unsigned long long from = 1, to = SEEDS;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 't') {
+			sim_trace_on(true);
+		} else if (option != 's' || !read_seeds(optarg, &from, &to)) {
+			fprintf(stderr, "usage: test_conn [--seed N | --seeds FROM:TO] [--trace]\n");
+			return 2;
+		}
+	}
+	signal(SIGABRT, died);
+	signal(SIGALRM, died);
+	for (unsigned version = 1; version <= VERSIONS_MAX; version++)
+		references[version] = site_build(version);
+	for (seed_now = from; seed_now <= to; seed_now++) {
+		alarm(RUN_SECONDS);
+		test_seed(seed_now);
+		if (seed_now % 10 == 0)
+			test_splits(seed_now);
+	}
+	for (unsigned version = 1; version <= VERSIONS_MAX; version++)
+		site_free(references[version]);
+	printf("test_conn: seeds %llu to %llu: ok\n", from, to);
+	return 0;
+}

@@ -1,0 +1,517 @@
+/*
+ * test_options.c - what the environment and the command line say is what struct options holds; a mistake is explained;
+ * the manual page knows every option.
+ */
+#include <check.h>
+#include <ctype.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "loom/options.h"
+
+static struct options options;
+static char error[512];
+
+/* Parses a command line that is written as one string, with blanks between its words. */
+static enum options_action parse(const char *line)
+{
+	static char name[] = "loom", copy[1024];
+	char *argv[64] = { name };
+	char *rest = copy, *word;
+	int argc = 1;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	while ((word = strsep(&rest, " ")) != NULL) {
+		if (*word)
+			argv[argc++] = word;
+	}
+	argv[argc] = NULL;
+	return options_parse(&options, argc, argv, error, sizeof(error));
+}
+
+static void expect_run(const char *line)
+{
+	ck_assert_msg(parse(line) == OPTIONS_RUN, "loom %s: %s", line, error);
+}
+
+static void expect_error(const char *line, const char *part)
+{
+	ck_assert_msg(parse(line) == OPTIONS_ERROR, "loom %s: taken", line);
+	ck_assert_msg(strstr(error, part) != NULL, "loom %s: '%s' lacks '%s'", line, error, part);
+	ck_assert_ptr_null(strchr(error, '\n'));
+}
+
+/* Nothing of the shell that runs the test. */
+static void clean_environment(void)
+{
+	clearenv();
+}
+
+START_TEST(defaults_are_those_of_the_manual)
+{
+	cpu_set_t set;
+
+	expect_run("");
+	ck_assert_str_eq(options.root, ".");
+	ck_assert_uint_eq(options.listens, 1);
+	ck_assert_str_eq(options.listen[0], "[::]:8080");
+	ck_assert_str_eq(options.backend, "auto");
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(set), &set), 0);
+	ck_assert_int_eq((int)options.workers, CPU_COUNT(&set));
+	ck_assert_uint_eq(options.max_memory, 512u << 20);
+	ck_assert_str_eq(options.index, "index.html");
+	ck_assert(!options.hidden);
+	ck_assert_int_eq(options.symlinks, SYMLINKS_CONTAIN);
+	ck_assert_uint_eq(options.settle, 500);
+	ck_assert(options.watch);
+	ck_assert_int_eq(options.verbosity, 0);
+	ck_assert_uint_eq(options.timeouts.keepalive, 5000);
+	ck_assert_uint_eq(options.timeouts.header, 10000);
+	ck_assert_uint_eq(options.timeouts.send, 30000);
+	ck_assert_uint_eq(options.timeouts.grace, 10000);
+	ck_assert_uint_eq(options.limits.request_line, 8192);
+	ck_assert_uint_eq(options.limits.head, 16384);
+	ck_assert_uint_eq(options.limits.fields, 100);
+	ck_assert_uint_eq(options.limits.body, 65536);
+}
+END_TEST
+
+START_TEST(every_option_is_read)
+{
+	expect_run("-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
+	           "--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
+	           "--hidden --symlinks deny --settle 0 --no-watch --grace 1h -v site");
+	ck_assert_str_eq(options.root, "site");
+	ck_assert_uint_eq(options.listens, 2);
+	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
+	ck_assert_str_eq(options.listen[1], "unix:/run/x");
+	ck_assert_str_eq(options.backend, "epoll");
+	ck_assert_uint_eq(options.workers, 3);
+	ck_assert_uint_eq(options.timeouts.keepalive, 60000);
+	ck_assert_uint_eq(options.timeouts.header, 250);
+	ck_assert_uint_eq(options.timeouts.send, 7000);
+	ck_assert_uint_eq(options.max_connections, 100);
+	ck_assert_uint_eq(options.max_memory, 65536);
+	ck_assert_str_eq(options.index, "home.htm");
+	ck_assert(options.hidden);
+	ck_assert_int_eq(options.symlinks, SYMLINKS_DENY);
+	ck_assert_uint_eq(options.settle, 0);
+	ck_assert(!options.watch);
+	ck_assert_uint_eq(options.timeouts.grace, 3600000);
+	ck_assert_int_eq(options.verbosity, 1);
+}
+END_TEST
+
+START_TEST(every_variable_is_read)
+{
+	setenv("LOOM_ROOT", "site", 1);
+	setenv("LOOM_LISTEN", "127.0.0.1:0,unix:/run/x", 1);
+	setenv("LOOM_BACKEND", "io_uring", 1);
+	setenv("LOOM_WORKERS", "3", 1);
+	setenv("LOOM_KEEPALIVE_TIMEOUT", "1m", 1);
+	setenv("LOOM_HEADER_TIMEOUT", "250ms", 1);
+	setenv("LOOM_SEND_TIMEOUT", "7", 1);
+	setenv("LOOM_MAX_CONNECTIONS", "100", 1);
+	setenv("LOOM_MAX_MEMORY", "1g", 1);
+	setenv("LOOM_INDEX", "home.htm", 1);
+	setenv("LOOM_HIDDEN", "yes", 1);
+	setenv("LOOM_SYMLINKS", "follow", 1);
+	setenv("LOOM_SETTLE", "2s", 1);
+	setenv("LOOM_NO_WATCH", "1", 1);
+	setenv("LOOM_GRACE", "0", 1);
+	setenv("LOOM_QUIET", "true", 1);
+	expect_run("");
+	ck_assert_str_eq(options.root, "site");
+	ck_assert_uint_eq(options.listens, 2);
+	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
+	ck_assert_str_eq(options.listen[1], "unix:/run/x");
+	ck_assert_str_eq(options.backend, "io_uring");
+	ck_assert_uint_eq(options.workers, 3);
+	ck_assert_uint_eq(options.timeouts.keepalive, 60000);
+	ck_assert_uint_eq(options.timeouts.header, 250);
+	ck_assert_uint_eq(options.timeouts.send, 7000);
+	ck_assert_uint_eq(options.max_connections, 100);
+	ck_assert_uint_eq(options.max_memory, 1u << 30);
+	ck_assert_str_eq(options.index, "home.htm");
+	ck_assert(options.hidden);
+	ck_assert_int_eq(options.symlinks, SYMLINKS_FOLLOW);
+	ck_assert_uint_eq(options.settle, 2000);
+	ck_assert(!options.watch);
+	ck_assert_uint_eq(options.timeouts.grace, 0);
+	ck_assert_int_eq(options.verbosity, -1);
+
+	setenv("LOOM_HIDDEN", "0", 1);
+	setenv("LOOM_NO_WATCH", "off", 1);
+	setenv("LOOM_QUIET", "", 1);
+	expect_run("");
+	ck_assert(!options.hidden);
+	ck_assert(options.watch);
+	ck_assert_int_eq(options.verbosity, 0);
+}
+END_TEST
+
+START_TEST(the_command_line_wins)
+{
+	setenv("LOOM_ROOT", "one", 1);
+	setenv("LOOM_LISTEN", "127.0.0.1:1,127.0.0.1:2", 1);
+	setenv("LOOM_WORKERS", "nonsense that nobody reads", 1);
+	setenv("LOOM_VERBOSE", "1", 1);
+	expect_run("-w 2 -w 1 -l 127.0.0.1:3 -q -- two");
+	ck_assert_str_eq(options.root, "two");
+	ck_assert_uint_eq(options.listens, 1);
+	ck_assert_str_eq(options.listen[0], "127.0.0.1:3");
+	ck_assert_uint_eq(options.workers, 1);
+	ck_assert_int_eq(options.verbosity, -1);
+	expect_run("-w 1 --port 9");
+	ck_assert_uint_eq(options.listens, 1);
+	ck_assert_str_eq(options.listen[0], "[::]:9");
+	clearenv();
+	setenv("LOOM_PORT", "7", 1);
+	expect_run("");
+	ck_assert_str_eq(options.listen[0], "[::]:7");
+	expect_run("-l :8");
+	ck_assert_uint_eq(options.listens, 1);
+	ck_assert_str_eq(options.listen[0], ":8");
+}
+END_TEST
+
+START_TEST(a_service_called_loom_is_not_a_port)
+{
+	setenv("LOOM_PORT", "tcp://10.1.2.3:80", 1);
+	setenv("LOOM_SERVICE_HOST", "10.1.2.3", 1);
+	expect_run("");
+	ck_assert_str_eq(options.listen[0], "[::]:8080");
+}
+END_TEST
+
+START_TEST(help_and_version_come_first)
+{
+	setenv("LOOM_WORKERS", "nonsense", 1);
+	ck_assert_int_eq(parse("--help"), OPTIONS_HELP);
+	ck_assert_int_eq(parse("-h"), OPTIONS_HELP);
+	ck_assert_int_eq(parse("--version"), OPTIONS_VERSION);
+	ck_assert_int_eq(parse("-w bad --version"), OPTIONS_VERSION);
+}
+END_TEST
+
+/* A command line, and what the complaint must hold: the option, the value, what would be right. */
+static const char *const mistakes[][3] = {
+	{ "--frob", "'--frob'", "loom --help" },
+	{ "-x", "'-x'", "loom --help" },
+	{ "-vx", "'-x'", "loom --help" },
+	{ "--port", "--port", "needs a value (N)" },
+	{ "-w", "--workers", "needs a value (N|auto)" },
+	{ "--hidden=1", "--hidden", "takes no value" },
+	{ "one two", "'one' and 'two'", "only one ROOT" },
+	{ "-p 80 -l :81", "--listen and --port", "exclude each other" },
+	{ "-q -v", "--verbose and --quiet", "exclude each other" },
+	{ "-p 65536", "--port: '65536'", "0 to 65535" },
+	{ "-p http", "--port: 'http' is no number", "0 to 65535" },
+	{ "-l localhost:80", "--listen: 'localhost:80'", "127.0.0.1:8080" },
+	{ "--backend kqueue", "--backend: 'kqueue'", "auto|io_uring|epoll" },
+	{ "--backend io_urin", "--backend: 'io_urin'", "auto|io_uring|epoll" },
+	{ "--backend auto|io_uring", "--backend: 'auto|io_uring'", "not one of" },
+	{ "-w 0", "--workers: '0' is out of range", "1 to 1024, or auto" },
+	{ "-w many", "--workers: 'many'", "1 to 1024, or auto" },
+	{ "-w -1", "--workers: '-1'", "1 to 1024, or auto" },
+	{ "-w 99999999999999999999", "out of range", "1 to 1024, or auto" },
+	{ "--keepalive-timeout 5d", "--keepalive-timeout: '5d'", "500ms, 5s" },
+	{ "--keepalive-timeout 0", "--keepalive-timeout: '0' is out of range", "from 1ms to 24h" },
+	{ "--grace 25h", "--grace: '25h' is out of range", "from 0s to 24h" },
+	{ "--grace 99999999999999999999", "--grace:", "out of range" },
+	{ "--max-memory 1X", "--max-memory: '1X'", "512M" },
+	{ "--max-memory 0", "--max-memory: '0' is out of range", "at least 1 byte" },
+	{ "--max-connections 0", "--max-connections: '0'", "1 to 1000000" },
+	{ "--index a/b", "--index: 'a/b'", "without slashes" },
+	{ "--index ..", "--index: '..'", "without slashes" },
+	{ "--symlinks maybe", "--symlinks: 'maybe'", "contain|follow|deny" },
+};
+
+START_TEST(mistakes_are_explained)
+{
+	expect_error(mistakes[_i][0], mistakes[_i][1]);
+	expect_error(mistakes[_i][0], mistakes[_i][2]);
+}
+END_TEST
+
+START_TEST(mistakes_in_the_environment_name_the_variable)
+{
+	static const char *const variables[][3] = {
+		{ "LOOM_WORKERS", "many", "LOOM_WORKERS: 'many'" },
+		{ "LOOM_MAX_MEMORY", "1X", "LOOM_MAX_MEMORY: '1X'" },
+		{ "LOOM_LISTEN", ":80,nowhere", "LOOM_LISTEN: 'nowhere' lacks a port" },
+		{ "LOOM_LISTEN", ":80,", "LOOM_LISTEN: '' lacks a port" },
+		{ "LOOM_HIDDEN", "perhaps", "LOOM_HIDDEN: 'perhaps' is neither 1 nor 0" },
+	};
+
+	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+		clearenv();
+		setenv(variables[i][0], variables[i][1], 1);
+		expect_error("", variables[i][2]);
+	}
+	clearenv();
+	setenv("LOOM_LISTEN", ":80", 1);
+	setenv("LOOM_PORT", "80", 1);
+	expect_error("", "LOOM_LISTEN and LOOM_PORT exclude each other");
+}
+END_TEST
+
+START_TEST(addresses_have_a_most)
+{
+	char line[1024] = "";
+
+	for (int i = 0; i < OPTIONS_LISTEN_MAX; i++)
+		strcat(line, "-l :80 ");
+	expect_run(line);
+	ck_assert_uint_eq(options.listens, OPTIONS_LISTEN_MAX);
+	strcat(line, "-l :81");
+	expect_error(line, "--listen: ':81' is one address too many (at most 16)");
+}
+END_TEST
+
+START_TEST(numbers_have_units)
+{
+	static const struct {
+		const char *text;
+		int64_t duration;
+		int64_t size;
+	} cases[] = {
+		{ "0", 0, 0 },
+		{ "5", 5000, 5 },
+		{ "500ms", 500, -EINVAL },
+		{ "5s", 5000, -EINVAL },
+		{ "2m", 120000, 2 << 20 },
+		{ "1h", 3600000, -EINVAL },
+		{ "4096", 4096000, 4096 },
+		{ "512K", -EINVAL, 512 << 10 },
+		{ "512k", -EINVAL, 512 << 10 },
+		{ "3G", -EINVAL, INT64_C(3) << 30 },
+		{ "1T", -EINVAL, INT64_C(1) << 40 },
+		{ "8388607T", -EINVAL, INT64_C(8388607) << 40 },
+		{ "8388608T", -EINVAL, -ERANGE },
+		{ "9223372036854775807", -ERANGE, INT64_MAX },
+		{ "9223372036854775808", -ERANGE, -ERANGE },
+		{ "99999999999999999999", -ERANGE, -ERANGE },
+		{ "", -EINVAL, -EINVAL },
+		{ "K", -EINVAL, -EINVAL },
+		{ "-1", -EINVAL, -EINVAL },
+		{ "+1", -EINVAL, -EINVAL },
+		{ " 1", -EINVAL, -EINVAL },
+		{ "1 ", -EINVAL, -EINVAL },
+		{ "1.5s", -EINVAL, -EINVAL },
+		{ "1KB", -EINVAL, -EINVAL },
+		{ "0x10", -EINVAL, -EINVAL },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ck_assert_msg(options_duration(cases[i].text) == cases[i].duration, "duration of '%s'", cases[i].text);
+		ck_assert_msg(options_size(cases[i].text) == cases[i].size, "size of '%s'", cases[i].text);
+	}
+}
+END_TEST
+
+static void set_descriptors(rlim_t soft, rlim_t hard)
+{
+	const struct rlimit limit = { soft, hard };
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+START_TEST(connections_fit_the_descriptors)
+{
+	set_descriptors(200, 1000);
+	ck_assert_uint_eq(options_descriptor_limit(), 1000);
+	expect_run("-w 2");
+	ck_assert_uint_eq(options.max_connections, 1000 - 64 - 2 * 8);
+	expect_run("-w 2 -l :1 -l :2 -l :3");
+	ck_assert_uint_eq(options.max_connections, 1000 - 64 - 2 * 10);
+	expect_run("-w 2 --max-connections 920");
+	ck_assert_uint_eq(options.max_connections, 920);
+	expect_error("-w 2 --max-connections 921", "--max-connections: 921 is more than the limit of 1000 open files");
+	expect_error("-w 2 --max-connections 921", "at most 920");
+	set_descriptors(72, 72);
+	expect_error("-w 1", "limit of 72 open files leaves none for connections");
+	ck_assert_int_eq(parse("--help"), OPTIONS_HELP);
+}
+END_TEST
+
+/* The whole of a file or of --help. */
+static char *slurp(FILE *file)
+{
+	char *text = calloc(1, 65536);
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_ptr_nonnull(text);
+	ck_assert_uint_lt(fread(text, 1, 65535, file), 65535);
+	fclose(file);
+	return text;
+}
+
+static char *help_text(void)
+{
+	FILE *file = tmpfile();
+
+	ck_assert_ptr_nonnull(file);
+	options_help(file);
+	rewind(file);
+	return slurp(file);
+}
+
+/* The manual beside the sources that this test was compiled from, without the backslashes before its dashes. */
+static char *manual_text(void)
+{
+	char path[512];
+	char *text, *to;
+
+	snprintf(path, sizeof(path), "%.*sdocs/loom.1", (int)(strlen(__FILE__) - strlen("tests/unit/test_options.c")),
+	         __FILE__);
+	text = slurp(fopen(path, "r"));
+	to = text;
+	for (const char *from = text; *from; from++) {
+		if (*from != '\\' || from[1] != '-')
+			*to++ = *from;
+	}
+	*to = '\0';
+	return text;
+}
+
+static size_t word_length(const char *text)
+{
+	return strspn(text, "abcdefghijklmnopqrstuvwxyz-");
+}
+
+/* Whether the text holds the option, and not only a longer one that begins with it. */
+static bool has_option(const char *text, const char *option, size_t len)
+{
+	for (const char *at = text; (at = memmem(at, strlen(at), option, len)) != NULL; at += len) {
+		if (word_length(at) == len)
+			return true;
+	}
+	return false;
+}
+
+START_TEST(the_manual_and_help_know_the_same_options)
+{
+	char *help = help_text(), *manual = manual_text();
+	const char *const texts[] = { help, manual };
+	int options_seen[2] = { 0 };
+
+	for (int i = 0; i < 2; i++) {
+		for (const char *at = texts[i]; (at = strstr(at, "--")) != NULL; at += word_length(at)) {
+			ck_assert_msg(has_option(texts[!i], at, word_length(at)), "'%.*s' is only in the %s",
+			              (int)word_length(at), at, i ? "manual" : "help");
+			options_seen[i]++;
+		}
+	}
+	ck_assert_int_ge(options_seen[0], 19);
+	ck_assert_int_ge(options_seen[1], 19);
+	free(help);
+	free(manual);
+}
+END_TEST
+
+/* The manual's entry for an option, cut out of it: from the line after its .TP to the next .TP or heading. */
+static char *manual_entry(const char *manual, const char *name)
+{
+	const char *at = manual;
+
+	while ((at = strstr(at, "\n.TP\n")) != NULL) {
+		size_t line, entry;
+
+		at += strlen("\n.TP\n");
+		line = strcspn(at, "\n");
+		for (entry = line; strncmp(at + entry, "\n.TP", 4) != 0 && strncmp(at + entry, "\n.S", 3) != 0; entry++)
+			;
+		if (memmem(at, line, name, strlen(name)))
+			return strndup(at, entry);
+	}
+	return NULL;
+}
+
+/* One line of --help: "  -w, --workers N|auto   what it is [auto]". */
+static void compare_with_manual(const char *line, const char *manual)
+{
+	const char *option = strstr(line, "--"), *standard = strrchr(line, '[');
+	char name[64], variable[80], text[80];
+	char *entry;
+
+	snprintf(name, sizeof(name), "%.*s", (int)word_length(option), option);
+	entry = manual_entry(manual, name);
+	ck_assert_msg(entry != NULL, "the manual has no entry for %s", name);
+	if (line[3] != '-' && line[2] == '-') {
+		snprintf(text, sizeof(text), ".BR -%c \", \" %s", line[3], name);
+		ck_assert_msg(strncmp(entry, text, strlen(text)) == 0, "the manual lacks '%s'", text);
+	}
+	if (standard && line[strlen(line) - 1] == ']') {
+		snprintf(text, sizeof(text), "Default: %.*s.", (int)strlen(standard) - 2, standard + 1);
+		ck_assert_msg(strstr(entry, text), "%s: the manual lacks '%s'", name, text);
+	}
+	free(entry);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "--version") == 0)
+		return;
+	snprintf(variable, sizeof(variable), ".BR LOOM_%s ", name + 2);
+	for (char *c = variable + strlen(".BR "); *c; c++)
+		*c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+	ck_assert_msg(strstr(manual, variable), "the manual lacks '%s'", variable);
+}
+
+START_TEST(the_manual_knows_the_letters_defaults_and_variables)
+{
+	char *help = help_text(), *manual = manual_text();
+	int compared = 0;
+
+	for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n")) {
+		if (strncmp(line, "  -", 3) == 0 || strncmp(line, "      --", 8) == 0) {
+			compare_with_manual(line, manual);
+			compared++;
+		}
+	}
+	ck_assert_int_eq(compared, 19);
+	free(help);
+	free(manual);
+}
+END_TEST
+
+START_TEST(help_fits_a_terminal)
+{
+	char *help = help_text();
+
+	for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
+		ck_assert_msg(strlen(line) <= 100, "%zu columns: %s", strlen(line), line);
+	free(help);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("options");
+	TCase *tcase = tcase_create("options");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tcase, clean_environment, NULL);
+	tcase_add_test(tcase, defaults_are_those_of_the_manual);
+	tcase_add_test(tcase, every_option_is_read);
+	tcase_add_test(tcase, every_variable_is_read);
+	tcase_add_test(tcase, the_command_line_wins);
+	tcase_add_test(tcase, a_service_called_loom_is_not_a_port);
+	tcase_add_test(tcase, help_and_version_come_first);
+	tcase_add_loop_test(tcase, mistakes_are_explained, 0, (int)(sizeof(mistakes) / sizeof(mistakes[0])));
+	tcase_add_test(tcase, mistakes_in_the_environment_name_the_variable);
+	tcase_add_test(tcase, addresses_have_a_most);
+	tcase_add_test(tcase, numbers_have_units);
+	tcase_add_test(tcase, connections_fit_the_descriptors);
+	tcase_add_test(tcase, the_manual_and_help_know_the_same_options);
+	tcase_add_test(tcase, the_manual_knows_the_letters_defaults_and_variables);
+	tcase_add_test(tcase, help_fits_a_terminal);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,724 @@
+/*
+ * test_reload.c - the reloader's thread over real directories, with a builder of our own that can be told to fail, and
+ * with workers that are nothing but inboxes.
+ *
+ * The reloader's clock runs 20 times as fast as ours: clock_gettime() and poll() are ours, so that what takes ten
+ * seconds takes half a one. Every wait is for a condition, with a bound that only a failure reaches.
+ */
+#include <check.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "loom/build.h"
+#include "loom/log.h"
+#include "loom/reload.h"
+#include "live_tree.h"
+
+#define SPEED    20
+#define WORKERS  2
+#define KEYS_MAX 64
+#define TEXT_MAX 64
+#define PATIENCE 20 /* seconds */
+
+static struct snapshot_inbox inboxes[WORKERS];
+static struct snapshot *current[WORKERS];
+static struct reload *reload;
+static struct options options;
+
+static atomic_int failing;   /* the error of the next builds, or 0 */
+static atomic_uint failures; /* how many more */
+static atomic_uint builds, alive;
+static atomic_bool reread; /* files have an ETag and no asset in common with the previous snapshot */
+static atomic_bool no_watches;
+static atomic_uint warnings, reloads;
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int err = (int)syscall(SYS_clock_gettime, clock, time);
+	uint64_t fast = ((uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec) * SPEED;
+
+	if (clock == CLOCK_MONOTONIC) {
+		time->tv_sec = (time_t)(fast / 1000000000);
+		time->tv_nsec = (long)(fast % 1000000000);
+	}
+	return err;
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	struct timespec wait = { .tv_sec = timeout / SPEED / 1000, .tv_nsec = timeout / SPEED % 1000 * 1000000L + 1 };
+
+	return (int)syscall(SYS_ppoll, fds, n, timeout < 0 ? NULL : &wait, NULL, 0);
+}
+
+int inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	if (atomic_load(&no_watches)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_inotify_add_watch, fd, path, mask);
+}
+
+void log_warn(const char *format, ...)
+{
+	(void)format;
+	atomic_fetch_add(&warnings, 1);
+}
+
+void log_error(const char *format, ...)
+{
+	(void)format;
+	atomic_fetch_add(&warnings, 1);
+}
+
+void log_info(const char *format, ...)
+{
+	(void)format;
+	atomic_fetch_add(&reloads, 1);
+}
+
+void log_debug(const char *format, ...)
+{
+	(void)format;
+}
+
+void log_verbosity(int level)
+{
+	(void)level;
+}
+
+struct content {
+	struct snapshot_slot slots[2 * KEYS_MAX];
+	struct representation representations[KEYS_MAX];
+	struct representation error;
+	char keys[KEYS_MAX][128];
+	char texts[KEYS_MAX][TEXT_MAX];
+	unsigned count;
+};
+
+static void read_file(void *context, const char *path, int dirfd, const char *name)
+{
+	struct content *content = context;
+	struct representation *representation = &content->representations[content->count];
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	char *key = content->keys[content->count];
+	ssize_t len;
+	uint64_t at;
+
+	if (fd < 0 || name[0] == '.' || content->count == KEYS_MAX) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	len = read(fd, content->texts[content->count], TEXT_MAX);
+	close(fd);
+	if (len < 0)
+		return;
+	snprintf(key, sizeof(content->keys[0]), "/%.100s", path);
+	representation->head = "HTTP/1.1 200 OK\r\n";
+	representation->head_len = (uint16_t)strlen(representation->head);
+	representation->body = (const uint8_t *)content->texts[content->count];
+	representation->body_len = (size_t)len;
+	representation->etag_len = atomic_load(&reread) ? ETAG_LEN : 0;
+	at = snapshot_hash(key, strlen(key)) & (2 * KEYS_MAX - 1);
+	while (content->slots[at].hash)
+		at = (at + 1) & (2 * KEYS_MAX - 1);
+	content->slots[at] = (struct snapshot_slot){
+		.hash = snapshot_hash(key, strlen(key)),
+		.key = key,
+		.key_len = (uint32_t)strlen(key),
+		.representation = representation,
+	};
+	content->count++;
+}
+
+struct walk_context {
+	const struct build_request *request;
+	struct content *content;
+};
+
+static void tell_directory(void *context, const char *path, int fd)
+{
+	const struct walk_context *both = context;
+
+	if (both->request->directory)
+		both->request->directory(both->request->context, path, fd);
+}
+
+static void tell_file(void *context, const char *path, int dirfd, const char *name)
+{
+	read_file(((const struct walk_context *)context)->content, path, dirfd, name);
+}
+
+int build_snapshot(const struct build_request *request, struct snapshot **out, char *why, size_t size)
+{
+	size_t bytes = sizeof(struct snapshot) + request->workers * sizeof(struct snapshot_share);
+	struct content *content = calloc(1, sizeof(*content));
+	struct walk_context context = { request, content };
+	struct tree_walk walk = { tell_directory, tell_file, &context };
+	struct snapshot *snapshot;
+	uint64_t id = 0;
+	int err;
+
+	ck_assert_ptr_nonnull(content);
+	atomic_fetch_add(&builds, 1);
+	err = tree_walk(&walk, request->options->root);
+	if (err == 0 && atomic_load(&failures) > 0) {
+		atomic_fetch_sub(&failures, 1);
+		err = atomic_load(&failing);
+	}
+	if (err < 0) {
+		snprintf(why, size, "%s: %s", request->options->root, strerror(-err));
+		free(content);
+		return err;
+	}
+	snapshot = aligned_alloc(CACHE_LINE, bytes);
+	ck_assert_ptr_nonnull(snapshot);
+	memset(snapshot, 0, bytes);
+	snapshot->slots = content->slots;
+	snapshot->mask = 2 * KEYS_MAX - 1;
+	snapshot->files = content->count;
+	snapshot->owner = content;
+	content->error.head = "HTTP/1.1 404 Not Found\r\n";
+	content->error.head_len = (uint16_t)strlen(content->error.head);
+	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++)
+		snapshot->errors[i] = &content->error;
+	for (unsigned i = 0; i < content->count; i++) {
+		id += snapshot_hash(content->keys[i], strlen(content->keys[i])) ^
+		      3 * snapshot_hash(content->texts[i], content->representations[i].body_len);
+	}
+	snprintf(snapshot->id, sizeof(snapshot->id), "%022" PRIu64, id);
+	atomic_init(&snapshot->shares, request->workers);
+	atomic_fetch_add(&alive, 1);
+	*out = snapshot;
+	return 0;
+}
+
+void build_free(struct snapshot *snapshot)
+{
+	free(snapshot->owner);
+	free(snapshot);
+	atomic_fetch_sub(&alive, 1);
+}
+
+/* What a worker does once a turn. */
+static void turn(unsigned worker)
+{
+	struct snapshot *next;
+
+	if (!snapshot_waiting(&inboxes[worker]))
+		return;
+	next = snapshot_adopt(&inboxes[worker], worker);
+	if (current[worker])
+		snapshot_unpin(current[worker], worker);
+	current[worker] = next;
+}
+
+static bool serves(unsigned worker, const char *key, const char *text)
+{
+	const struct representation *found;
+
+	turn(worker);
+	if (!current[worker])
+		return false;
+	found = snapshot_find(current[worker], key, strlen(key));
+	if (!text)
+		return !found;
+	return found && found->body_len == strlen(text) && memcmp(found->body, text, strlen(text)) == 0;
+}
+
+#define wait_for(condition)                                                                             \
+	do {                                                                                            \
+		struct timespec began_, now_;                                                           \
+		syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &began_);                                   \
+		while (!(condition)) {                                                                  \
+			usleep(500);                                                                    \
+			syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now_);                             \
+			ck_assert_msg(now_.tv_sec - began_.tv_sec < PATIENCE, "never: %s", #condition); \
+		}                                                                                       \
+	} while (0)
+
+/* Both workers come to serve text under the key; NULL: nothing. */
+static void becomes(const char *key, const char *text)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		wait_for(serves(i, key, text));
+}
+
+static void start(const char *root)
+{
+	char why[256] = "";
+
+	options.root = root;
+	ck_assert_msg(reload_create(&reload, &options, inboxes, why, sizeof(why)) == 0, "%s", why);
+	ck_assert_int_eq(reload_start(reload), 0);
+}
+
+static char root[PATH_MAX];
+
+static void setup(void)
+{
+	tree_make();
+	tree_mkdir("site/docs");
+	tree_write("site/index.html", "first");
+	tree_write("site/docs/page.html", "page");
+	snprintf(root, sizeof(root), "%s", tree_path("site"));
+	options = (struct options){
+		.workers = WORKERS, .index = "index.html", .settle = 200, .watch = true, .symlinks = SYMLINKS_CONTAIN
+	};
+}
+
+static void stop(void)
+{
+	for (unsigned i = 0; i < WORKERS; i++) {
+		if (current[i])
+			snapshot_unpin(current[i], i);
+		current[i] = NULL;
+	}
+	reload_destroy(reload);
+	ck_assert_uint_eq(atomic_load(&alive), 0);
+}
+
+static void teardown(void)
+{
+	tree_remove();
+}
+
+START_TEST(the_first_snapshot_is_there_before_the_thread)
+{
+	char why[256] = "";
+
+	options.root = root;
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), 0);
+	ck_assert_uint_eq(reload_snapshot(reload)->files, 2);
+	for (unsigned i = 0; i < WORKERS; i++)
+		ck_assert(serves(i, "/index.html", "first"));
+	stop();
+}
+END_TEST
+
+START_TEST(a_missing_root_is_an_error_at_start)
+{
+	char why[256] = "";
+
+	options.root = "/nowhere/at/all";
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), -ENOENT);
+	ck_assert_str_ne(why, "");
+	ck_assert_uint_eq(atomic_load(&alive), 0);
+}
+END_TEST
+
+START_TEST(an_unsettled_tree_is_waited_for_at_start)
+{
+	atomic_store(&failing, -EAGAIN);
+	atomic_store(&failures, 3);
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert_uint_eq(atomic_load(&builds), 4);
+	stop();
+}
+END_TEST
+
+START_TEST(a_change_between_the_first_build_and_the_thread_is_not_missed)
+{
+	char why[256] = "";
+
+	options.root = root;
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), 0);
+	tree_write("site/index.html", "between");
+	ck_assert_int_eq(reload_start(reload), 0);
+	becomes("/index.html", "between");
+	stop();
+}
+END_TEST
+
+START_TEST(every_way_of_saving_a_file_is_served)
+{
+	start(root);
+	becomes("/index.html", "first");
+	tree_write("site/index.html", "in place");
+	becomes("/index.html", "in place");
+	tree_replace("site/index.html", "renamed over");
+	becomes("/index.html", "renamed over");
+	becomes("/index.html~", NULL);
+	TREE_MUST(unlink(tree_path("site/index.html")));
+	tree_write("site/index.html", "deleted and created");
+	becomes("/index.html", "deleted and created");
+	TREE_MUST(unlink(tree_path("site/docs/page.html")));
+	becomes("/docs/page.html", NULL);
+	tree_mkdir("site/a/b/c");
+	tree_write("site/a/b/c/deep.html", "deep");
+	becomes("/a/b/c/deep.html", "deep");
+	tree_rename("site/a", "site/z");
+	becomes("/z/b/c/deep.html", "deep");
+	becomes("/a/b/c/deep.html", NULL);
+	tree_write("site/z/b/c/deep.html", "in a renamed one");
+	becomes("/z/b/c/deep.html", "in a renamed one");
+	tree_delete("site/z");
+	becomes("/z/b/c/deep.html", NULL);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	stop();
+}
+END_TEST
+
+START_TEST(new_directories_with_files_at_once)
+{
+	char path[64], text[16];
+
+	options.settle = 20;
+	start(root);
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(path, sizeof(path), "site/%u/x/y", i);
+		tree_mkdir(path);
+		snprintf(path, sizeof(path), "site/%u/x/y/file", i);
+		snprintf(text, sizeof(text), "%u", i);
+		tree_write(path, text);
+		becomes(path + strlen("site"), text);
+		snprintf(path, sizeof(path), "site/%u", i);
+		tree_delete(path);
+	}
+	becomes("/49/x/y/file", NULL);
+	stop();
+}
+END_TEST
+
+START_TEST(a_root_that_is_away_for_a_while)
+{
+	start(root);
+	becomes("/index.html", "first");
+	tree_rename("site", "away");
+	wait_for(atomic_load(&warnings) == 1);
+	ck_assert(serves(0, "/index.html", "first")); /* the old one stays */
+	tree_mkdir("site");
+	tree_write("site/index.html", "made again");
+	becomes("/index.html", "made again");
+	tree_write("site/index.html", "and changed");
+	becomes("/index.html", "and changed");
+	tree_delete("site");
+	tree_mkdir("site");
+	tree_write("site/index.html", "at once");
+	becomes("/index.html", "at once");
+	stop();
+}
+END_TEST
+
+START_TEST(a_link_to_root_is_switched)
+{
+	tree_mkdir("releases/1");
+	tree_mkdir("releases/2");
+	tree_write("releases/1/index.html", "one");
+	tree_write("releases/2/index.html", "two");
+	tree_link("releases/1", "current");
+	snprintf(root, sizeof(root), "%s", tree_path("current"));
+	start(root);
+	becomes("/index.html", "one");
+	for (unsigned i = 0; i < 10; i++) {
+		tree_relink(i % 2 ? "releases/1" : "releases/2", "current");
+		becomes("/index.html", i % 2 ? "one" : "two");
+	}
+	tree_write("releases/1/index.html", "one, changed");
+	becomes("/index.html", "one, changed");
+	stop();
+}
+END_TEST
+
+START_TEST(a_relative_root_is_found_again)
+{
+	TREE_MUST(chdir(root));
+	start(".");
+	becomes("/index.html", "first");
+	tree_delete("site");
+	tree_mkdir("site");
+	tree_write("site/index.html", "in a new directory");
+	becomes("/index.html", "in a new directory");
+	stop();
+	TREE_MUST(chdir(tree_base));
+	start("./site");
+	becomes("/index.html", "in a new directory");
+	tree_write("site/index.html", "changed");
+	becomes("/index.html", "changed");
+	stop();
+}
+END_TEST
+
+START_TEST(a_failed_build_keeps_the_old_and_is_told_once)
+{
+	start(root);
+	becomes("/index.html", "first");
+	atomic_store(&failing, -ENOSPC);
+	atomic_store(&failures, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned before = atomic_load(&builds);
+
+		tree_write("site/index.html", "too large");
+		wait_for(atomic_load(&builds) > before);
+		ck_assert(serves(0, "/index.html", "first"));
+	}
+	tree_write("site/index.html", "fits");
+	becomes("/index.html", "fits");
+	ck_assert_uint_eq(atomic_load(&warnings), 1);
+	stop();
+}
+END_TEST
+
+START_TEST(a_failed_build_is_tried_again_without_a_change)
+{
+	start(root);
+	becomes("/index.html", "first");
+	for (unsigned i = 0; i < 2; i++) {
+		atomic_store(&failing, i ? -ENOMEM : -EAGAIN);
+		atomic_store(&failures, 2);
+		tree_write("site/index.html", i ? "after ENOMEM" : "after EAGAIN");
+		becomes("/index.html", i ? "after ENOMEM" : "after EAGAIN");
+		/* A file that is being written is no fault. */
+		ck_assert_uint_eq(atomic_load(&warnings), i);
+	}
+	stop();
+}
+END_TEST
+
+static atomic_bool restless;
+
+static void *never_rest(void *unused)
+{
+	for (unsigned i = 0; atomic_load(&restless); i++) {
+		tree_write("site/log", i % 2 ? "a" : "b");
+		usleep(2000);
+	}
+	return unused;
+}
+
+START_TEST(a_tree_that_never_rests_is_served_all_the_same)
+{
+	pthread_t writer;
+
+	options.settle = 8000; /* which is 400 ms here, and the writer is 200 times as fast */
+	start(root);
+	becomes("/index.html", "first");
+	atomic_store(&restless, true);
+	ck_assert_int_eq(pthread_create(&writer, NULL, never_rest, NULL), 0);
+	tree_write("site/index.html", "amid unrest");
+	becomes("/index.html", "amid unrest");
+	atomic_store(&restless, false);
+	pthread_join(writer, NULL);
+	stop();
+}
+END_TEST
+
+START_TEST(old_snapshots_are_freed_when_the_last_pin_goes)
+{
+	struct snapshot *held;
+
+	start(root);
+	becomes("/index.html", "first");
+	held = current[1];
+	snapshot_pin(held, 1); /* a response that takes its time */
+	for (unsigned i = 0; i < 5; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "text %u", i);
+		tree_write("site/index.html", text);
+		becomes("/index.html", text);
+	}
+	wait_for(atomic_load(&alive) == 2);
+	ck_assert(snapshot_find(held, "/index.html", 11)->body_len == 5);
+	snapshot_unpin(held, 1);
+	wait_for(atomic_load(&alive) == 1);
+	stop();
+}
+END_TEST
+
+START_TEST(what_no_worker_picks_up_is_freed)
+{
+	start(root);
+	for (unsigned i = 1; i <= 5; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "text %u", i);
+		tree_write("site/index.html", text);
+		wait_for(atomic_load(&reloads) == i);
+	}
+	wait_for(atomic_load(&alive) == 1);
+	becomes("/index.html", "text 5");
+	stop();
+}
+END_TEST
+
+static void count_published(void *context)
+{
+	atomic_fetch_add((atomic_uint *)context, 1);
+}
+
+START_TEST(whoever_can_wake_the_workers_is_told)
+{
+	static atomic_uint published;
+	char why[256] = "";
+
+	options.root = root;
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), 0);
+	reload_on_publish(reload, count_published, &published);
+	ck_assert_int_eq(reload_start(reload), 0);
+	tree_write("site/index.html", "second");
+	becomes("/index.html", "second");
+	wait_for(atomic_load(&published) == 1);
+	stop();
+}
+END_TEST
+
+START_TEST(the_same_contents_are_not_published_again)
+{
+	unsigned before;
+
+	start(root);
+	becomes("/index.html", "first");
+	before = atomic_load(&builds);
+	tree_write("site/.index.html.swp", "an editor's own");
+	wait_for(atomic_load(&builds) > before);
+	wait_for(atomic_load(&alive) == 1);
+	ck_assert(!snapshot_waiting(&inboxes[0]));
+	ck_assert_uint_eq(atomic_load(&reloads), 0);
+	stop();
+}
+END_TEST
+
+START_TEST(new_dates_of_the_same_contents_are_published)
+{
+	struct snapshot *before;
+
+	atomic_store(&reread, true);
+	start(root);
+	becomes("/index.html", "first");
+	before = current[0];
+	TREE_MUST(utimensat(AT_FDCWD, tree_path("site/index.html"), NULL, 0));
+	wait_for((turn(0), turn(1), current[0] != before));
+	ck_assert_uint_eq(atomic_load(&reloads), 0); /* nothing that a person would want to read of */
+	stop();
+}
+END_TEST
+
+START_TEST(a_request_rebuilds_where_nothing_is_watched)
+{
+	options.watch = false;
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert_uint_eq(atomic_load(&builds), 1);
+	tree_write("site/index.html", "second");
+	reload_request(reload);
+	becomes("/index.html", "second");
+	ck_assert_uint_eq(atomic_load(&builds), 2);
+	/* It is answered also when there is nothing new, or when the reason is an old one. */
+	reload_request(reload);
+	wait_for(atomic_load(&reloads) == 2);
+	tree_rename("site", "away");
+	for (unsigned i = 1; i <= 2; i++) {
+		reload_request(reload);
+		wait_for(atomic_load(&warnings) == i);
+	}
+	stop();
+}
+END_TEST
+
+START_TEST(what_cannot_be_watched_is_looked_at)
+{
+	atomic_store(&no_watches, true);
+	start(root);
+	becomes("/index.html", "first");
+	for (unsigned i = 0; i < 3; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "look %u", i);
+		tree_write("site/index.html", text);
+		becomes("/index.html", text);
+	}
+	ck_assert_uint_eq(atomic_load(&warnings), 1);
+	stop();
+}
+END_TEST
+
+/* The status of this process's thread of that name, in /proc. */
+static bool thread_status(const char *name, char *status, size_t size)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	bool found = false;
+
+	ck_assert_ptr_nonnull(tasks);
+	while (!found && (entry = readdir(tasks))) {
+		char path[PATH_MAX], wanted[64];
+		ssize_t len;
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		len = read(fd, status, size - 1);
+		close(fd);
+		status[len > 0 ? len : 0] = '\0';
+		snprintf(wanted, sizeof(wanted), "Name:\t%s\n", name);
+		found = strncmp(status, wanted, strlen(wanted)) == 0;
+	}
+	closedir(tasks);
+	return found;
+}
+
+START_TEST(the_thread_has_a_name_and_takes_no_signals)
+{
+	char status[4096];
+	uint64_t blocked;
+	const char *line;
+
+	start(root);
+	wait_for(thread_status("loom-reload", status, sizeof(status)));
+	line = strstr(status, "SigBlk:");
+	ck_assert_ptr_nonnull(line);
+	ck_assert_int_eq(sscanf(line, "SigBlk: %" SCNx64, &blocked), 1);
+	for (int signal = 1; signal < 32; signal++)
+		if (signal != SIGKILL && signal != SIGSTOP)
+			ck_assert_msg(blocked & UINT64_C(1) << (signal - 1), "signal %d is not blocked", signal);
+	stop();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("reload");
+	TCase *all = tcase_create("reload");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_add_checked_fixture(all, setup, teardown);
+	tcase_set_timeout(all, 120);
+	tcase_add_test(all, the_first_snapshot_is_there_before_the_thread);
+	tcase_add_test(all, a_missing_root_is_an_error_at_start);
+	tcase_add_test(all, an_unsettled_tree_is_waited_for_at_start);
+	tcase_add_test(all, a_change_between_the_first_build_and_the_thread_is_not_missed);
+	tcase_add_test(all, every_way_of_saving_a_file_is_served);
+	tcase_add_test(all, new_directories_with_files_at_once);
+	tcase_add_test(all, a_root_that_is_away_for_a_while);
+	tcase_add_test(all, a_link_to_root_is_switched);
+	tcase_add_test(all, a_relative_root_is_found_again);
+	tcase_add_test(all, a_failed_build_keeps_the_old_and_is_told_once);
+	tcase_add_test(all, a_failed_build_is_tried_again_without_a_change);
+	tcase_add_test(all, a_tree_that_never_rests_is_served_all_the_same);
+	tcase_add_test(all, old_snapshots_are_freed_when_the_last_pin_goes);
+	tcase_add_test(all, what_no_worker_picks_up_is_freed);
+	tcase_add_test(all, whoever_can_wake_the_workers_is_told);
+	tcase_add_test(all, the_same_contents_are_not_published_again);
+	tcase_add_test(all, new_dates_of_the_same_contents_are_published);
+	tcase_add_test(all, a_request_rebuilds_where_nothing_is_watched);
+	tcase_add_test(all, what_cannot_be_watched_is_looked_at);
+	tcase_add_test(all, the_thread_has_a_name_and_takes_no_signals);
+	suite_add_tcase(suite, all);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -2,8 +2,8 @@
  * uring.c - the io_uring backend: every operation of io.h as entries of one ring. Here are the ring itself, waiting,
  * waking and listening; uring_conn.c has the connections, uring_setup.c the creation. One instance a worker, on the
  * worker's thread alone (but for uring_wake()); it owns the ring, its receive buffers and an eventfd. Nothing allocates
- * once it is created, and the only system calls are io_uring_enter in uring_wait(), shutdown(2) for a connection that
- * is closed with an operation under way, and accept4(2) when accepting ends.
+ * once it is created. The system calls are io_uring_enter in uring_wait(), shutdown(2) for a connection that is closed
+ * with an operation under way, and accept4(2) and getsockopt(2) when accepting ends and begins.
  *
  * What the kernel does, and this file therefore must:
  *  - Any completion may be the last of its multishot, successful ones too; without F_MORE the operation is over, and is

@@ -334,12 +334,14 @@ void uring_open(struct io *io, struct io_conn *conn, int fd)
 
 void uring_shutdown(struct io *io, struct io_conn *conn)
 {
+	(void)io;
 	assert(conn->flags & CONN_OPEN && !(conn->flags & (CONN_SENDING | CONN_CLOSING)));
 	shutdown(conn->fd, SHUT_WR);
 }
 
 uint64_t uring_progress(struct io *io, struct io_conn *conn)
 {
+	(void)io;
 	assert(conn->flags & CONN_OPEN);
 	return socket_progress(conn->fd, conn->sent);
 }

@@ -375,7 +375,7 @@ static int uring_test_send(struct uring *uring, const int pair[2])
 	return 0;
 }
 
-/* Tries each operation that serving needs, in the form that it takes there. 0, or -errno with *what the one that failed. */
+/* Tries each operation that serving needs, as serving will use it. 0, or -errno with *what the one that failed. */
 static int uring_self_test(struct uring *uring, const char **what)
 {
 	struct io_uring_cqe cqe;

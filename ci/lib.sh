@@ -9,7 +9,7 @@ usage() {
 }
 
 die() {
-	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	printf 'ci/%s: %s\n' "${0##*/}" "$*" >&2
 	exit 1
 }
 

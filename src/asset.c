@@ -2,9 +2,9 @@
  * asset.c - prebuilt answers: heads that need nothing but the date, and bodies that follow them in memory. Builder's
  * thread.
  *
- * Layout of an allocation, from a cache line's start: struct asset (its representation first, as that is what the event
- * loop reads) | key | 304 head, CRLF | padding | 200 head, CRLF | body, from a cache line's start. A small answer is one
- * copy of head and body together; a large one is sent from the body's aligned start.
+ * Layout of an allocation, from a cache line's start: struct asset (its representation first, as that is what the
+ * event loop reads) | key | 304 head, CRLF | padding | 200 head, CRLF | body, from a cache line's start. A small answer
+ * is one copy of head and body together; a large one is sent from the body's aligned start.
  */
 #include "loom/asset.h"
 

@@ -223,9 +223,10 @@ static int add_redirect(struct builder *builder, struct walk *walk, const char *
 static bool is_index(const struct builder *builder, const char *key, size_t key_len, size_t *len)
 {
 	const char *base = (const char *)memrchr(key, '/', key_len) + 1;
+	size_t base_len = key_len - (size_t)(base - key);
 
-	*len = (size_t)(base - key);
-	return key_len - *len == builder->index_len && memcmp(base, builder->request->options->index, key_len - *len) == 0;
+	*len = key_len - base_len;
+	return base_len == builder->index_len && memcmp(base, builder->request->options->index, base_len) == 0;
 }
 
 /* All URLs of a file. Takes over a reference. */
@@ -339,8 +340,9 @@ static int build_file(void *context, struct walk *walk, const char *path, const 
 	key[0] = '/';
 	memcpy(key + 1, path, key_len);
 	old = find_asset(builder->previous, key, key_len);
-	if (old && (old->kind != ASSET_FILE || old->key_len != key_len || strcmp(old->type, type) != 0))
-		old = NULL;
+	if (old && old->kind != ASSET_FILE)
+		old = NULL; /* there was a directory of that name */
+	assert(!old || (old->key_len == key_len && strcmp(old->type, type) == 0));
 
 	if (old && content_vouched(old, st)) {
 		asset_reference(old);

@@ -6,6 +6,7 @@
 #include "loom/io.h"
 #include "loom/log.h"
 #include "loom/options.h"
+#include "loom/request.h"
 #include "loom/server.h"
 
 static int print_version(void)
@@ -13,7 +14,7 @@ static int print_version(void)
 	char versions[1024];
 
 	io_versions(versions, sizeof(versions));
-	printf("loom %s\n%s\n", LOOM_VERSION, versions);
+	printf("loom %s\n%s\n%s\n", LOOM_VERSION, request_library(), versions);
 	return 0;
 }
 

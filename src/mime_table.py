@@ -1,7 +1,7 @@
 """mime_table.py INPUT OUTPUT - makes the table of mime.c from a file in the format of /etc/mime.types.
 
-Runs when loom is built. The output is a C header with one line for each extension, in lower case and sorted by bytes, and
-with the whole value of Content-Type. Where a type is named more than once for an extension the first one counts, and
+Runs when loom is built. The output is a C header with one line for each extension, in lower case and sorted by bytes,
+and with the whole value of Content-Type. Where an extension is named more than once its first type counts, and
 OVERRIDES counts before all: these are the types of the web, which have to be right whatever the input says.
 """
 

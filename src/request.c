@@ -15,6 +15,11 @@
 #include <assert.h>
 #include <string.h>
 
+#define STRING_OF(number) #number
+#define STRING(macro)     STRING_OF(macro)
+#define LLHTTP_VERSION                                                                                                 \
+	STRING(LLHTTP_VERSION_MAJOR) "." STRING(LLHTTP_VERSION_MINOR) "." STRING(LLHTTP_VERSION_PATCH)
+
 /* Returned by a callback that has set request.status. */
 #define CALLBACK_FAILED (-1)
 
@@ -233,6 +238,8 @@ static int on_header_value_complete(llhttp_t *llhttp)
 	case 17:
 		if (name_is(name, "if-modified-since", 17))
 			request->if_modified_since = span;
+		else if (name_is(name, "transfer-encoding", 17) && !(span.len == 7 && name_is(value, "chunked", 7)))
+			parser->coding_unknown = true;
 		break;
 	}
 	parser->name = (struct span){ 0 };
@@ -271,7 +278,7 @@ void request_begin(struct request_parser *parser, const struct limits *limits, c
 	parser->limits = limits;
 	parser->base = base;
 	parser->name = parser->value = (struct span){ 0 };
-	parser->line_read = parser->method_unknown = false;
+	parser->line_read = parser->method_unknown = parser->coding_unknown = false;
 	parser->line_end = 0;
 	parser->request = (struct request){ 0 };
 }
@@ -341,6 +348,10 @@ static bool head_is_sound(struct request_parser *parser)
 		request->status = 400;
 		return false;
 	}
+	if (parser->coding_unknown) { /* RFC 9112 6.1 */
+		request->status = 501;
+		return false;
+	}
 	if (request->has_body && !(llhttp->flags & F_CHUNKED) && llhttp->content_length > parser->limits->body) {
 		request->status = 413;
 		return false;
@@ -403,6 +414,11 @@ static enum request_progress head_complete(struct request_parser *parser, const 
 		*used += body_used;
 		return progress;
 	}
+}
+
+const char *request_library(void)
+{
+	return "llhttp " LLHTTP_VERSION;
 }
 
 enum request_progress request_read(struct request_parser *parser, const char *bytes, size_t len, size_t *used)

@@ -239,9 +239,9 @@ static int start_on_some_backend(struct server *server)
 static void close_listeners(struct server *server)
 {
 	for (unsigned i = 0; i < server->bound; i++) {
+		listen_cleanup(&server->address[i]);
 		for (unsigned w = 0; w < server->options->workers; w++)
 			close(server->fds[i][w]);
-		listen_cleanup(&server->address[i]);
 	}
 }
 
@@ -329,6 +329,18 @@ static void log_notices(struct server *server)
 		thread->logged_failures = failures;
 		thread->logged_full = full;
 	}
+	pthread_mutex_unlock(&server->lock);
+}
+
+/* A worker that sleeps would hold the old snapshot until its next event: wake it to adopt. The reloader's thread. */
+static void on_publish(void *context)
+{
+	struct server *server = context;
+
+	pthread_mutex_lock(&server->lock);
+	for (unsigned i = 0; i < server->options->workers; i++)
+		if (server->workers[i].state == THREAD_READY)
+			worker_command(server->workers[i].worker, WORKER_RUN);
 	pthread_mutex_unlock(&server->lock);
 }
 
@@ -445,6 +457,7 @@ int server_run(const struct options *options)
 		goto fail;
 	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
 		goto fail;
+	reload_on_publish(server->reload, on_publish, server);
 	if (reload_start(server->reload) < 0) {
 		log_error("cannot start the reloader's thread");
 		say_word(server, GO_QUIT);

@@ -152,7 +152,7 @@ static int open_under_root(const struct walk *walk, const char *path, int flags)
 
 int walk_open(struct walk *walk, const char *path)
 {
-	/* Should a FIFO or a terminal have taken the file's place, then opening must not wait for it or be ruled by it. */
+	/* Should a FIFO or a terminal have taken the file's place, opening must not wait for it or be ruled by it. */
 	return open_under_root(walk, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 }
 
@@ -249,7 +249,7 @@ static const char *left_out(const struct walk *walk, int err, bool link)
 	case -ELOOP:
 		return walk->have_openat2 || walk->options->symlinks == SYMLINKS_FOLLOW
 			       ? "left out: the link leads round in a circle"
-			       : "left out: this kernel lacks openat2(2), so links are served with --symlinks=follow only";
+			       : "left out: this kernel lacks openat2(2); --symlinks=follow would serve the link";
 	case -ENOENT:
 	case -ENOTDIR:
 		return link ? "left out: the link leads nowhere" : "";
@@ -313,7 +313,8 @@ static int walk_entry(struct walk *walk, int dir, const struct directory *direct
 	len = directory->parent ? snprintf(path, sizeof(path), "%s/%s", directory->path, name)
 	                        : snprintf(path, sizeof(path), "%s", name);
 	if ((size_t)len >= sizeof(path)) {
-		walk_warn(walk, directory->path, "an entry is left out: its path is longer than %d bytes", PATH_MAX - 1);
+		walk_warn(walk, directory->path, "an entry is left out: its path is longer than %d bytes",
+		          PATH_MAX - 1);
 		return 0;
 	}
 	for (const char *c = name; *c; c++) {
@@ -455,7 +456,13 @@ static bool probe_openat2(int root)
 int walk_tree(const struct options *options, const struct walk_handlers *handlers, void *context, char *why,
               size_t size)
 {
-	struct walk walk = { .options = options, .handlers = handlers, .context = context, .why = why, .why_size = size };
+	struct walk walk = {
+		.options = options,
+		.handlers = handlers,
+		.context = context,
+		.why = why,
+		.why_size = size,
+	};
 	int err;
 
 	walk.root = open(options->root, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -60,6 +60,7 @@ struct request_parser {
 	uint16_t line_end;   /* where the line read last ends, trailing white space aside */
 	bool line_read;      /* the target is complete */
 	bool method_unknown; /* llhttp has given up on the method; see request.c */
+	bool coding_unknown; /* a transfer coding other than chunked */
 	struct request request;
 };
 
@@ -80,5 +81,8 @@ void request_moved(struct request_parser *parser, const char *base);
  * *used: bytes that belong to this request (all, for REQUEST_MORE); the next request begins after them.
  */
 enum request_progress request_read(struct request_parser *parser, const char *bytes, size_t len, size_t *used);
+
+/* "llhttp 8.1.0": what this was built with, for --version. */
+const char *request_library(void);
 
 #endif

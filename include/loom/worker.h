@@ -60,7 +60,10 @@ bool worker_turn(struct worker *worker);
 /* Gives everything back, the share of the snapshot included; before the first turn or after the last. Same thread. */
 void worker_destroy(struct worker *worker);
 
-/* Any thread, while the worker exists; async-signal-safe. A command is never taken back to a milder one. */
+/*
+ * Any thread, while the worker exists; async-signal-safe. A command is never taken back to a milder one; WORKER_RUN only
+ * wakes the worker, to look at its inbox.
+ */
 void worker_command(struct worker *worker, enum worker_command command);
 
 struct worker_notices *worker_notices(struct worker *worker);

@@ -54,6 +54,27 @@ START_TEST(a_wait_for_ever_ends_with_a_completion)
 }
 END_TEST
 
+/* Bytes and FINs that nobody asks for, a send that cannot go on, a silent peer: none of them is worth a wake-up. */
+START_TEST(a_wait_sleeps_when_nothing_can_move)
+{
+	struct rig *rig = rig_start(_i, 4, 0);
+	struct link *stuck = link_open(rig), *silent = link_open(rig), *held = link_open(rig), *ended = link_open(rig);
+	unsigned waits = 0;
+	uint64_t start;
+
+	link_get_stuck(stuck);
+	link_credit(silent);
+	link_write(held, 1 << 20);
+	link_write_all(ended, 10);
+	ended->peer.ops->shutdown(&ended->peer);
+	rig_settle(rig);
+	for (start = rig_now(); waits < 1000 && rig_now() - start < 200; waits++)
+		ck_assert_uint_eq(rig_turn(rig, 20), 0);
+	ck_assert_uint_lt(waits, 50);
+	rig_stop(rig);
+}
+END_TEST
+
 /* Nobody may sleep on completions that were not pulled: one is taken a wait, and no more bytes ever come. */
 START_TEST(a_wait_does_not_sleep_on_what_is_there)
 {
@@ -348,6 +369,7 @@ void contract_wait(Suite *suite, int row)
 
 	contract_add(tcase, row, an_empty_wait_returns_and_gives_nothing, 0);
 	contract_add(tcase, row, a_wait_for_ever_ends_with_a_completion, 0);
+	contract_add(tcase, row, a_wait_sleeps_when_nothing_can_move, PEER_KERNEL);
 	contract_add(tcase, row, a_wait_does_not_sleep_on_what_is_there, 0);
 	contract_add(tcase, row, a_wake_before_the_wait_is_not_lost, 0);
 	contract_add(tcase, row, a_wake_does_not_wake_for_ever, PEER_KERNEL);

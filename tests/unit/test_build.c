@@ -204,11 +204,11 @@ END_TEST
 
 START_TEST(different_trees_have_different_ids)
 {
-	char ids[8][ETAG_LEN];
+	char ids[9][ETAG_LEN];
 	struct snapshot *snapshot;
 	int n = 0;
 
-	for (int step = 0; step < 7; step++) {
+	for (int step = 0; step < 8; step++) {
 		switch (step) {
 		case 0: /* nothing */ break;
 		case 1: tree_put("a", "x"); break;
@@ -217,6 +217,8 @@ START_TEST(different_trees_have_different_ids)
 		case 4: tree_put("index.html", "z"); break;
 		case 5: tree_put("b/c", ""); break;
 		case 6: tree.options.index = "c"; break; /* other keys, same files */
+		/* Neither content nor order nor type. */
+		case 7: ck_assert_int_eq(rename(tree_path("a.html"), tree_path("A.html")), 0); break;
 		}
 		snapshot = tree_snapshot(NULL);
 		strcpy(ids[n++], snapshot->id);
@@ -252,6 +254,26 @@ START_TEST(unchanged_files_are_shared_and_not_opened)
 	tree_serves(b, "/dir/", "index");
 	tree_serves(b, "/dir/style.css", "style");
 	ck_assert_uint_eq(tree_find(b, "/dir")->status, 301);
+	build_free(b);
+}
+END_TEST
+
+START_TEST(memory_is_the_same_read_or_shared)
+{
+	struct timespec epoch[2] = { { 0 }, { 0 } }; /* without Last-Modified a head is shorter than it might be */
+	struct snapshot *a, *b;
+	char name[65] = "";
+
+	for (int i = 0; i < 64; i++) {
+		name[i] = 'n';
+		tree_put(name, "x");
+		ck_assert_int_eq(utimensat(AT_FDCWD, tree_path(name), epoch, 0), 0);
+	}
+	a = tree_snapshot(NULL);
+	b = tree_snapshot(a);
+	ck_assert_ptr_eq(tree_find(a, "/n"), tree_find(b, "/n"));
+	ck_assert_uint_eq(a->memory, b->memory);
+	build_free(a);
 	build_free(b);
 }
 END_TEST
@@ -304,30 +326,36 @@ END_TEST
 
 START_TEST(changed_files_are_new)
 {
-	static const char *const names[] = { "content", "length", "date", "type", "kind/index.html", "gone" };
+	static const char *const names[] = {
+		"content", "length", "date", "same", "dir.txt/index.html", "file.txt", "gone",
+	};
 	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
 	struct snapshot *a, *b;
 
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		tree_put(names[i], "same");
 	tree_clock_ahead = LATER;
 	a = tree_snapshot(NULL);
 	tree_put("content", "diff");
 	tree_put("length", "longer");
 	utimensat(AT_FDCWD, tree_path("date"), old, 0);
-	unlink(tree_path("kind/index.html"));
-	rmdir(tree_path("kind"));
-	tree_put("kind", "file");
+	unlink(tree_path("dir.txt/index.html"));
+	rmdir(tree_path("dir.txt"));
+	tree_put("dir.txt", "file");
+	unlink(tree_path("file.txt"));
+	tree_put("file.txt/index.html", "dir");
 	unlink(tree_path("gone"));
 	b = tree_snapshot(a);
 	tree_serves(b, "/content", "diff");
 	tree_serves(b, "/length", "longer");
-	tree_serves(b, "/kind", "file");
-	tree_lacks(b, "/kind/");
+	tree_serves(b, "/dir.txt", "file");
+	tree_lacks(b, "/dir.txt/");
+	tree_serves(b, "/file.txt/", "dir");
+	ck_assert_uint_eq(tree_find(b, "/file.txt")->status, 301);
 	tree_lacks(b, "/gone");
 	ck_assert_int_eq(tree_find(b, "/date")->last_modified, 1000);
 	ck_assert_mem_eq(tree_find(a, "/date")->etag, tree_find(b, "/date")->etag, ETAG_LEN);
-	ck_assert_ptr_eq(tree_find(a, "/type"), tree_find(b, "/type"));
+	ck_assert_ptr_eq(tree_find(a, "/same"), tree_find(b, "/same"));
 	tree_serves(a, "/content", "same"); /* the old one is what it was */
 	build_free(a);
 	build_free(b);
@@ -564,6 +592,7 @@ int main(void)
 	tcase_add_test(tcase, equal_trees_have_equal_ids);
 	tcase_add_test(tcase, different_trees_have_different_ids);
 	tcase_add_test(tcase, unchanged_files_are_shared_and_not_opened);
+	tcase_add_test(tcase, memory_is_the_same_read_or_shared);
 	tcase_add_test(tcase, a_file_read_just_after_it_was_written_is_read_again);
 	tcase_add_test(tcase, a_change_that_stat_does_not_show_is_seen);
 	tcase_add_test(tcase, changed_files_are_new);

@@ -1,7 +1,7 @@
 /*
- * test_build_oom.c - out of memory at every single allocation of a build: a clear error, nothing leaked, and the snapshot
- * before it untouched. The test program brings its own allocator in front of glibc's; under a sanitizer, which
- * brings one as well, there is nothing to test.
+ * test_build_oom.c - out of memory at every single allocation of a build: a clear error, nothing leaked, and the
+ * snapshot before it untouched. The test program brings its own allocator in front of glibc's; under a sanitizer,
+ * which brings one as well, there is nothing to test.
  */
 #include "tree.h"
 

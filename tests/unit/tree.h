@@ -61,7 +61,12 @@ __attribute__((used)) int clock_gettime(clockid_t clock, struct timespec *now)
 static inline void tree_make(const char *root)
 {
 	ck_assert_int_lt(snprintf(tree.root, sizeof(tree.root), "%s", root), (int)sizeof(tree.root));
-	tree.options = (struct options){ .root = tree.root, .index = "index.html", .max_memory = 1 << 30, .workers = 2 };
+	tree.options = (struct options){
+		.root = tree.root,
+		.index = "index.html",
+		.max_memory = 1 << 30,
+		.workers = 2,
+	};
 }
 
 static inline void tree_setup(void)

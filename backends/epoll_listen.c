@@ -137,9 +137,9 @@ bool ep_listener_next(struct io_epoll *ep, struct io_event *event)
 }
 
 /*
- * Level-triggered: with edges, a backlog longer than a pass accepts would have to be remembered, and what is left
- * when a worker turns off would be told to nobody again. Exclusive, since workers may share the socket (a Unix one):
- * a connection then wakes one idle worker; one that comes while that worker is busy goes on to the next.
+ * Level-triggered: what a pass leaves in the backlog is told again by the next wait, and nobody has to be right about
+ * edges that another worker's accept made stale. Exclusive, since workers may share the socket (a Unix one): a
+ * connection then wakes one idle worker; one that comes while that worker is busy goes on to the next.
  */
 static void listener_on(struct io_epoll *ep, struct io_listener *listener)
 {

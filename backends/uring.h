@@ -254,8 +254,8 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event);
 void uring_conn_unpark(struct uring *uring);
 
 /*
- * uring_setup.c. Sets up and tests a ring on the calling thread. 0, or -errno with a line in why. uring_destroy() undoes it, on the
- * same thread, and copes with a ring that is half set up.
+ * uring_setup.c. Sets up and tests a ring on the calling thread. 0, or -errno with a line in why. uring_destroy()
+ * undoes it, on the same thread, and copes with a ring that is half set up.
  */
 int uring_create(struct io **io, const struct io_config *config, char *why, size_t size);
 void uring_destroy(struct io *io);

@@ -51,8 +51,8 @@ struct builder {
 	uint64_t directories; /* bytes that the walk holds meanwhile */
 	uint64_t files;
 	uint64_t bytes;
-	bool full;          /* not all fit: the rest is counted, not read */
-	bool unmeasured;    /* not even counted */
+	bool full;       /* not all fit: the rest is counted, not read */
+	bool unmeasured; /* not even counted */
 	unsigned measured;
 	uint8_t *scratch; /* CONTENT_SCRATCH bytes, taken when first needed */
 };
@@ -416,9 +416,12 @@ static int build_id(const struct build_owner *owner, char id[ETAG_LEN - 1])
 		const struct build_entry *entry = &owner->entries[i];
 		const struct asset *asset = entry->asset;
 		uint8_t numbers[6] = {
-			(uint8_t)entry->key_len, (uint8_t)(entry->key_len >> 8),
-			(uint8_t)(entry->key_len >> 16), (uint8_t)(entry->key_len >> 24),
-			(uint8_t)asset->representation.status, (uint8_t)(asset->representation.status >> 8),
+			(uint8_t)entry->key_len,
+			(uint8_t)(entry->key_len >> 8),
+			(uint8_t)(entry->key_len >> 16),
+			(uint8_t)(entry->key_len >> 24),
+			(uint8_t)asset->representation.status,
+			(uint8_t)(asset->representation.status >> 8),
 		};
 
 		XXH3_128bits_update(state, numbers, sizeof(numbers));

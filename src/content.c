@@ -12,7 +12,7 @@
 
 /* The granularity of the coarsest clock, in ns: two seconds (FAT), and a few ticks of the kernel's. */
 #define SETTLED_NS (2 * NS + NS / 10)
-#define NS 1000000000LL
+#define NS         1000000000LL
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {

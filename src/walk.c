@@ -248,8 +248,8 @@ static const char *left_out(const struct walk *walk, int err, bool link)
 		return "left out: the link leads out of ROOT, or is absolute (--symlinks=follow would serve it)";
 	case -ELOOP:
 		return walk->have_openat2 || walk->options->symlinks == SYMLINKS_FOLLOW
-			       ? "left out: the link leads round in a circle"
-			       : "left out: this kernel lacks openat2(2); --symlinks=follow would serve the link";
+		               ? "left out: the link leads round in a circle"
+		               : "left out: this kernel lacks openat2(2); --symlinks=follow would serve the link";
 	case -ENOENT:
 	case -ENOTDIR:
 		return link ? "left out: the link leads nowhere" : "";

@@ -4,7 +4,9 @@
 #include "contract.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CROWD 100
 
@@ -325,6 +327,15 @@ START_TEST(two_listeners_keep_apart)
 }
 END_TEST
 
+static void *connect_later(void *arg)
+{
+	struct rig *rig = arg;
+
+	usleep(20000);
+	crowd_connect(rig, rig->context, 1);
+	return NULL;
+}
+
 /* One socket, two backends, as two workers have it. Each connection comes out once, whoever turns off in between. */
 START_TEST(a_shared_listener_gives_each_connection_once)
 {
@@ -342,10 +353,16 @@ START_TEST(a_shared_listener_gives_each_connection_once)
 		crowd_on(rig[1], &crowd[1]);
 		rig_turn(rig[0], 0);
 		rig_turn(rig[1], 0);
-		crowd_connect(rig[0], &crowd[0], when & 1 ? 1 : 40);
-		/* One of them is told and turns off without looking: the other must know, or the first still deliver. */
-		if (when & 2)
-			ck_assert_int_eq(io_wait(rig[0]->io, 10), 0);
+		if (when & 2) {
+			pthread_t thread;
+
+			/* The first sleeps, is told alone, and turns off without looking. */
+			ck_assert_int_eq(pthread_create(&thread, NULL, connect_later, rig[0]), 0);
+			ck_assert_int_eq(io_wait(rig[0]->io, RIG_PATIENCE_MS), 0);
+			pthread_join(thread, NULL);
+		}
+		if (when & 1)
+			crowd_connect(rig[0], &crowd[0], 40);
 		io_listen(rig[0]->io, &crowd[0].listener, false);
 		RIG_UNTIL(rig[0], rig[0]->unlisteneds == 1);
 		RIG_UNTIL(rig[1], crowd[0].accepted + crowd[1].accepted == crowd[0].connected);

@@ -7,10 +7,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -363,6 +368,50 @@ START_TEST(a_descriptor_that_cannot_serve_is_an_error_of_its_operations)
 }
 END_TEST
 
+/* From now on epoll_ctl(2) fails in this process as it does when fs.epoll.max_user_watches is reached. */
+static void deny_watches(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+/* A good socket that cannot be watched. A backend that does not need to watch serves it; no backend may hang on it. */
+START_TEST(a_socket_that_cannot_be_watched_is_served_or_an_error)
+{
+	struct rig *rig = rig_start(_i, 2, 0);
+	const char *fork_mode = getenv("CK_FORK");
+
+	/* The filter is for the rest of the process's life: not when all tests share one. */
+	if (!fork_mode || strcmp(fork_mode, "no") != 0) {
+		struct link *before = link_open(rig), *after;
+
+		deny_watches();
+		after = link_open(rig);
+		rig_quiet(rig);
+		link_credit(after);
+		rig_quiet(rig);
+		link_write_all(after, 10);
+		RIG_UNTIL(rig, !after->credit);
+		link_send(after, 10);
+		RIG_UNTIL(rig, !after->sending);
+		ck_assert((after->recv_res > 0) == (after->sent_res == 0));
+		link_credit(before);
+		link_write_all(before, 10);
+		RIG_UNTIL(rig, before->recvs == 1);
+		ck_assert_int_eq(before->recv_res, 10);
+	}
+	rig_stop(rig);
+}
+END_TEST
+
 void contract_wait(Suite *suite, int row)
 {
 	TCase *tcase = contract_case(suite, "wait");
@@ -380,4 +429,5 @@ void contract_wait(Suite *suite, int row)
 	contract_add(tcase, row, destroy_leaves_nothing_behind, PEER_KERNEL);
 	contract_add(tcase, row, a_probe_leaves_nothing_behind, PEER_KERNEL);
 	contract_add(tcase, row, a_descriptor_that_cannot_serve_is_an_error_of_its_operations, PEER_KERNEL);
+	contract_add(tcase, row, a_socket_that_cannot_be_watched_is_served_or_an_error, PEER_KERNEL);
 }

@@ -33,6 +33,7 @@ class Ended(Exception):
     def __init__(self, at_boundary, why):
         super().__init__(f"the connection ended {'between responses' if at_boundary else 'within a response'}: {why}")
         self.at_boundary = at_boundary
+        self.reset = isinstance(why, OSError)
 
 
 def http_time(text):
@@ -232,11 +233,11 @@ class Client:
         return self.at == len(self.buffer) and not select.select([self.sock], [], [], 0)[0]
 
     def expect_end(self):
-        """The server closes, and says nothing before."""
+        """The server closes, and says nothing before. By a FIN: an RST can take away an answer that is on its way."""
         try:
             self.receive(at_boundary=True)
         except Ended as ended:
-            if not ended.at_boundary:
+            if not ended.at_boundary or ended.reset:
                 raise Malformed(str(ended)) from None
             return
         raise Malformed(f"bytes where the end was due: {bytes(self.buffer[self.at:self.at + 200])!r}")

@@ -150,8 +150,8 @@ class Errors(Case):
                 response = client.response()
                 self.assertEqual(response.status, 414)
                 self.assertTrue(response.closes)
-                client.close()
                 writer.join()
+                client.expect_end()
 
     def test_pipelined_before_and_after_an_error(self):
         """What came before is answered; what comes after an error of unknown framing is not."""

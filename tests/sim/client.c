@@ -200,11 +200,12 @@ static void client_answer_begins(struct client *client, const struct exchange *e
 	unsigned oldest = exchange->oldest > client->seen ? exchange->oldest : client->seen;
 	bool late = now >= exchange->begun + world->options->timeouts.header;
 	bool half = is_half(exchange);
+	bool told_to_close = world->drained && exchange->begun > world->drained && !exchange->closes;
 
 	require(client, exchange->begun, "client: an answer to request %u, which is not sent yet", client->answered);
 	client->possible = 0;
 	for (unsigned version = oldest; version <= world->newest; version++) {
-		if (half ? late : exchange->done || exchange->early)
+		if (half ? late : (exchange->done || exchange->early) && !told_to_close)
 			client->possible |= UINT64_C(1) << (AS_ASKED + version);
 		if (world->drained && !exchange->closes)
 			client->possible |= UINT64_C(1) << (CLOSING + version);
@@ -349,6 +350,11 @@ static void client_ended(struct client *client, int err, uint64_t now)
 		require(client, now <= since + most + SLACK_MS, "an idle connection was kept for %llu ms too long",
 		        (unsigned long long)(now - since - most - SLACK_MS));
 	}
+	/* Idle since before the drain, as everyone could see: closed at once. */
+	if (client->world->drained && client->world->prompt && client->answered > 0 && !client->ending && !client->finished &&
+	    client->answered == client->script.n && client->answered_at + SLACK_MS < client->world->drained)
+		require(client, now <= client->world->drained + SLACK_MS, "draining leaves an idle connection for %llu ms",
+		        (unsigned long long)(now - client->world->drained));
 	client->phase = CLIENT_LINGERING;
 	client->ended_at = now;
 	if (!client->deaf) {

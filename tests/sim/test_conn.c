@@ -74,7 +74,8 @@ static void died(int signal_number)
 	_exit(1);
 }
 
-/* AddressSanitizer calls this, where there is one. */
+/* AddressSanitizer, where there is one, reports bad accesses itself, and calls __asan_on_error(). */
+void __asan_init(void) __attribute__((weak));
 void __asan_on_error(void);
 void __asan_on_error(void)
 {
@@ -399,6 +400,10 @@ int main(int argc, char *argv[])
 	}
 	signal(SIGABRT, died);
 	signal(SIGALRM, died);
+	if (!&__asan_init) {
+		signal(SIGSEGV, died);
+		signal(SIGBUS, died);
+	}
 	for (unsigned version = 1; version <= VERSIONS_MAX; version++)
 		references[version] = site_build(version);
 	for (seed_now = from; seed_now <= to; seed_now++) {

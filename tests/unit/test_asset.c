@@ -260,7 +260,8 @@ START_TEST(errors_have_their_status)
 	ck_assert_ptr_null(asset->representation.not_modified);
 	ck_assert_uint_eq(asset->representation.etag_len, 0);
 	ck_assert_int_eq(strstr(text(asset->representation.head, asset->representation.head_len),
-	                        "\r\nAllow: GET, HEAD\r\n") != NULL, _i == ERROR_405);
+	                        "\r\nAllow: GET, HEAD\r\n") != NULL,
+	                 _i == ERROR_405);
 	asset_release(asset);
 }
 END_TEST

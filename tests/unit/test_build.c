@@ -210,15 +210,30 @@ START_TEST(different_trees_have_different_ids)
 
 	for (int step = 0; step < 8; step++) {
 		switch (step) {
-		case 0: /* nothing */ break;
-		case 1: tree_put("a", "x"); break;
-		case 2: tree_put("a", "y"); break;
-		case 3: ck_assert_int_eq(rename(tree_path("a"), tree_path("a.html")), 0); break; /* another type, too */
-		case 4: tree_put("index.html", "z"); break;
-		case 5: tree_put("b/c", ""); break;
-		case 6: tree.options.index = "c"; break; /* other keys, same files */
+		case 0: /* nothing */
+			break;
+		case 1:
+			tree_put("a", "x");
+			break;
+		case 2:
+			tree_put("a", "y");
+			break;
+		case 3:
+			ck_assert_int_eq(rename(tree_path("a"), tree_path("a.html")), 0);
+			break; /* another type, too */
+		case 4:
+			tree_put("index.html", "z");
+			break;
+		case 5:
+			tree_put("b/c", "");
+			break;
+		case 6:
+			tree.options.index = "c";
+			break; /* other keys, same files */
 		/* Neither content nor order nor type. */
-		case 7: ck_assert_int_eq(rename(tree_path("a.html"), tree_path("A.html")), 0); break;
+		case 7:
+			ck_assert_int_eq(rename(tree_path("a.html"), tree_path("A.html")), 0);
+			break;
 		}
 		snapshot = tree_snapshot(NULL);
 		strcpy(ids[n++], snapshot->id);
@@ -425,7 +440,7 @@ START_TEST(a_file_that_changes_while_it_is_read_is_eagain)
 	tree_write("file", content, sizeof(content));
 	if (_i % 2)
 		previous = tree_snapshot(NULL); /* then it is compared first */
-	usleep(20000); /* a tick, so that the change shows */
+	usleep(20000);                          /* a tick, so that the change shows */
 	tree_before_read = changes[_i / 2];
 	ck_assert_int_eq(tree_build(previous, &snapshot), -EAGAIN);
 	ck_assert_ptr_null(snapshot);

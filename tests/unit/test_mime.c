@@ -71,7 +71,16 @@ END_TEST
 START_TEST(unknown_is_octet_stream)
 {
 	static const char *const names[] = {
-		"", ".", "/", "README", "a.", "a.nosuchextension", ".html", "dir/.css", "a.html ", "a.h\xc3\xa4",
+		"",
+		".",
+		"/",
+		"README",
+		"a.",
+		"a.nosuchextension",
+		".html",
+		"dir/.css",
+		"a.html ",
+		"a.h\xc3\xa4",
 		"a.averyveryveryveryveryveryveryveryveryveryverylongextensionthatnobodyknows",
 	};
 

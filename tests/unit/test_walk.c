@@ -18,8 +18,8 @@ static void assert_logged(const char *text)
 START_TEST(odd_names_are_keys_byte_for_byte)
 {
 	static const char *const names[] = {
-		"a b.html", "100%.txt", "a%20b", "what?", "a#b", "back\\slash", "\"quoted\"", "caf\xc3\xa9", "\xff\xfe",
-		"~", "-", "+", "...", "a:b", "index.html.bak", "\xe2\x80\xae",
+		"a b.html", "100%.txt", "a%20b", "what?", "a#b", "back\\slash", "\"quoted\"",     "caf\xc3\xa9",
+		"\xff\xfe", "~",        "-",     "+",     "...", "a:b",         "index.html.bak", "\xe2\x80\xae",
 	};
 	struct snapshot *snapshot;
 	char key[64];

@@ -196,10 +196,11 @@ static void conn_go_on(struct conn_context *context, struct conn *conn)
 	if (conn->input) {
 		assert(conn->input->reading);
 		if (conn->state != CONN_READING)
-			set_deadline(context, conn, context->timeouts->header); /* absolute: not touched by more bytes */
+			set_deadline(context, conn, context->timeouts->header); /* absolute: once a request */
 		conn->state = CONN_READING;
 	} else if (context->draining) {
-		conn->linger = true; /* the next request may be on its way, and must not reset what is still being delivered */
+		/* The next request may be on its way: it must not reset what is still being delivered. */
+		conn->linger = true;
 		conn_finish(context, conn);
 		return;
 	} else {
@@ -234,11 +235,31 @@ static void keep_request(struct conn_context *context, struct conn *conn, const 
 	request_moved(&conn->input->parser, conn->input->bytes);
 }
 
+/*
+ * Answers a request that has been read, left being the bytes known to follow it. False when that was the last answer.
+ */
+static bool answer_request(struct conn_context *context, struct conn *conn, const struct request_parser *parser,
+                           enum request_progress progress, size_t left)
+{
+	const struct request *request = &parser->request;
+	struct response response;
+
+	if (progress == REQUEST_COMPLETE)
+		response_plan(&response, request, parser->base, context->snapshot, !context->draining,
+		              context->scratch);
+	else
+		response_error(&response, request->status, request->method != METHOD_HEAD, context->snapshot);
+	conn_answer(context, conn, &response);
+	/* A client that said close has nothing more to say; any other may be sending. */
+	conn->linger = left > 0 || request->keep_alive || !request->framed;
+	return !response.close;
+}
+
 /* Answers every whole request in bytes[0..len), len > 0, as far as the output has room, and keeps the rest. */
 static void read_requests(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
 {
 	struct request_parser *parser = &context->parser;
-	struct response response;
+	enum request_progress progress;
 	size_t used;
 
 	do {
@@ -248,26 +269,14 @@ static void read_requests(struct conn_context *context, struct conn *conn, const
 		}
 		request_begin(parser, context->limits, bytes);
 		conn->started = true;
-		switch (request_read(parser, bytes, len, &used)) {
-		case REQUEST_MORE:
+		progress = request_read(parser, bytes, len, &used);
+		if (progress == REQUEST_MORE) {
 			keep_request(context, conn, parser, bytes, len);
 			return;
-		case REQUEST_COMPLETE:
-			response_plan(&response, &parser->request, bytes, context->snapshot, !context->draining, context->scratch);
-			break;
-		case REQUEST_FAILED:
-			response_error(&response, parser->request.status, parser->request.method != METHOD_HEAD, context->snapshot);
-			break;
 		}
-		conn_answer(context, conn, &response);
 		bytes += used;
 		len -= used;
-		if (response.close) {
-			/* A client that said close has nothing more to say; any other may be sending. */
-			conn->linger = len > 0 || parser->request.keep_alive || !parser->request.framed;
-			break;
-		}
-	} while (len > 0);
+	} while (answer_request(context, conn, parser, progress, len) && len > 0);
 	release_input(context, conn);
 }
 
@@ -276,7 +285,7 @@ static void continue_request(struct conn_context *context, struct conn *conn, co
 {
 	struct input *input = conn->input;
 	struct request_parser *parser = &input->parser;
-	struct response response;
+	enum request_progress progress;
 	size_t used;
 
 	if (!parser->request.in_body) {
@@ -285,23 +294,11 @@ static void continue_request(struct conn_context *context, struct conn *conn, co
 		bytes = input->bytes + input->len;
 		input->len += (uint32_t)len;
 	}
-	switch (request_read(parser, bytes, len, &used)) {
-	case REQUEST_MORE:
+	progress = request_read(parser, bytes, len, &used);
+	if (progress == REQUEST_MORE) {
 		if (parser->request.in_body)
 			input->len = parser->request.head_len;
-		return;
-	case REQUEST_COMPLETE:
-		response_plan(&response, &parser->request, input->bytes, context->snapshot, !context->draining, context->scratch);
-		break;
-	case REQUEST_FAILED:
-		response_error(&response, parser->request.status, parser->request.method != METHOD_HEAD, context->snapshot);
-		break;
-	}
-	conn_answer(context, conn, &response);
-	if (response.close) {
-		conn->linger = used < len || parser->request.keep_alive || !parser->request.framed;
-		release_input(context, conn);
-	} else if (used < len) {
+	} else if (answer_request(context, conn, parser, progress, len - used) && used < len) {
 		read_requests(context, conn, bytes + used, len - used);
 	} else {
 		release_input(context, conn);

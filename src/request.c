@@ -17,8 +17,7 @@
 
 #define STRING_OF(number) #number
 #define STRING(macro)     STRING_OF(macro)
-#define LLHTTP_VERSION                                                                                                 \
-	STRING(LLHTTP_VERSION_MAJOR) "." STRING(LLHTTP_VERSION_MINOR) "." STRING(LLHTTP_VERSION_PATCH)
+#define LLHTTP_VERSION    STRING(LLHTTP_VERSION_MAJOR) "." STRING(LLHTTP_VERSION_MINOR) "." STRING(LLHTTP_VERSION_PATCH)
 
 /* Returned by a callback that has set request.status. */
 #define CALLBACK_FAILED (-1)
@@ -336,7 +335,9 @@ static bool head_is_sound(struct request_parser *parser)
 		return false;
 	}
 	request->minor = llhttp->http_minor;
-	request->method = llhttp->method == HTTP_GET ? METHOD_GET : llhttp->method == HTTP_HEAD ? METHOD_HEAD : METHOD_OTHER;
+	request->method = llhttp->method == HTTP_GET    ? METHOD_GET
+	                  : llhttp->method == HTTP_HEAD ? METHOD_HEAD
+	                                                : METHOD_OTHER;
 	request->keep_alive = llhttp_should_keep_alive(llhttp);
 	request->has_body = (llhttp->flags & (F_CHUNKED | F_TRANSFER_ENCODING)) || llhttp->content_length > 0;
 

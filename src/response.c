@@ -87,7 +87,8 @@ static bool is_not_modified(const struct request *request, const char *head, con
 		return false;
 	if (request->if_none_match.at)
 		return !request->if_none_match_more &&
-		       list_has_etag(head + request->if_none_match.at, request->if_none_match.len, found->etag, found->etag_len);
+		       list_has_etag(head + request->if_none_match.at, request->if_none_match.len, found->etag,
+		                     found->etag_len);
 	if (request->if_modified_since.at && found->last_modified) {
 		time_t since = http_date_parse(head + request->if_modified_since.at, request->if_modified_since.len);
 
@@ -165,7 +166,8 @@ size_t response_head(const struct response *response, const char *date, char *ou
 		if (response->query_len > 0 && found->head_len + response->query_len <= REPRESENTATION_HEAD_MAX) {
 			at = append(at, found->head, found->location_end);
 			at = append(at, response->query, response->query_len);
-			at = append(at, found->head + found->location_end, (size_t)found->head_len - found->location_end);
+			at = append(at, found->head + found->location_end,
+			            (size_t)found->head_len - found->location_end);
 		} else {
 			at = append(at, found->head, found->head_len);
 		}

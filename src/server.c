@@ -113,7 +113,8 @@ static void *worker_main(void *argument)
 		thread->err = worker_run(worker);
 		if (thread->err < 0) {
 			/* Connections are open in a backend that no longer answers: there is no orderly way on. */
-			log_error("worker %u: the event backend failed: %s", thread->config.index, strerror(-thread->err));
+			log_error("worker %u: the event backend failed: %s", thread->config.index,
+			          strerror(-thread->err));
 			_exit(1);
 		}
 	}
@@ -253,7 +254,8 @@ static int bind_all(struct server *server)
 		int err = listen_parse(server->options->listen[i], &server->address[i], why, sizeof(why));
 
 		if (err == 0)
-			err = listen_bind(&server->address[i], server->fds[i], server->options->workers, why, sizeof(why));
+			err = listen_bind(&server->address[i], server->fds[i], server->options->workers, why,
+			                  sizeof(why));
 		if (err < 0) {
 			log_error("%s", why);
 			return err;
@@ -298,8 +300,8 @@ static int build_first(struct server *server)
 		return err;
 	}
 	snapshot = reload_snapshot(server->reload);
-	log_info("serving %s: snapshot %s, %llu files, %llu bytes, built in %llu ms", server->options->root, snapshot->id,
-	         (unsigned long long)snapshot->files, (unsigned long long)snapshot->bytes,
+	log_info("serving %s: snapshot %s, %llu files, %llu bytes, built in %llu ms", server->options->root,
+	         snapshot->id, (unsigned long long)snapshot->files, (unsigned long long)snapshot->bytes,
 	         (unsigned long long)(milliseconds() - begun));
 	return 0;
 }
@@ -320,7 +322,8 @@ static void log_notices(struct server *server)
 		if (failures != thread->logged_failures) {
 			int err = atomic_load_explicit(&notices->accept_errno, memory_order_relaxed);
 
-			log_warn("worker %u: accepting failed %u times: %s%s", i, failures - thread->logged_failures, strerror(err),
+			log_warn("worker %u: accepting failed %u times: %s%s", i, failures - thread->logged_failures,
+			         strerror(err),
 			         err == EMFILE ? " (raise the descriptor limit: ulimit -n, LimitNOFILE=)" : "");
 		}
 		if (full != thread->logged_full)
@@ -364,7 +367,8 @@ static unsigned command_workers(struct server *server, enum worker_command comma
 /* Sleeps until every worker has ended. */
 static void supervise(struct server *server)
 {
-	struct pollfd fds[] = { { .fd = server->signals, .events = POLLIN }, { .fd = server->events, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = server->signals, .events = POLLIN },
+		                { .fd = server->events, .events = POLLIN } };
 	enum worker_command command = WORKER_RUN;
 	struct signalfd_siginfo signal;
 	uint64_t count;

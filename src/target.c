@@ -87,7 +87,7 @@ static long remove_dots(char *path, size_t len)
 /* Passes over "http://authority" (RFC 9112 3.2.2). NULL when it is not that; an empty path is "/". */
 static const char *skip_authority(const char *text, size_t len)
 {
-	size_t scheme = len >= 7 && strncasecmp(text, "http://", 7) == 0  ? 7
+	size_t scheme = len >= 7 && strncasecmp(text, "http://", 7) == 0    ? 7
 	                : len >= 8 && strncasecmp(text, "https://", 8) == 0 ? 8
 	                                                                    : 0;
 	const char *at = text + scheme, *end = text + len;

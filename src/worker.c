@@ -36,11 +36,11 @@ struct worker {
 	struct snapshot_inbox *inbox;
 	struct worker_config config;
 	uint32_t most_conns;
-	struct wheel_node accept_pause;  /* linked while accepting is paused after a failure */
-	struct wheel_node drain_end;     /* linked while draining */
+	struct wheel_node accept_pause; /* linked while accepting is paused after a failure */
+	struct wheel_node drain_end;    /* linked while draining */
 	enum worker_command obeyed;
-	uint64_t noticed;                /* when notify() was last called */
-	time_t date_of;                  /* the second that context.date shows */
+	uint64_t noticed; /* when notify() was last called */
+	time_t date_of;   /* the second that context.date shows */
 	int err;
 	bool serving; /* the first turn has begun */
 	unsigned listeners;
@@ -324,9 +324,8 @@ void worker_command(struct worker *worker, enum worker_command command)
 {
 	int now = atomic_load_explicit(&worker->command, memory_order_relaxed);
 
-	while (now < (int)command &&
-	       !atomic_compare_exchange_weak_explicit(&worker->command, &now, (int)command, memory_order_relaxed,
-	                                              memory_order_relaxed))
+	while (now < (int)command && !atomic_compare_exchange_weak_explicit(&worker->command, &now, (int)command,
+	                                                                    memory_order_relaxed, memory_order_relaxed))
 		;
 	io_wake(worker->context.io);
 }

@@ -105,8 +105,8 @@ struct conn_context {
 	char date[HTTP_DATE_LEN]; /* as of this turn */
 	struct wheel wheel;
 	struct pool conns, inputs, outputs;
-	struct request_parser parser;  /* for requests that arrive whole */
-	char scratch[IO_RECV_MAX];     /* for normalising a target */
+	struct request_parser parser; /* for requests that arrive whole */
+	char scratch[IO_RECV_MAX];    /* for normalising a target */
 	struct conn_stats stats;
 };
 

@@ -39,17 +39,17 @@ enum io_op {
  */
 struct io_conn {
 	int fd;
-	uint16_t generation; /* grows with each io_open(), so that a stale kernel event is known as one */
-	uint16_t flags;      /* private to the backend */
-	uint16_t owed;       /* completions that the kernel still owes; 0 before the descriptor may be closed */
-	uint16_t niov;       /* of iov, what is left to send */
-	int result;          /* a completion that waits to be pulled */
+	uint16_t generation;  /* grows with each io_open(), so that a stale kernel event is known as one */
+	uint16_t flags;       /* private to the backend */
+	uint16_t owed;        /* completions that the kernel still owes; 0 before the descriptor may be closed */
+	uint16_t niov;        /* of iov, what is left to send */
+	int result;           /* a completion that waits to be pulled */
 	struct io_conn *next; /* in the backend's list of connections that have something to say */
 	struct iovec *iov;    /* the send in flight; the caller's memory, advanced by the backend */
 	uint64_t sent;        /* bytes of all sends that the kernel has taken, for io_progress() */
 	uint16_t held_first;  /* received buffers that wait for a credit: indices private to the backend */
 	uint16_t held_last;
-	uint32_t held;        /* their number, or what the backend likes */
+	uint32_t held; /* their number, or what the backend likes */
 };
 
 /* A listening socket. The caller sets fd, and zeroes the rest before the first io_listen(). */

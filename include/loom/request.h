@@ -39,8 +39,8 @@ struct request {
 	bool framed;     /* whether the end of the message is known, so that the connection can go on after an error */
 	bool expects_continue;
 	bool has_body;
-	bool in_body;    /* the head is complete, the body is being read past */
-	uint8_t hosts;   /* Host field lines */
+	bool in_body;  /* the head is complete, the body is being read past */
+	uint8_t hosts; /* Host field lines */
 	uint16_t fields;
 	uint32_t head_len; /* bytes of the head, its empty line included, once it is complete */
 	uint64_t body_len; /* bytes of the body read past */

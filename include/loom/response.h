@@ -16,9 +16,9 @@ struct response {
 	const struct representation *representation;
 	const char *query; /* for redirects: goes into Location; into the request's bytes */
 	size_t query_len;
-	bool not_modified; /* send the 304 */
-	bool with_body;    /* false for HEAD and 304 */
-	bool close;        /* say Connection: close, and do so */
+	bool not_modified;   /* send the 304 */
+	bool with_body;      /* false for HEAD and 304 */
+	bool close;          /* say Connection: close, and do so */
 	bool say_keep_alive; /* HTTP/1.0 wants to be told */
 };
 

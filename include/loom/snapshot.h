@@ -43,7 +43,7 @@ struct representation {
 	uint16_t status;
 	uint16_t location_end; /* redirects: where in head the request's query is inserted; otherwise 0 */
 	uint8_t date_at;
-	bool contiguous;       /* body == head + head_len + 2 */
+	bool contiguous; /* body == head + head_len + 2 */
 
 	/* The 304 to the same request (RFC 9110 15.4.5); NULL for errors and redirects. The same rules as for head. */
 	const char *not_modified;
@@ -92,7 +92,8 @@ struct snapshot {
 	uint64_t mask; /* number of slots - 1; a power of two, at least twice the keys */
 	const struct representation *errors[SNAPSHOT_ERRORS];
 
-	char id[ETAG_LEN - 1]; /* 22 base64url digits: a hash of all keys and contents; equal on equal trees. NUL-ended */
+	/* 22 base64url digits and a NUL: a hash of all keys and contents, equal on equal trees. */
+	char id[ETAG_LEN - 1];
 	uint64_t files;
 	uint64_t bytes;  /* of file contents */
 	uint64_t memory; /* held for this snapshot alone or with others, in bytes */

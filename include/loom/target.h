@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 struct target {
-	const char *path; /* the key: into the request target itself where that is normal already, else into the scratch */
+	const char *path; /* the key: in the target itself where that is normal already, else in the scratch */
 	size_t path_len;
 	const char *query; /* with its '?', as sent; NULL when there is none */
 	size_t query_len;

@@ -41,7 +41,8 @@ struct worker_config {
 	unsigned conns;               /* the most connections of this worker */
 	const int *listen_fds;        /* the worker's, to close, from its first turn on */
 	unsigned listens;
-	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real); /* NULL: the system's */
+	/* NULL: the system's. */
+	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */
 	void *context;
 };

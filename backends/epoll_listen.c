@@ -12,8 +12,9 @@ enum listener_flag {
 	LISTENER_ON = 1 << 1,     /* between io_listen(on) and IO_UNLISTENED */
 	LISTENER_ARMED = 1 << 2,  /* in the epoll set; not when suspended after an error */
 	LISTENER_READY = 1 << 3,  /* an accept may find something */
-	LISTENER_TOLD = 1 << 4,   /* the kernel has told us of a connection, and we have not accepted any since */
-	LISTENER_OFF = 1 << 5,    /* IO_UNLISTENED waits to be pulled */
+	LISTENER_OFF = 1 << 4,    /* an IO_UNLISTENED is due */
+	LISTENER_FAILED =
+		1 << 5, /* accepting has failed: the caller was told, and nothing is accepted until off and on */
 };
 
 static void listener_push(struct io_epoll *ep, struct io_listener *listener)
@@ -40,7 +41,7 @@ static struct io_listener *listener_pop(struct io_epoll *ep)
 
 void ep_listener_told(struct io_epoll *ep, struct io_listener *listener)
 {
-	listener->flags |= LISTENER_READY | LISTENER_TOLD;
+	listener->flags |= LISTENER_READY;
 	listener_push(ep, listener);
 }
 
@@ -85,17 +86,17 @@ static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, s
 	}
 
 	if (res == -EAGAIN) {
-		listener->flags &= ~(LISTENER_READY | LISTENER_TOLD);
+		listener->flags &= ~LISTENER_READY;
 		return false;
 	}
 	if (res == -EINTR || (res < 0 && accept_passes_over(-res)))
 		return false;
 
-	listener->flags &= ~LISTENER_TOLD;
 	if (res < 0) {
 		/* Suspended. Left in the set, the backlog would be reported again by every wait. */
 		listener_disarm(ep, listener);
 		listener->flags &= ~LISTENER_READY;
+		listener->flags |= LISTENER_FAILED;
 		if (listener->flags & LISTENER_OFF)
 			return false;
 	}
@@ -104,15 +105,17 @@ static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, s
 }
 
 /*
- * One turn of a listener. After off it still accepts the one connection, if any, that the kernel has told us of and
- * we have not taken: EPOLLEXCLUSIVE told nobody else, so a worker that shares the socket would not know of it.
+ * One turn of a listener. After off the backlog is emptied, as far as there is room: clients whose handshake is over
+ * believe to be connected, and would be reset if the listener were closed; and EPOLLEXCLUSIVE may have told this worker
+ * alone of a connection on a shared socket. Where there is no room, they are better off waiting in the backlog.
  */
 static bool listener_turn(struct io_epoll *ep, struct io_listener *listener, struct io_event *event)
 {
-	unsigned ready = listener->flags & LISTENER_OFF ? LISTENER_TOLD : LISTENER_READY;
 	bool given = false;
 
-	if (listener->flags & ready) {
+	if (listener->flags & LISTENER_OFF && ep->conns >= ep->config.conns)
+		listener->flags &= ~LISTENER_READY;
+	if (listener->flags & LISTENER_READY) {
 		given = listener_accept(ep, listener, event);
 	} else if (listener->flags & LISTENER_OFF) {
 		listener->flags = 0;
@@ -163,7 +166,7 @@ static void listener_off(struct io_epoll *ep, struct io_listener *listener)
 {
 	assert((listener->flags & (LISTENER_ON | LISTENER_OFF)) == LISTENER_ON);
 	listener_disarm(ep, listener);
-	listener->flags |= LISTENER_OFF;
+	listener->flags |= LISTENER_OFF | (listener->flags & LISTENER_FAILED ? 0 : LISTENER_READY);
 	listener->owed = 0;
 	listener_push(ep, listener);
 }

@@ -104,7 +104,7 @@ bool conn_accept(struct conn_context *context, int fd)
 	context->stats.accepted++;
 
 	io_open(context->io, &conn->io, fd);
-	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
+	set_deadline(context, conn, context->draining ? CONN_DRAIN_MS : context->timeouts->header);
 	ask_for_bytes(context, conn);
 	return true;
 }
@@ -182,7 +182,7 @@ static void conn_finish(struct conn_context *context, struct conn *conn)
 	/* Closing with unread bytes would reset the connection and could take the answer with it (RFC 9112 9.6). */
 	io_shutdown(context->io, &conn->io);
 	conn->state = CONN_LINGERING;
-	set_deadline(context, conn, CONN_LINGER_MS);
+	set_deadline(context, conn, context->draining ? CONN_DRAIN_MS : CONN_LINGER_MS);
 	ask_for_bytes(context, conn);
 }
 
@@ -454,7 +454,7 @@ void conn_drain(struct conn_context *context)
 		if (conn->started)
 			conn_close(context, conn);
 		else
-			set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
+			set_deadline(context, conn, CONN_DRAIN_MS);
 	}
 }
 

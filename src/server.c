@@ -57,8 +57,10 @@ struct server {
 	struct reload *reload;
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;
-	int signals; /* signalfd */
-	int events;  /* eventfd: a worker has something to say, or has ended */
+	const struct io_ops *ops;
+	char backend[3 * WHY_SIZE]; /* which, and why */
+	int signals;                /* signalfd */
+	int events;                 /* eventfd: a worker has something to say, or has ended */
 
 	pthread_mutex_t lock; /* states of the threads, and go */
 	pthread_cond_t changed;
@@ -205,35 +207,38 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 	return err;
 }
 
+static int select_backend(struct server *server)
+{
+	int err = io_select(server->options->backend, &server->ops, server->backend, sizeof(server->backend));
+
+	if (err < 0)
+		log_error("%s", server->backend);
+	return err;
+}
+
 /*
  * A backend whose probe succeeded may still be refused to every worker at once: memory that may be locked is counted
  * for all rings of a user. With auto the next backend is tried, as it is when a probe fails.
  */
 static int start_on_some_backend(struct server *server)
 {
-	const struct io_ops *ops;
-	char why[WHY_SIZE], first[WHY_SIZE], line[3 * WHY_SIZE];
-	int err = io_select(server->options->backend, &ops, why, sizeof(why));
+	char first[WHY_SIZE], why[WHY_SIZE];
+	int err = start_workers(server, server->ops, first, sizeof(first));
 
-	if (err < 0) {
-		log_error("%s", why);
-		return err;
-	}
-	snprintf(line, sizeof(line), "%s", why);
-	err = start_workers(server, ops, first, sizeof(first));
 	if (err < 0 && strcmp(server->options->backend, "auto") == 0) {
 		for (unsigned i = 0; err < 0 && io_backends[i]; i++) {
-			if (io_backends[i] == ops || io_backends[i]->probe(why, sizeof(why)) < 0)
+			if (io_backends[i] == server->ops || io_backends[i]->probe(why, sizeof(why)) < 0)
 				continue;
 			err = start_workers(server, io_backends[i], why, sizeof(why));
 			if (err == 0)
-				snprintf(line, sizeof(line), "%s; not %s: %s", io_backends[i]->name, ops->name, first);
+				snprintf(server->backend, sizeof(server->backend), "%s; not %s: %s",
+				         io_backends[i]->name, server->ops->name, first);
 		}
 	}
 	if (err < 0)
 		log_error("%s", first);
 	else
-		log_info("backend %s (%s)", line, server->workers[0].features);
+		log_info("backend %s (%s)", server->backend, server->workers[0].features);
 	return err;
 }
 
@@ -300,9 +305,9 @@ static int build_first(struct server *server)
 		return err;
 	}
 	snapshot = reload_snapshot(server->reload);
-	log_info("serving %s: snapshot %s, %llu files, %llu bytes, built in %llu ms", server->options->root,
-	         snapshot->id, (unsigned long long)snapshot->files, (unsigned long long)snapshot->bytes,
-	         (unsigned long long)(milliseconds() - begun));
+	log_info("serving %s: snapshot %s, %llu file%s, %llu bytes, built in %llu ms", server->options->root,
+	         snapshot->id, (unsigned long long)snapshot->files, snapshot->files == 1 ? "" : "s",
+	         (unsigned long long)snapshot->bytes, (unsigned long long)(milliseconds() - begun));
 	return 0;
 }
 
@@ -455,7 +460,8 @@ int server_run(const struct options *options)
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
-	if (open_signals(server) < 0 || bind_all(server) < 0)
+	/* What is cheap to find wrong comes first. */
+	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;

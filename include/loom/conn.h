@@ -37,8 +37,8 @@
 /* A client must take at least so many bytes a second of an answer, averaged over --send-timeout. */
 #define CONN_SEND_RATE_MIN 100
 
-/* While draining, a connection that has not sent its first request yet is given so long. Milliseconds. */
-#define CONN_DRAIN_FIRST_MS 1000
+/* While draining, so long is given to a first request that has not begun yet, and to lingering. Milliseconds. */
+#define CONN_DRAIN_MS 1000
 
 enum conn_state {
 	CONN_FREE,      /* in the pool */

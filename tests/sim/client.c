@@ -13,6 +13,7 @@
 
 /* How late the simulated kernel and a busy loop may make things seem, besides the wheel's coarseness. Milliseconds. */
 #define SLACK_MS 1500
+#define QUICK_MS 300 /* where no timer is part of it */
 
 /*
  * Bits of client->possible, for each version: the answer itself; the same, closing the connection since the server is
@@ -149,7 +150,8 @@ static void client_ask(const struct client *client, const struct exchange *excha
 }
 
 /* Whether bytes may be what comes next of the answer; dates are any. */
-static size_t client_matches(const struct client *client, const struct site_answer *answer, const char *bytes, size_t len)
+static size_t client_matches(const struct client *client, const struct site_answer *answer, const char *bytes,
+                             size_t len)
 {
 	size_t whole = answer->head_len + answer->body_len, n = len < whole - client->at ? len : whole - client->at;
 
@@ -221,8 +223,11 @@ static void client_answer_ends(struct client *client, struct exchange *exchange,
 	time_t date = http_date_parse(client->date, HTTP_DATE_LEN);
 
 	sim_trace(world->sim, "an answer is whole: request %u, version %u%s", client->answered, bit % 16,
-	          bit >= TOO_LATE ? ", too late" : bit >= CLOSING ? ", closing" : "");
-	require(client, date >= world->epoch + (time_t)(exchange->begun / 1000) && date <= world->epoch + (time_t)(now / 1000),
+	          bit >= TOO_LATE  ? ", too late"
+	          : bit >= CLOSING ? ", closing"
+	                           : "");
+	require(client,
+	        date >= world->epoch + (time_t)(exchange->begun / 1000) && date <= world->epoch + (time_t)(now / 1000),
 	        "Date is %.*s", HTTP_DATE_LEN, client->date);
 	if (is_half(exchange)) {
 		uint64_t since = exchange->begun > client->answered_at ? exchange->begun : client->answered_at;
@@ -237,14 +242,15 @@ static void client_answer_ends(struct client *client, struct exchange *exchange,
 	client->at = 0;
 }
 
-_Noreturn static void client_wrong(struct client *client, const struct exchange *exchange, const char *bytes, size_t len)
+_Noreturn static void client_wrong(struct client *client, const struct exchange *exchange, const char *bytes,
+                                   size_t len)
 {
 	fprintf(stderr, "request %u: %.*s\n", client->answered, (int)(exchange->end - exchange->start),
 	        client->script.bytes + exchange->start);
 	if (client->possible) {
 		client_ask(client, exchange, (unsigned)__builtin_ctzll(client->possible), &candidate);
-		fprintf(stderr, "answer, from byte %zu of %zu + %zu; a right one begins: %.*s\n", client->at, candidate.head_len,
-		        candidate.body_len, (int)candidate.head_len, candidate.head);
+		fprintf(stderr, "answer, from byte %zu of %zu + %zu; a right one begins: %.*s\n", client->at,
+		        candidate.head_len, candidate.body_len, (int)candidate.head_len, candidate.head);
 	}
 	fprintf(stderr, "came: %.*s\n", (int)(len < 1000 ? len : 1000), bytes);
 	sim_fail(client->world->sim, "client: a wrong answer");
@@ -328,7 +334,7 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 			return true;
 		if (world->drained && next->begun + SLACK_MS >= world->drained)
 			return true; /* it was idle when the request set out */
-		return next->begun + SLACK_MS / 10 >= idle_since + idle;
+		return next->begun + QUICK_MS >= idle_since + idle;
 	}
 	if (client->finished || world->drained)
 		return true;
@@ -341,8 +347,9 @@ static void client_ended(struct client *client, int err, uint64_t now)
 	const struct timeouts *timeouts = &client->world->options->timeouts;
 	uint64_t since = client->wrote_at > client->answered_at ? client->wrote_at : client->answered_at;
 
-	require(client, client_may_end(client, err, now), "client: the connection ends (%s) with %u of %u answers and %zu bytes",
-	        err ? strerror(-err) : "FIN", client->answered, client->script.n, client->at);
+	require(client, client_may_end(client, err, now),
+	        "client: the connection ends (%s) with %u of %u answers and %zu bytes", err ? strerror(-err) : "FIN",
+	        client->answered, client->script.n, client->at);
 	if (client->script.tail == TAIL_IDLE && !client->world->drained && client->world->prompt &&
 	    client->answered == client->script.n) {
 		uint64_t most = client->script.n > 0 ? timeouts->keepalive : timeouts->header;
@@ -351,9 +358,11 @@ static void client_ended(struct client *client, int err, uint64_t now)
 		        (unsigned long long)(now - since - most - SLACK_MS));
 	}
 	/* Idle since before the drain, as everyone could see: closed at once. */
-	if (client->world->drained && client->world->prompt && client->answered > 0 && !client->ending && !client->finished &&
-	    client->answered == client->script.n && client->answered_at + SLACK_MS < client->world->drained)
-		require(client, now <= client->world->drained + SLACK_MS, "draining leaves an idle connection for %llu ms",
+	if (client->world->drained && client->world->prompt && client->answered > 0 && !client->ending &&
+	    !client->finished && client->answered == client->script.n &&
+	    client->answered_at + QUICK_MS < client->world->drained)
+		require(client, now <= client->world->drained + QUICK_MS,
+		        "draining leaves an idle connection for %llu ms",
 		        (unsigned long long)(now - client->world->drained));
 	client->phase = CLIENT_LINGERING;
 	client->ended_at = now;
@@ -391,8 +400,8 @@ static bool client_is_stuck(struct client *client, uint64_t now)
 		return false;
 	if (!client->stuck_at)
 		client->stuck_at = now;
-	require(client, !world->prompt || now <= client->stuck_at + most, "a client that does not read was kept for %llu ms",
-	        (unsigned long long)(now - client->stuck_at));
+	require(client, !world->prompt || now <= client->stuck_at + most,
+	        "a client that does not read was kept for %llu ms", (unsigned long long)(now - client->stuck_at));
 	return true;
 }
 

@@ -18,12 +18,12 @@ struct client_world {
 	struct sim *sim;
 	int listening;
 	const struct options *options;
-	time_t epoch;             /* the real time when the world's clock was 0 */
-	unsigned newest;          /* version published last */
-	uint64_t drained;         /* when draining began; 0: not yet */
-	uint64_t aborted;         /* when the server was told to close everything */
-	bool prompt;              /* there are slots for all, and accepting never fails: the server is quick */
-	bool crowded;             /* more may be accepted than there is any room for: some are turned away */
+	time_t epoch;     /* the real time when the world's clock was 0 */
+	unsigned newest;  /* version published last */
+	uint64_t drained; /* when draining began; 0: not yet */
+	uint64_t aborted; /* when the server was told to close everything */
+	bool prompt;      /* there are slots for all, and accepting never fails: the server is quick */
+	bool crowded;     /* more may be accepted than there is any room for: some are turned away */
 	const struct snapshot *reference[VERSIONS_MAX + 1]; /* copies that the server knows nothing of */
 };
 
@@ -45,7 +45,7 @@ struct client {
 	/* writing */
 	uint64_t write_at;
 	size_t written;
-	size_t write_most; /* bytes at a time */
+	size_t write_most;  /* bytes at a time */
 	unsigned write_gap; /* milliseconds between two writes, at most */
 	unsigned depth;     /* requests that may be unanswered at a time */
 	bool finished;      /* the FIN is sent */
@@ -64,14 +64,14 @@ struct client {
 	unsigned seen;     /* the oldest version that may come */
 	bool deaf;         /* will not mind the server's FIN */
 	uint64_t ended_at;
-	bool ending;       /* the last answer said that there is no other */
+	bool ending; /* the last answer said that there is no other */
 	uint64_t answered_at;
 
-	uint64_t end_at;      /* for the tails that end some time; 0: not set */
-	size_t stuck_after;   /* bytes */
+	uint64_t end_at;    /* for the tails that end some time; 0: not set */
+	size_t stuck_after; /* bytes */
 	uint64_t stuck_at;
 	size_t received;
-	char *record;         /* everything received, dates blanked; NULL: not wanted */
+	char *record; /* everything received, dates blanked; NULL: not wanted */
 };
 
 /*

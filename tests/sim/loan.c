@@ -38,7 +38,8 @@ void sim_loan_end(struct sim *sim, struct sim_stream *stream)
 	size_t at = 0;
 
 	for (size_t i = 0; i < loan->n * sizeof(*loan->caller); i++)
-		sim_require(sim, caller[i] == LENT_POISON, "send of %d: the iovecs were changed while lent", stream->fd);
+		sim_require(sim, caller[i] == LENT_POISON, "send of %d: the iovecs were changed while lent",
+		            stream->fd);
 	for (unsigned i = 0; i < loan->n; i++) {
 		sim_require(sim, memcmp(loan->copy + at, loan->iov[i].iov_base, loan->iov[i].iov_len) == 0,
 		            "send of %d: the bytes of iovec %u of %u were changed while lent", stream->fd, i, loan->n);
@@ -73,7 +74,8 @@ void sim_send_move(struct sim *sim, struct sim_stream *stream)
 		const struct iovec *iov = &loan->iov[loan->at];
 		size_t len = iov->iov_len - loan->offset;
 
-		len = sim_queue_put(&stream->down, (const char *)iov->iov_base + loan->offset, len < budget ? len : budget);
+		len = sim_queue_put(&stream->down, (const char *)iov->iov_base + loan->offset,
+		                    len < budget ? len : budget);
 		if (len == 0)
 			break;
 		budget -= len;

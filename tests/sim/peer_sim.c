@@ -90,21 +90,11 @@ static void exhaust(struct io *io, bool on)
 	sim_exhaust(sim_of(io), on);
 }
 
-#define PEER_SIM(kind)                                           \
-	{                                                        \
-		.name = kind,                                    \
-		.flags = PEER_RESETS | PEER_ACKS | PEER_LISTENS, \
-		.pair = pair,                                    \
-		.write = write_some,                             \
-		.read = read_some,                               \
-		.shutdown = finish,                              \
-		.reset = reset,                                  \
-		.close = hang_up,                                \
-		.listener = listener_open,                       \
-		.unlisten = listener_close,                      \
-		.connect = connect_to,                           \
-		.drop = drop,                                    \
-		.exhaust = exhaust,                              \
+#define PEER_SIM(kind)                                                                                              \
+	{                                                                                                           \
+		.name = kind, .flags = PEER_RESETS | PEER_ACKS | PEER_LISTENS, .pair = pair, .write = write_some,   \
+		.read = read_some, .shutdown = finish, .reset = reset, .close = hang_up, .listener = listener_open, \
+		.unlisten = listener_close, .connect = connect_to, .drop = drop, .exhaust = exhaust,                \
 	}
 
 static const struct peer_ops peer_calm = PEER_SIM("calm"), peer_mild = PEER_SIM("mild"), peer_storm = PEER_SIM("storm");

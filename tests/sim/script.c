@@ -61,7 +61,7 @@ static void refused_with(struct exchange *exchange, enum snapshot_error error)
 static void say_noise(struct script *script, uint64_t *dice)
 {
 	static const char *const lines[] = {
-		"User-Agent: sim\r\n",        "Accept: */*\r\n",           "X-Empty:\r\n",
+		"User-Agent: sim\r\n",          "Accept: */*\r\n",           "X-Empty:\r\n",
 		"accept-encoding:identity\r\n", "X-Spaced: \t a  b \t \r\n", "Range: bytes=what\r\n",
 	};
 
@@ -103,7 +103,8 @@ static void ask_plainly(struct script *script, struct exchange *exchange, uint64
 		answered_with(exchange, ERROR_400);
 		target = bad[sim_below(dice, 4)];
 	} else if (question->which == PAGE_SMALL && sim_chance(dice, 500)) {
-		static const char *const same[] = { "/./small.txt", "/x/../small.txt", "//small%2etxt", "http://h/small.txt" };
+		static const char *const same[] = { "/./small.txt", "/x/../small.txt", "//small%2etxt",
+			                            "http://h/small.txt" };
 
 		target = same[sim_below(dice, 4)];
 	}
@@ -164,12 +165,12 @@ static void ask_with_body(struct script *script, struct exchange *exchange, uint
 static void ask_badly(struct script *script, struct exchange *exchange, uint64_t *dice, const struct limits *limits)
 {
 	static const char *const bad[] = {
-		"GET / HTTP/1.1\r\n\r\n",                                 /* no Host */
-		"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",           /* two */
-		"GET / HTTP/1.1\nHost: sim\n\n",                          /* bare LF */
-		"GET / HTTP/1.1\r\nHost: sim\r\nbad name: x\r\n\r\n",     /* a space in a name */
-		"GET / HTTP/1.1\r\nHost: sim\r\nname : x\r\n\r\n",        /* a space before the colon */
-		"GET  / HTTP/1.1\r\nHost: sim\r\n\r\n",                   /* two spaces */
+		"GET / HTTP/1.1\r\n\r\n",                             /* no Host */
+		"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",       /* two */
+		"GET / HTTP/1.1\nHost: sim\n\n",                      /* bare LF */
+		"GET / HTTP/1.1\r\nHost: sim\r\nbad name: x\r\n\r\n", /* a space in a name */
+		"GET / HTTP/1.1\r\nHost: sim\r\nname : x\r\n\r\n",    /* a space before the colon */
+		"GET  / HTTP/1.1\r\nHost: sim\r\n\r\n",               /* two spaces */
 		"\x16\x03\x01 this is TLS\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: x\r\n\r\n",
@@ -204,7 +205,8 @@ static void ask_badly(struct script *script, struct exchange *exchange, uint64_t
 		return;
 	case 5:
 		refused_with(exchange, ERROR_413);
-		say(script, "POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: %llu\r\n\r\n", (unsigned long long)limits->body + 1);
+		say(script, "POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: %llu\r\n\r\n",
+		    (unsigned long long)limits->body + 1);
 		say_letters(script, dice, sim_below(dice, limits->body));
 		return;
 	case 6:

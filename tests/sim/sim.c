@@ -220,7 +220,8 @@ static void sim_open(struct io *io, struct io_conn *conn, int fd)
 
 	if (fd >= SIM_FD_BASE && fd < SIM_FD_BASE + SIM_FDS)
 		stream = sim->fds[fd - SIM_FD_BASE].stream;
-	sim_require(sim, stream && stream->side == SIDE_ACCEPTED, "io_open() of %d, which is not free to be opened", fd);
+	sim_require(sim, stream && stream->side == SIDE_ACCEPTED, "io_open() of %d, which is not free to be opened",
+	            fd);
 	sim_require(sim, sim->conns < sim->conns_max, "io_open() of %d: more than %u connections", fd, sim->conns_max);
 	sim->conns++;
 	stream->opened = true;
@@ -334,7 +335,8 @@ static void sim_listen(struct io *io, struct io_listener *listener, bool on)
 
 static bool sim_recv_due(struct sim *sim, struct sim_stream *stream)
 {
-	return stream->credit && (stream->up.len > 0 || stream->up_fin || stream->broken) && sim_due(sim, &stream->recv_at);
+	return stream->credit && (stream->up.len > 0 || stream->up_fin || stream->broken) &&
+	       sim_due(sim, &stream->recv_at);
 }
 
 static bool sim_sent_due(struct sim *sim, struct sim_stream *stream)
@@ -368,8 +370,12 @@ static int sim_port_due(struct sim *sim, struct sim_port *port)
 {
 	if (!port->listener)
 		return -1;
-	if (port->off && sim_due(sim, &port->off_at))
-		return IO_UNLISTENED;
+	if (port->off && sim_due(sim, &port->off_at)) {
+		/* Who is in the backlog is let in first, as far as there is room. */
+		bool sweep = port->backlog && !port->suspended && !sim->exhausted && sim->conns < sim->conns_max;
+
+		return sweep ? IO_ACCEPT : IO_UNLISTENED;
+	}
 	return sim_accept_due(sim, port) ? IO_ACCEPT : -1;
 }
 
@@ -423,7 +429,7 @@ static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_e
 
 	event->listener = port->listener;
 	port->accept_at = 0;
-	if (sim->exhausted || sim_chance(&sim->dice, sim->weather.accept_fails)) {
+	if (sim->exhausted || (!port->off && sim_chance(&sim->dice, sim->weather.accept_fails))) {
 		port->suspended = true;
 		event->res = sim->exhausted ? -EMFILE : -errors[sim_below(&sim->dice, 4)];
 		sim_trace(sim, "accept fails: %s", strerror(-event->res));

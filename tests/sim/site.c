@@ -66,8 +66,8 @@ static void site_head(struct site *site, struct representation *made, const char
 	char *memory;
 	int len;
 
-	len = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nDate: " DATE_BLANK "\r\n%sContent-Length: %zu\r\n", status, fields,
-	               made->body_len);
+	len = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nDate: " DATE_BLANK "\r\n%sContent-Length: %zu\r\n", status,
+	               fields, made->body_len);
 	assert(len > 0 && (size_t)len < sizeof(head));
 	memory = site_memory(site, (size_t)len + 2 + (contiguous ? made->body_len : 0));
 	memcpy(memory, head, (size_t)len);
@@ -173,7 +173,10 @@ void site_free(struct snapshot *snapshot)
 
 	for (unsigned i = 0; i < site->pieces; i++) {
 		memset(site->memory[i], 0xde, site->sizes[i]);
-		__asm__ volatile("" : : "r"(site->memory[i]) : "memory"); /* not to be left out, though it is freed next */
+		__asm__ volatile(""
+		                 :
+		                 : "r"(site->memory[i])
+		                 : "memory"); /* not to be left out, though it is freed next */
 		free(site->memory[i]);
 	}
 	free(site);
@@ -190,7 +193,8 @@ static void add(struct site_answer *answer, const char *text, size_t len)
 void site_answer(const struct snapshot *snapshot, const struct site_question *question, struct site_answer *answer)
 {
 	const struct site *site = snapshot->owner;
-	const struct representation *page = question->is_error ? &site->errors[question->which] : &site->pages[question->which];
+	const struct representation *page = question->is_error ? &site->errors[question->which]
+	                                                       : &site->pages[question->which];
 	const char *head = page->head;
 	size_t head_len = page->head_len;
 	bool unchanged = question->since;

@@ -29,8 +29,8 @@
 #define SEEDS       3000
 
 /* Simulated time after which a run must have come to its end, and real seconds. */
-#define RUN_MS_MAX   (15 * 60 * 1000)
-#define RUN_SECONDS  60
+#define RUN_MS_MAX  (15 * 60 * 1000)
+#define RUN_SECONDS 60
 
 struct run {
 	struct sim *sim;
@@ -66,8 +66,9 @@ int close(int fd)
 static void died(int signal_number)
 {
 	char line[160];
-	int len = snprintf(line, sizeof(line), "test_conn: seed %llu failed (%s); replay: test_conn --seed %llu --trace\n",
-	                   seed_now, signal_number == SIGALRM ? "it does not end" : strsignal(signal_number), seed_now);
+	int len = snprintf(line, sizeof(line),
+	                   "test_conn: seed %llu failed (%s); replay: test_conn --seed %llu --trace\n", seed_now,
+	                   signal_number == SIGALRM ? "it does not end" : strsignal(signal_number), seed_now);
 
 	if (write(STDERR_FILENO, line, (size_t)len) < 0)
 		_exit(2);
@@ -237,8 +238,10 @@ static bool run_is_quiet(struct run *run)
 		const struct snapshot *snapshot = run->published[version];
 		bool newest = version == run->world.newest;
 
-		sim_require(sim, !snapshot || newest || snapshot_unused(snapshot), "version %u is held by somebody", version);
-		sim_require(sim, !newest || (snapshot && snapshot->share[0].pins == 1), "version %u has lost pins", version);
+		sim_require(sim, !snapshot || newest || snapshot_unused(snapshot), "version %u is held by somebody",
+		            version);
+		sim_require(sim, !newest || (snapshot && snapshot->share[0].pins == 1), "version %u has lost pins",
+		            version);
 	}
 	if (context->wheel.nodes == 0)
 		return true;
@@ -255,9 +258,9 @@ static void run_to_its_end(struct run *run)
 		}
 
 	sim_require(run->sim, run->world.drained, "the loop ends, and nobody has told it to");
-	sim_require(run->sim, run->world.aborted || sim_now(run->sim) < run->world.drained + run->options.timeouts.grace + 500,
-	            "draining has taken %llu ms",
-	            (unsigned long long)(sim_now(run->sim) - run->world.drained));
+	sim_require(run->sim,
+	            run->world.aborted || sim_now(run->sim) < run->world.drained + run->options.timeouts.grace + 500,
+	            "draining has taken %llu ms", (unsigned long long)(sim_now(run->sim) - run->world.drained));
 	/* Clients may have something left to read, or to find out. */
 	while (!run->quiet_since) {
 		uint64_t next = run_outside(run);
@@ -320,12 +323,13 @@ static void test_seed(uint64_t seed)
 	run.world.crowded = run.n > conns + 60;
 	for (unsigned i = 0; i < run.n; i++)
 		client_init(&run.clients[i], &run.world, sim_random(&run.dice), sim_random(&run.dice),
-		            (enum script_tail)sim_below(&run.dice, SCRIPT_TAILS), run.start + sim_below(&run.dice, spread));
+		            (enum script_tail)sim_below(&run.dice, SCRIPT_TAILS),
+		            run.start + sim_below(&run.dice, spread));
 	for (unsigned version = 2; version <= VERSIONS_MAX && sim_chance(&run.dice, 600); version++)
 		run.publish_at[version] = (version > 2 ? run.publish_at[version - 1] : run.start) + some(&run, spread);
 	if (sim_chance(&run.dice, 300)) {
 		run.command = sim_chance(&run.dice, 700) ? WORKER_DRAIN : WORKER_ABORT;
-		run.command_at = run.start + 1 + sim_below(&run.dice, spread * 2);
+		run.command_at = run.start + 1 + sim_below(&run.dice, spread * 2 + 2000);
 	}
 	run_to_its_end(&run);
 }

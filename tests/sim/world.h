@@ -33,12 +33,12 @@ enum sim_side {
 
 /* Bytes that the caller has lent for a send. */
 struct sim_loan {
-	struct iovec *caller;            /* the array as it was given; ours to scribble on until the loan ends */
+	struct iovec *caller;           /* the array as it was given; ours to scribble on until the loan ends */
 	struct iovec iov[IO_SEND_IOVS]; /* what it held */
 	unsigned n;
-	unsigned at;    /* first entry that has bytes left */
-	size_t offset;  /* of them */
-	char *copy;     /* of all the bytes, as they were lent */
+	unsigned at;   /* first entry that has bytes left */
+	size_t offset; /* of them */
+	char *copy;    /* of all the bytes, as they were lent */
 	size_t len;
 	size_t left;
 };
@@ -66,11 +66,11 @@ struct sim_stream {
 	struct io_conn as_left; /* what the backend has written there: nobody else may */
 	bool credit;
 	bool received_end;
-	bool broken;   /* reset by the client */
-	int error;     /* told once, as the kernel does */
+	bool broken; /* reset by the client */
+	int error;   /* told once, as the kernel does */
 	bool shut;
 	bool sending;
-	bool sent;     /* the completion is due */
+	bool sent; /* the completion is due */
 	int sent_res;
 	struct sim_loan loan;
 	uint64_t acked;

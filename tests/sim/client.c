@@ -317,7 +317,7 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 	if (world->aborted || (world->drained && now >= world->drained + timeouts->grace))
 		return true;
 	if (!sim_was_opened(client->stream))
-		return world->drained || world->crowded;
+		return world->crowded || (world->drained && (!world->prompt || client->connect_at >= world->drained));
 	if (client->at > 0) /* in the middle of an answer */
 		return client->stuck_at || client_was_cut_by_drain(client, err);
 	if (client->ending || client->stuck_at)

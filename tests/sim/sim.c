@@ -330,6 +330,7 @@ static void sim_listen(struct io *io, struct io_listener *listener, bool on)
 	sim_require(sim, memcmp(listener, &port->as_left, sizeof(*listener)) == 0, "the io_listener of %d was changed",
 	            port->fd);
 	port->off = true;
+	port->owed = port->waiting;
 	port->off_at = 0;
 }
 
@@ -366,16 +367,20 @@ static int sim_stream_due(struct sim *sim, struct sim_stream *stream)
 	return recv ? IO_RECV : sent ? IO_SENT : -1;
 }
 
+/* Whether an accept is owed before IO_UNLISTENED: of a connection that was waiting when the listener was turned off. */
+static bool sim_owes_accept(const struct sim *sim, const struct sim_port *port)
+{
+	return port->owed > 0 && port->backlog && !port->suspended && sim->conns < sim->conns_max;
+}
+
 static int sim_port_due(struct sim *sim, struct sim_port *port)
 {
 	if (!port->listener)
 		return -1;
-	if (port->off && sim_due(sim, &port->off_at)) {
-		/* Who is in the backlog is let in first, as far as there is room. */
-		bool sweep = port->backlog && !port->suspended && !sim->exhausted && sim->conns < sim->conns_max;
-
-		return sweep ? IO_ACCEPT : IO_UNLISTENED;
-	}
+	if (port->off && !sim_owes_accept(sim, port) && sim_due(sim, &port->off_at))
+		return IO_UNLISTENED;
+	if (port->off && sim->conns == sim->conns_max)
+		return -1;
 	return sim_accept_due(sim, port) ? IO_ACCEPT : -1;
 }
 
@@ -437,6 +442,8 @@ static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_e
 	}
 	port->backlog = stream->next;
 	port->waiting--;
+	if (port->owed > 0)
+		port->owed--;
 	stream->next = NULL;
 	stream->side = SIDE_ACCEPTED;
 	stream->fd = sim_fd_take(sim, stream, NULL);
@@ -471,6 +478,7 @@ static void sim_event_unlistened(struct sim *sim, struct sim_port *port, struct 
 	event->listener = port->listener;
 	port->listener = NULL;
 	port->off = false;
+	port->owed = 0;
 	sim->listeners--;
 	sim_trace(sim, "unlistened %d", port->fd);
 }

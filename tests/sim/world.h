@@ -87,6 +87,7 @@ struct sim_port {
 	bool suspended;
 	struct sim_stream *backlog;
 	unsigned waiting;
+	unsigned owed; /* of them, those that are to be accepted before IO_UNLISTENED */
 	uint64_t accept_at, off_at;
 };
 

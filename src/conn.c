@@ -451,10 +451,12 @@ void conn_drain(struct conn_context *context)
 
 		if (conn->state != CONN_IDLE)
 			continue;
-		if (conn->started)
-			conn_close(context, conn);
-		else
+		if (conn->started) {
+			conn->linger = true; /* as in conn_go_on() */
+			conn_finish(context, conn);
+		} else {
 			set_deadline(context, conn, CONN_DRAIN_MS);
+		}
 	}
 }
 

@@ -16,8 +16,11 @@
 /* After a failed accept (no descriptors, no memory), and at most so long after the connections were all in use. */
 #define ACCEPT_PAUSE_MS 100
 
-/* Connections that the kernel may hand over between the decision to stop accepting and its taking effect. */
-#define ACCEPT_HEADROOM 64
+/*
+ * Connections that are accepted between the decision to stop accepting, because all connections are in use, and its taking
+ * effect. They wait here as they would in the backlog; io_uring may hand over a whole backlog at once.
+ */
+#define ACCEPTED_MAX 1024
 
 enum listener_state {
 	LISTENER_OFF,
@@ -45,6 +48,9 @@ struct worker {
 	bool serving; /* the first turn has begun */
 	unsigned listeners;
 	struct listener listener[OPTIONS_LISTEN_MAX];
+	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
+	unsigned accepted_count;
+	int accepted[ACCEPTED_MAX];
 
 	alignas(CACHE_LINE) atomic_int command; /* written by other threads */
 	struct worker_notices notices;
@@ -84,7 +90,7 @@ static void notice(struct worker *worker)
 
 static bool may_accept(const struct worker *worker)
 {
-	return worker->obeyed == WORKER_RUN && !worker->accept_pause.next &&
+	return worker->obeyed == WORKER_RUN && !worker->accept_pause.next && worker->accepted_count == 0 &&
 	       worker->context.conns.used < worker->most_conns;
 }
 
@@ -135,15 +141,37 @@ static void accepted(struct worker *worker, int res)
 		steer_listeners(worker);
 		return;
 	}
-	if (worker->obeyed == WORKER_ABORT || !conn_accept(&worker->context, res)) {
+	if (worker->obeyed == WORKER_ABORT) {
 		close(res);
-		return;
+	} else if (worker->accepted_count > 0 || !conn_accept(&worker->context, res)) {
+		if (worker->accepted_count == ACCEPTED_MAX)
+			close(res);
+		else
+			worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] = res;
 	}
 	if (worker->context.conns.used == worker->most_conns) {
 		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
 		notice(worker);
 		steer_listeners(worker);
 	}
+}
+
+static int next_accepted(struct worker *worker)
+{
+	int fd = worker->accepted[worker->accepted_first];
+
+	worker->accepted_first = (worker->accepted_first + 1) % ACCEPTED_MAX;
+	worker->accepted_count--;
+	return fd;
+}
+
+/* A connection is free again: for one that waits, or for the backlog. */
+static void room_again(struct worker *worker)
+{
+	if (worker->accepted_count > 0)
+		conn_accept(&worker->context, next_accepted(worker));
+	else if (worker->context.conns.used == worker->most_conns - 1)
+		steer_listeners(worker);
 }
 
 static void handle(struct worker *worker, const struct io_event *event)
@@ -158,8 +186,7 @@ static void handle(struct worker *worker, const struct io_event *event)
 		return;
 	case IO_CLOSED:
 		conn_event(&worker->context, event);
-		if (worker->context.conns.used == worker->most_conns - 1)
-			steer_listeners(worker); /* room again */
+		room_again(worker);
 		return;
 	case IO_RECV:
 	case IO_SENT:
@@ -192,6 +219,8 @@ static void obey(struct worker *worker)
 	worker->context.draining = true;
 	steer_listeners(worker);
 	if (command == WORKER_ABORT) {
+		while (worker->accepted_count > 0)
+			close(next_accepted(worker));
 		conn_close_all(&worker->context);
 		return;
 	}
@@ -212,7 +241,7 @@ static void adopt(struct worker *worker)
 
 static bool is_over(const struct worker *worker)
 {
-	if (worker->obeyed == WORKER_RUN || worker->context.conns.used > 0)
+	if (worker->obeyed == WORKER_RUN || worker->context.conns.used > 0 || worker->accepted_count > 0)
 		return false;
 	for (unsigned i = 0; i < worker->listeners; i++)
 		if (worker->listener[i].state != LISTENER_CLOSED)
@@ -260,7 +289,7 @@ int worker_run(struct worker *worker)
 
 int worker_create(struct worker **out, const struct worker_config *config, char *why, size_t size)
 {
-	const struct io_config io_config = { .conns = config->conns + ACCEPT_HEADROOM, .listeners = config->listens };
+	const struct io_config io_config = { .conns = config->conns, .listeners = config->listens };
 	struct worker *worker;
 	int err;
 
@@ -281,7 +310,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.timeouts = &config->options->timeouts;
 	worker->context.worker = config->index;
 
-	err = conn_context_init(&worker->context, config->conns + ACCEPT_HEADROOM);
+	err = conn_context_init(&worker->context, config->conns);
 	if (err < 0)
 		goto fail;
 	err = io_create(config->ops, &worker->context.io, &io_config, why, size);

@@ -292,19 +292,6 @@ static void client_judge(struct client *client, const char *bytes, size_t len, u
 	}
 }
 
-/*
- * A drain closes a connection that has nothing to answer at once. If the client was sending its next request just then,
- * it is told by a reset, and that may take with it what the client has not read yet of the answers before.
- */
-static bool client_was_cut_by_drain(const struct client *client, int err)
-{
-	const struct script *script = &client->script;
-	size_t asked = client->answered < script->n ? script->exchange[client->answered].end : script->len;
-
-	return client->world->drained && err == -ECONNRESET && client->written > asked &&
-	       (client->possible & ((UINT64_C(1) << CLOSING) - 1));
-}
-
 /* Whether the server may have ended the connection where the answers stand. */
 static bool client_may_end(const struct client *client, int err, uint64_t now)
 {
@@ -319,7 +306,7 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 	if (!sim_was_opened(client->stream))
 		return world->crowded || (world->drained && (!world->prompt || client->connect_at >= world->drained));
 	if (client->at > 0) /* in the middle of an answer */
-		return client->stuck_at || client_was_cut_by_drain(client, err);
+		return client->stuck_at;
 	if (client->ending || client->stuck_at)
 		return true;
 

@@ -108,7 +108,8 @@ static void site_page(struct site *site, enum site_page page)
 	if (page == PAGE_MOVED) {
 		made->status = 301;
 		site_head(site, made, "301 Moved Permanently", "Location: /dir/\r\n", true, page);
-		made->location_end = (uint16_t)(strstr(made->head, "/dir/") + 5 - made->head);
+		made->location_end = (uint16_t)((const char *)memmem(made->head, made->head_len, "/dir/", 5) + 5 -
+		                                made->head);
 		return;
 	}
 	site_etag(site->version, page, etag);

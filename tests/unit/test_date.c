@@ -49,10 +49,19 @@ END_TEST
 START_TEST(test_what_is_no_date_is_refused)
 {
 	static const char *const bad[] = {
-		"", "0", "Sun, 06 Nov 1994 08:49:37 UTC", "Mon, 06 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT",
-		"Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT", "Sun, 06 nov 1994 08:49:37 GMT",
-		"Sun, 6  Nov 1994 08:49:37 GMT", "Sun, 29 Feb 2100 00:00:00 GMT", "Sun, 06 Nov 1994 08:49:37 GMT ",
-		"Sun, 00 Nov 1994 08:49:37 GMT", "Sat, 01 Jan 0000 00:00:00 GMT",
+		"",
+		"0",
+		"Sun, 06 Nov 1994 08:49:37 UTC",
+		"Mon, 06 Nov 1994 08:49:37 GMT",
+		"Sun, 31 Nov 1994 08:49:37 GMT",
+		"Sun, 06 Nov 1994 24:49:37 GMT",
+		"Sun, 06 Nov 1994 08:60:37 GMT",
+		"Sun, 06 nov 1994 08:49:37 GMT",
+		"Sun, 6  Nov 1994 08:49:37 GMT",
+		"Sun, 29 Feb 2100 00:00:00 GMT",
+		"Sun, 06 Nov 1994 08:49:37 GMT ",
+		"Sun, 00 Nov 1994 08:49:37 GMT",
+		"Sat, 01 Jan 0000 00:00:00 GMT",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)

@@ -13,7 +13,8 @@ static const struct limits limits = { .request_line = 8192, .head = 16384, .fiel
 
 static const char ok_head[] = "HTTP/1.1 200 OK\r\nDate: " BLANK "\r\nContent-Length: 2\r\n";
 static const char ok_304[] = "HTTP/1.1 304 Not Modified\r\nDate: " BLANK "\r\nETag: \"e\"\r\n";
-static const char moved_head[] = "HTTP/1.1 301 Moved Permanently\r\nDate: " BLANK "\r\nLocation: /dir/\r\nContent-Length: 0\r\n";
+static const char moved_head[] = "HTTP/1.1 301 Moved Permanently\r\nDate: " BLANK
+				 "\r\nLocation: /dir/\r\nContent-Length: 0\r\n";
 static const char error_head[] = "HTTP/1.1 404 Not Found\r\nDate: " BLANK "\r\nContent-Length: 2\r\n";
 
 static const struct representation ok = {
@@ -124,7 +125,8 @@ static const struct {
 	{ "GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: " DATE "\r\n\r\n", 304, false, false },
 	{ "GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n\r\n", 200, true, false },
 	{ "GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: yesterday\r\n\r\n", 200, true, false },
-	{ "GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"a\"\r\nIf-Modified-Since: " DATE "\r\n\r\n", 200, true, false },
+	{ "GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"a\"\r\nIf-Modified-Since: " DATE "\r\n\r\n", 200, true,
+	  false },
 };
 
 START_TEST(test_plans)
@@ -150,7 +152,8 @@ START_TEST(test_heads)
 	plan("GET / HTTP/1.1\r\nHost: a\r\n\r\n", head, false);
 	ck_assert_str_eq(head, "HTTP/1.1 200 OK\r\nDate: " DATE "\r\nContent-Length: 2\r\nConnection: close\r\n\r\n");
 	plan("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", head, true);
-	ck_assert_str_eq(head, "HTTP/1.1 200 OK\r\nDate: " DATE "\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n");
+	ck_assert_str_eq(head,
+	                 "HTTP/1.1 200 OK\r\nDate: " DATE "\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n");
 	plan("GET /dir?q=1 HTTP/1.1\r\nHost: a\r\n\r\n", head, true);
 	ck_assert_ptr_nonnull(strstr(head, "\r\nLocation: /dir/?q=1\r\n"));
 	plan("GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n", head, true);

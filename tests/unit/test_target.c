@@ -69,7 +69,8 @@ START_TEST(test_targets)
 	memcpy(text, cases[_i].text, len);
 	ck_assert_msg(target_parse(text, len, scratch, &target) == cases[_i].result, "%s", cases[_i].text);
 	if (cases[_i].result == 0) {
-		ck_assert_msg(target.path_len == strlen(cases[_i].path) && !memcmp(target.path, cases[_i].path, target.path_len),
+		ck_assert_msg(target.path_len == strlen(cases[_i].path) &&
+		                      !memcmp(target.path, cases[_i].path, target.path_len),
 		              "%s: %.*s", cases[_i].text, (int)target.path_len, target.path);
 		ck_assert_uint_eq(target.query_len, strlen(cases[_i].query));
 		ck_assert(target.query_len == 0 || !memcmp(target.query, cases[_i].query, target.query_len));
@@ -102,8 +103,9 @@ START_TEST(test_every_result_is_normal)
 
 			if (*at != '/')
 				continue;
-			if ((left >= 2 && at[1] == '/') || (left == 2 && at[1] == '.') || (left >= 3 && !memcmp(at, "/./", 3)) ||
-			    (left == 3 && !memcmp(at, "/..", 3)) || (left >= 4 && !memcmp(at, "/../", 4)))
+			if ((left >= 2 && at[1] == '/') || (left == 2 && at[1] == '.') ||
+			    (left >= 3 && !memcmp(at, "/./", 3)) || (left == 3 && !memcmp(at, "/..", 3)) ||
+			    (left >= 4 && !memcmp(at, "/../", 4)))
 				ck_abort_msg("%.*s", (int)target.path_len, target.path);
 		}
 	}

@@ -7,10 +7,10 @@
 #define NODES 500
 
 /* ck_assert() writes a mark on every call, which is too slow for millions. */
-#define CHECK(condition)                                                                                               \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			ck_abort_msg("%s", #condition);                                                                \
+#define CHECK(condition)                                \
+	do {                                            \
+		if (!(condition))                       \
+			ck_abort_msg("%s", #condition); \
 	} while (0)
 
 static unsigned seed;
@@ -58,7 +58,8 @@ START_TEST(test_against_a_list)
 			CHECK(set[i] == (node[i].next != NULL));
 			/* A tick of grace: from when it is due, or from when it was set if that was already due. */
 			if (set[i])
-				CHECK(now < node[i].deadline + 2 * WHEEL_TICK_MS || now < set_at[i] + 2 * WHEEL_TICK_MS);
+				CHECK(now < node[i].deadline + 2 * WHEEL_TICK_MS ||
+				      now < set_at[i] + 2 * WHEEL_TICK_MS);
 		}
 		CHECK((wheel_timeout(&wheel, now) == -1) == (wheel.nodes == 0));
 		CHECK(wheel_timeout(&wheel, now) != 0); /* 0 would be a loop that spins */

@@ -73,9 +73,10 @@ class HeaderTimeout(Case):
             self.kept(client)
 
     def test_many_at_once_and_the_others_are_served(self):
-        slow = [self.server.client() for _ in range(200)]
-        for client in slow:
-            client.send(b"GET / HTTP/1.1\r\n")
+        slow = []
+        for _ in range(200):
+            slow.append(self.server.client())
+            slow[-1].send(b"GET / HTTP/1.1\r\n")  # at once: who has not begun is closed without a word
         while not select.select([slow[-1].sock], [], [], 0)[0]:
             self.assertEqual(self.server.get("/").status, 200)
         for client in slow:

@@ -7,6 +7,9 @@
 
 #include "epoll.h"
 
+/* Accepts after off, at most: about the longest backlog that there is (somaxconn). Clients that keep coming end there. */
+#define SWEEP_MAX 4096
+
 enum listener_flag {
 	LISTENER_QUEUED = 1 << 0, /* in the listeners' FIFO */
 	LISTENER_ON = 1 << 1,     /* between io_listen(on) and IO_UNLISTENED */
@@ -113,9 +116,11 @@ static bool listener_turn(struct io_epoll *ep, struct io_listener *listener, str
 {
 	bool given = false;
 
-	if (listener->flags & LISTENER_OFF && ep->conns >= ep->config.conns)
+	if (listener->flags & LISTENER_OFF && (ep->conns >= ep->config.conns || listener->swept == SWEEP_MAX))
 		listener->flags &= ~LISTENER_READY;
 	if (listener->flags & LISTENER_READY) {
+		if (listener->flags & LISTENER_OFF)
+			listener->swept++;
 		given = listener_accept(ep, listener, event);
 	} else if (listener->flags & LISTENER_OFF) {
 		listener->flags = 0;
@@ -166,6 +171,7 @@ static void listener_off(struct io_epoll *ep, struct io_listener *listener)
 {
 	assert((listener->flags & (LISTENER_ON | LISTENER_OFF)) == LISTENER_ON);
 	listener_disarm(ep, listener);
+	listener->swept = 0;
 	listener->flags |= LISTENER_OFF | (listener->flags & LISTENER_FAILED ? 0 : LISTENER_READY);
 	listener->owed = 0;
 	listener_push(ep, listener);

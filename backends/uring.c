@@ -305,7 +305,7 @@ static int uring_wait(struct io *io, int timeout_ms)
 	waiting = uring->ready.first || uring->swept;
 	/* The kernel does not sleep while there are completions in the queue. */
 	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms);
-	if (ret == -EAGAIN && !waiting && !uring_completed(uring))
+	if ((ret == -EAGAIN || ret == -ENOMEM) && !waiting && !uring_completed(uring))
 		uring_pause();
 	uring->cq_end = io_uring_smp_load_acquire(uring->ring.cq.ktail);
 	switch (ret) {
@@ -313,7 +313,8 @@ static int uring_wait(struct io *io, int timeout_ms)
 	case -ETIME:
 	case -EINTR:
 	case -EAGAIN: /* no memory for requests: what was submitted stays, and is submitted by the next wait */
-	case -EBUSY:  /* completions overflow: there are some to be pulled */
+	case -ENOMEM:
+	case -EBUSY: /* completions overflow: there are some to be pulled */
 		return 0;
 	default:
 		uring->broken = ret;

@@ -104,7 +104,7 @@ bool conn_accept(struct conn_context *context, int fd)
 	context->stats.accepted++;
 
 	io_open(context->io, &conn->io, fd);
-	set_deadline(context, conn, context->draining ? CONN_DRAIN_MS : context->timeouts->header);
+	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
 	ask_for_bytes(context, conn);
 	return true;
 }
@@ -172,18 +172,31 @@ static void conn_send(struct conn_context *context, struct conn *conn)
 	io_send(context->io, &conn->io, output->iov, output->niov);
 }
 
+/* Sends our FIN and throws away what still comes: closing with unread bytes would reset the connection (RFC 9112 9.6). */
+static void conn_linger(struct conn_context *context, struct conn *conn, uint32_t timeout)
+{
+	io_shutdown(context->io, &conn->io);
+	conn->state = CONN_LINGERING;
+	set_deadline(context, conn, context->draining ? CONN_LINGER_BRIEF_MS : timeout);
+	ask_for_bytes(context, conn);
+}
+
 /* All answers so far are sent, and the last of them was the last. */
 static void conn_finish(struct conn_context *context, struct conn *conn)
 {
-	if (!conn->linger || conn->ended) {
+	if (conn->linger && !conn->ended)
+		conn_linger(context, conn, CONN_LINGER_MS);
+	else
 		conn_close(context, conn);
-		return;
-	}
-	/* Closing with unread bytes would reset the connection and could take the answer with it (RFC 9112 9.6). */
-	io_shutdown(context->io, &conn->io);
-	conn->state = CONN_LINGERING;
-	set_deadline(context, conn, context->draining ? CONN_DRAIN_MS : CONN_LINGER_MS);
-	ask_for_bytes(context, conn);
+}
+
+/* Ends a connection between two requests. The next may be on its way, and the last answer may not be read yet. */
+static void conn_end_idle(struct conn_context *context, struct conn *conn)
+{
+	if (conn->started)
+		conn_linger(context, conn, CONN_LINGER_BRIEF_MS);
+	else
+		conn_close(context, conn);
 }
 
 /* After reading: exactly one thing to do. */
@@ -199,11 +212,9 @@ static void conn_go_on(struct conn_context *context, struct conn *conn)
 			set_deadline(context, conn, context->timeouts->header); /* absolute: once a request */
 		conn->state = CONN_READING;
 	} else if (context->draining) {
-		/* The next request may be on its way: it must not reset what is still being delivered. */
-		conn->linger = true;
-		conn_finish(context, conn);
+		conn_end_idle(context, conn);
 		return;
-	} else {
+	} else if (conn->state != CONN_IDLE) { /* an empty line renews nothing */
 		conn->state = CONN_IDLE;
 		set_deadline(context, conn, context->timeouts->keepalive);
 	}
@@ -267,6 +278,8 @@ static void read_requests(struct conn_context *context, struct conn *conn, const
 			keep_bytes(context, conn, bytes, len);
 			return;
 		}
+		if (len == 2 && memcmp(bytes, "\r\n", 2) == 0)
+			break; /* after the last request's body, say; RFC 9112 2.2 lets it be ignored */
 		request_begin(parser, context->limits, bytes);
 		conn->started = true;
 		progress = request_read(parser, bytes, len, &used);
@@ -422,7 +435,8 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 
 	switch ((enum conn_state)conn->state) {
 	case CONN_IDLE:
-		break;
+		conn_end_idle(context, conn);
+		return;
 	case CONN_READING:
 		context->stats.timeouts++;
 		conn_refuse_slow_request(context, conn);
@@ -451,12 +465,10 @@ void conn_drain(struct conn_context *context)
 
 		if (conn->state != CONN_IDLE)
 			continue;
-		if (conn->started) {
-			conn->linger = true; /* as in conn_go_on() */
-			conn_finish(context, conn);
-		} else {
-			set_deadline(context, conn, CONN_DRAIN_MS);
-		}
+		if (conn->started)
+			conn_end_idle(context, conn);
+		else
+			set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
 	}
 }
 

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 
 #include "loom/listen.h"
+#include "loom/units.h"
 #include "option_rows.h"
 
 #define DEFAULT_PORT 8080
@@ -70,68 +71,6 @@ __attribute__((format(printf, 2, 3))) static int complain(struct complaint *comp
 	return -EINVAL;
 }
 
-/* Digits at the start of the text. Neither sign nor space, which strtoull(3) would take. */
-static int parse_number(const char *text, const char **end, uint64_t *number)
-{
-	uint64_t value = 0;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	for (; isdigit((unsigned char)*text); text++) {
-		if (__builtin_mul_overflow(value, 10u, &value) ||
-		    __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
-			return -ERANGE;
-	}
-	*end = text;
-	*number = value;
-	return 0;
-}
-
-static int64_t scale(uint64_t number, uint64_t factor)
-{
-	if (__builtin_mul_overflow(number, factor, &number) || number > INT64_MAX)
-		return -ERANGE;
-	return (int64_t)number;
-}
-
-int64_t options_duration(const char *text)
-{
-	static const struct {
-		const char *name;
-		uint32_t ms;
-	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", HOUR } };
-	const char *unit;
-	uint64_t number;
-	int error;
-
-	error = parse_number(text, &unit, &number);
-	if (error)
-		return error;
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		if (strcmp(unit, units[i].name) == 0)
-			return scale(number, units[i].ms);
-	}
-	return -EINVAL;
-}
-
-int64_t options_size(const char *text)
-{
-	static const char units[] = "KMGT";
-	const char *unit, *found;
-	uint64_t number;
-	int error;
-
-	error = parse_number(text, &unit, &number);
-	if (error)
-		return error;
-	if (*unit == '\0')
-		return scale(number, 1);
-	found = strchr(units, toupper((unsigned char)*unit));
-	if (!found || unit[1] != '\0')
-		return -EINVAL;
-	return scale(number, UINT64_C(1) << (10 * (found - units + 1)));
-}
-
 uint64_t options_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -161,7 +100,7 @@ static const char *duration_text(uint32_t ms, char *text, size_t size)
 
 static int set_duration(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
-	int64_t ms = options_duration(text);
+	int64_t ms = units_duration(text);
 	char min[16], max[16];
 
 	if (ms == -EINVAL)
@@ -175,7 +114,7 @@ static int set_duration(const struct row *row, struct options *options, const ch
 
 static int set_memory(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
-	int64_t bytes = options_size(text);
+	int64_t bytes = units_size(text);
 
 	(void)row;
 	if (bytes == -EINVAL)
@@ -194,7 +133,7 @@ static int parse_bounded(const struct row *row, const char *text, const char *al
 	uint64_t number;
 	int error;
 
-	error = parse_number(text, &end, &number);
+	error = units_number(text, &end, &number);
 	if (!error && *end != '\0')
 		error = -EINVAL;
 	if (error || number < row->min || number > row->max)

@@ -345,7 +345,8 @@ static bool head_is_sound(struct request_parser *parser)
 		request->status = 400;
 		return false;
 	}
-	if ((llhttp->flags & F_TRANSFER_ENCODING) && !(llhttp->flags & F_CHUNKED)) { /* RFC 9112 6.3 */
+	/* RFC 9112 6.1, 6.3: chunked comes last; and a recipient of HTTP/1.0 may have framed the message otherwise. */
+	if ((llhttp->flags & F_TRANSFER_ENCODING) && (!(llhttp->flags & F_CHUNKED) || request->minor == 0)) {
 		request->status = 400;
 		return false;
 	}
@@ -398,7 +399,7 @@ static enum request_progress head_complete(struct request_parser *parser, const 
 		request->framed = true;
 		return REQUEST_COMPLETE;
 	}
-	if (request->expects_continue || request->status == 417) {
+	if ((request->expects_continue && request->minor > 0) || request->status == 417) {
 		/* The final answer at once, without the body; whether the client still sends it cannot be known. */
 		request->framed = false;
 		return REQUEST_COMPLETE;

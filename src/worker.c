@@ -20,7 +20,7 @@
  * Connections that are accepted between the decision to stop accepting, because all connections are in use, and its taking
  * effect. They wait here as they would in the backlog; io_uring may hand over a whole backlog at once.
  */
-#define ACCEPTED_MAX 1024
+#define ACCEPTED_MAX 4096
 
 enum listener_state {
 	LISTENER_OFF,
@@ -148,8 +148,7 @@ static void accepted(struct worker *worker, int res)
 			close(res);
 		else
 			worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] = res;
-	}
-	if (worker->context.conns.used == worker->most_conns) {
+	} else if (worker->context.conns.used == worker->most_conns) {
 		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
 		notice(worker);
 		steer_listeners(worker);

@@ -31,14 +31,18 @@
 #include "loom/snapshot.h"
 #include "loom/wheel.h"
 
-/* How long a connection that we end may go on sending, until we stop listening to it. Milliseconds. */
-#define CONN_LINGER_MS 5000
+/*
+ * How long a connection that we end may go on sending, until we stop listening to it; and for how long when it was idle,
+ * or while draining. Milliseconds.
+ */
+#define CONN_LINGER_MS       5000
+#define CONN_LINGER_BRIEF_MS 1000
 
 /* A client must take at least so many bytes a second of an answer, averaged over --send-timeout. */
 #define CONN_SEND_RATE_MIN 100
 
-/* While draining, so long is given to a first request that has not begun yet, and to lingering. Milliseconds. */
-#define CONN_DRAIN_MS 1000
+/* While draining, a connection that has not begun its first request yet is given so long. Milliseconds. */
+#define CONN_DRAIN_FIRST_MS 1000
 
 enum conn_state {
 	CONN_FREE,      /* in the pool */

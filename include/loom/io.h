@@ -57,6 +57,7 @@ struct io_listener {
 	int fd;
 	uint16_t flags; /* private to the backend, as is what follows */
 	uint16_t owed;
+	uint16_t swept; /* connections taken from the backlog after off */
 	struct io_listener *next;
 };
 

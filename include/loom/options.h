@@ -73,10 +73,4 @@ void options_help(FILE *out);
  */
 uint64_t options_descriptor_limit(void);
 
-/* "500ms", "5s", "2m", "1h", "0"; a number without a unit is seconds. Milliseconds, or -EINVAL, -ERANGE. */
-int64_t options_duration(const char *text);
-
-/* "4096", "512K", "512M", "1G" (powers of 1024). Bytes, or -EINVAL, -ERANGE. */
-int64_t options_size(const char *text);
-
 #endif

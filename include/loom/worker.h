@@ -23,14 +23,15 @@ enum worker_command {
 
 /*
  * What a worker has to say to people. It counts, and calls notify(), at most once in WORKER_NOTICE_MS; the main thread
- * puts it into words. Written by the worker, read by the main thread.
+ * puts it into words. What is counted in between is told with the next notice. Written by the worker, read by the
+ * main thread.
  */
 #define WORKER_NOTICE_MS 5000
 
 struct worker_notices {
 	atomic_uint accept_failures;
 	atomic_int accept_errno; /* of the last failure */
-	atomic_uint full;        /* times that accepting stopped since all connections were in use */
+	atomic_uint full;        /* times that the last free connection was taken, and accepting stopped */
 };
 
 struct worker_config {

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "loom/options.h"
+#include "loom/units.h"
 
 static struct options options;
 static char error[512];
@@ -308,8 +309,8 @@ START_TEST(numbers_have_units)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		ck_assert_msg(options_duration(cases[i].text) == cases[i].duration, "duration of '%s'", cases[i].text);
-		ck_assert_msg(options_size(cases[i].text) == cases[i].size, "size of '%s'", cases[i].text);
+		ck_assert_msg(units_duration(cases[i].text) == cases[i].duration, "duration of '%s'", cases[i].text);
+		ck_assert_msg(units_size(cases[i].text) == cases[i].size, "size of '%s'", cases[i].text);
 	}
 }
 END_TEST

@@ -56,6 +56,30 @@ class Drain(Case):
             client.expect_end()
         server.wait_exit()
 
+    def test_clients_that_keep_coming_do_not_hold_it_up(self):
+        server = self.start("--grace=1h")
+        over = threading.Event()
+
+        def come_again():
+            while not over.is_set():
+                try:
+                    with server.client() as client:
+                        client.ask("/", "Connection: close")
+                except (OSError, Ended):
+                    pass
+
+        crowd = [threading.Thread(target=come_again) for _ in range(48)]
+        for one in crowd:
+            one.start()
+        try:
+            wait_for(lambda: server.get("/").status == 200, "an answer in the crowd")
+            server.signal(signal.SIGTERM)
+            server.wait_exit()
+        finally:
+            over.set()
+            for one in crowd:
+                one.join()
+
     def test_a_response_in_flight_finishes(self):
         server = self.start("--grace=1h", "--send-timeout=1h")
         client = self.in_flight(server)

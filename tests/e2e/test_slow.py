@@ -93,6 +93,12 @@ class KeepaliveTimeout(Case):
             self.assertEqual(client.ask("/").status, 200)
             client.expect_end()
 
+    def test_an_empty_line_is_no_request(self):
+        with self.server.client() as client:
+            self.assertEqual(client.ask("/").status, 200)
+            client.send(b"\r\n")
+            client.expect_end()
+
     def test_a_slow_head_is_not_its_business(self):
         with self.server.client() as client:
             client.send(b"GET / HTTP/1.1\r\n")

@@ -142,7 +142,6 @@ static int asset_make(struct asset **made, enum asset_kind kind, unsigned status
 	representation->date_at = (uint8_t)head->date_at;
 	representation->body = asset->body;
 	representation->body_len = body_len;
-	representation->contiguous = true;
 	memcpy(base + offset - 2, "\r\n", 2);
 
 	if (not_modified) {

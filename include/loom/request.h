@@ -45,7 +45,6 @@ struct request {
 	uint32_t head_len; /* bytes of the head, its empty line included, once it is complete */
 	uint64_t body_len; /* bytes of the body read past */
 	struct span target;
-	struct span host;
 	struct span if_none_match; /* the first such field line; a second one sets if_none_match_more */
 	bool if_none_match_more;
 	struct span if_modified_since;

@@ -32,8 +32,8 @@
  * One answer, ready to be sent: RFC 9110's representation with the fields of its message, or an error or a redirect.
  *
  * head is the status line and all field lines but Connection, each ended by CRLF, without the empty line that ends
- * the section. It is followed in memory by that CRLF, and then, when contiguous is set, by the body. The 29 bytes at
- * head + date_at are the value of Date, to be written when the answer is copied (an IMF-fixdate, RFC 9110 5.6.7).
+ * the section. The 29 bytes at head + date_at are the value of Date, to be written when the answer is copied (an
+ * IMF-fixdate, RFC 9110 5.6.7).
  */
 struct representation {
 	const char *head;
@@ -43,7 +43,6 @@ struct representation {
 	uint16_t status;
 	uint16_t location_end; /* redirects: where in head the request's query is inserted; otherwise 0 */
 	uint8_t date_at;
-	bool contiguous; /* body == head + head_len + 2 */
 
 	/* The 304 to the same request (RFC 9110 15.4.5); NULL for errors and redirects. The same rules as for head. */
 	const char *not_modified;

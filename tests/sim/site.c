@@ -75,7 +75,6 @@ static void site_head(struct site *site, struct representation *made, const char
 	made->head = memory;
 	made->head_len = (uint16_t)len;
 	made->date_at = (uint8_t)(strstr(head, DATE_BLANK) - head);
-	made->contiguous = contiguous;
 	memory = contiguous ? memory + len + 2 : site_memory(site, made->body_len);
 	site_fill(memory, made->body_len, site->version, page);
 	made->body = (uint8_t *)memory;

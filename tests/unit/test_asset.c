@@ -35,7 +35,6 @@ static void check_layout(const struct representation *r)
 {
 	char line[32];
 
-	ck_assert(r->contiguous);
 	ck_assert_ptr_eq(r->body, (const uint8_t *)r->head + r->head_len + 2);
 	ck_assert_mem_eq(r->head + r->head_len - 2, "\r\n\r\n", 4);
 	ck_assert_mem_eq(r->head + r->date_at - 6, "Date: ", 6);

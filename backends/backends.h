@@ -25,4 +25,7 @@ uint64_t socket_progress(int fd, uint64_t taken);
 /* Whether the kernel counts acknowledged bytes of this socket, or of those that this listener accepts. One call. */
 bool socket_counts(int fd);
 
+/* Whether -errno of accept4(2) is of the one connection that was to be accepted: then the next one may be. */
+bool socket_accept_passes(int err);
+
 #endif

@@ -48,24 +48,6 @@ void ep_listener_told(struct io_epoll *ep, struct io_listener *listener)
 	listener_push(ep, listener);
 }
 
-/* Errors of the one connection that was to be accepted: accept(2) says to go on to the next. */
-static bool accept_passes_over(int error)
-{
-	switch (error) {
-	case ECONNABORTED:
-	case EPROTO:
-	case ENOPROTOOPT:
-	case ENETDOWN:
-	case ENETUNREACH:
-	case EHOSTDOWN:
-	case EHOSTUNREACH:
-	case ENONET:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void listener_disarm(struct io_epoll *ep, struct io_listener *listener)
 {
 	if (listener->flags & LISTENER_ARMED)
@@ -92,7 +74,7 @@ static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, s
 		listener->flags &= ~LISTENER_READY;
 		return false;
 	}
-	if (res == -EINTR || (res < 0 && accept_passes_over(-res)))
+	if (res < 0 && socket_accept_passes(res))
 		return false;
 
 	if (res < 0) {

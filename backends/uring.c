@@ -139,27 +139,6 @@ static void uring_listen(struct io *io, struct io_listener *listener, bool on)
 	uring_unlisten(uring, listener);
 }
 
-/* Errors of the connection that was to be accepted (accept(2)), as opposed to those of accepting. */
-static bool uring_passing(int err)
-{
-	switch (err) {
-	case -EINTR:
-	case -ECONNABORTED:
-	case -EPROTO:
-	case -ENOPROTOOPT:
-	case -ENETDOWN:
-	case -ENETUNREACH:
-	case -EHOSTDOWN:
-	case -EHOSTUNREACH:
-	case -ENONET:
-	case -EOPNOTSUPP:
-	case -ETIMEDOUT:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static bool uring_accepted(struct uring *uring, struct io_listener *listener, int res, unsigned flags,
                            struct io_event *event)
 {
@@ -174,7 +153,7 @@ static bool uring_accepted(struct uring *uring, struct io_listener *listener, in
 		uring->accepted_coarse = listener->flags & LISTENER_COARSE;
 		told = true;
 	} else {
-		told = listener->flags & LISTENER_ON && !uring_passing(res);
+		told = listener->flags & LISTENER_ON && !socket_accept_passes(res);
 		if (told)
 			listener->flags |= LISTENER_SUSPENDED;
 	}
@@ -199,7 +178,7 @@ static void uring_sweep(struct uring *uring, struct io_event *event)
 	       uring->sweeps < URING_SWEEP_MAX) {
 		uring->sweeps++;
 		fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0 || !uring_passing(-errno))
+		if (fd >= 0 || !socket_accept_passes(-errno))
 			break;
 	}
 	if (fd >= 0) {

@@ -1,10 +1,8 @@
 /*
- * asset.c - prebuilt answers: heads that need nothing but the date, and bodies that follow them in memory. Builder's
- * thread.
+ * asset.c - prebuilt answers: heads that need nothing but the date, and the bodies that go with them. Builder's thread.
  *
- * Layout of an allocation, from a cache line's start: struct asset (its representation first, as that is what the
- * event loop reads) | key | 304 head, CRLF | padding | 200 head, CRLF | body, from a cache line's start. A small answer
- * is one copy of head and body together; a large one is sent from the body's aligned start.
+ * Layout of an allocation, from a cache line's start: struct asset (its representation first, as that is what the event loop
+ * reads) | head | key, NUL.
  */
 #include "loom/asset.h"
 
@@ -14,27 +12,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "loom/response.h"
 
 static_assert(offsetof(struct asset, representation) == 0, "the representation opens the asset");
-static_assert(sizeof(XXH128_canonical_t) == ASSET_HASH_LEN, "a content hash has 128 bits");
-
-/* 16 bytes in 22 digits, quoted. */
-#define ETAG_SPACE "\"----------------------\""
-static_assert(sizeof(ETAG_SPACE) - 1 == ETAG_LEN, "an entity tag has one length");
 
 #define DATE_SPACE "Thu, 01 Jan 1970 00:00:00 GMT"
 static_assert(sizeof(DATE_SPACE) - 1 == HTTP_DATE_LEN, "a date has one length");
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
+#define ALLOW     "Allow: GET, HEAD, OPTIONS\r\n"
 
-/* A head that is being written, the empty line's CRLF left out. */
+/* A head that is being written, without the empty line that ends it. Its parts are those of struct representation. */
 struct head {
 	size_t len; /* beyond the size of bytes: it did not fit */
-	size_t date_at;
-	size_t etag_at;
+	size_t validators_at, date_at, metadata_at, modified_at, type_at, length_at;
 	char bytes[REPRESENTATION_HEAD_MAX + 1];
 };
 
@@ -53,143 +45,156 @@ static __attribute__((format(printf, 2, 3))) void head_add(struct head *head, co
 
 static void head_begin(struct head *head, unsigned status, const char *reason)
 {
-	head->len = 0;
-	head->etag_at = 0;
-	head_add(head, "HTTP/1.1 %u %s\r\nDate: ", status, reason);
+	head->len = head->modified_at = 0;
+	head_add(head, "HTTP/1.1 %u %s\r\n", status, reason);
+	head->validators_at = head->len;
+	head_add(head, "Date: ");
 	head->date_at = head->len;
 	head_add(head, DATE_SPACE "\r\n");
 	assert(head->date_at <= UINT8_MAX);
 }
 
+/* After the validators. */
+static void head_metadata(struct head *head, bool nosniff)
+{
+	head->metadata_at = head->len;
+	if (nosniff)
+		head_add(head, "X-Content-Type-Options: nosniff\r\n");
+}
+
+/* type NULL: there is no content. */
 static void head_content(struct head *head, const char *type, uint64_t len)
 {
-	head_add(head, "Content-Type: %s\r\nContent-Length: %llu\r\n", type, (unsigned long long)len);
+	head->type_at = head->len;
+	if (type)
+		head_add(head, "Content-Type: %s\r\n", type);
+	head->length_at = head->len;
+	head_add(head, "Content-Length: %llu\r\n", (unsigned long long)len);
 }
 
-static void head_etag(struct head *head)
+static void file_head(struct head *head, const struct asset_fields *fields, const char *etag, uint64_t size)
 {
-	head_add(head, "ETag: ");
-	head->etag_at = head->len;
-	head_add(head, ETAG_SPACE "\r\n");
-}
-
-static void file_heads(struct head *head, struct head *not_modified, const char *type, uint64_t size, time_t mtime)
-{
-	char date[HTTP_DATE_LEN];
-
 	head_begin(head, 200, "OK");
-	head_content(head, type, size);
-	if (mtime > 0) {
-		http_date_format(mtime, date);
-		head_add(head, "Last-Modified: %.*s\r\n", HTTP_DATE_LEN, date);
+	head_add(head, "ETag: %.*s\r\n", ETAG_LEN, etag);
+	if (fields->varies)
+		head_add(head, "Vary: Accept-Encoding\r\n");
+	if (fields->cache_control)
+		head_add(head, "Cache-Control: %s\r\n", fields->cache_control);
+	head_metadata(head, fields->nosniff);
+	if (fields->last_modified > 0) {
+		char date[HTTP_DATE_LEN];
+
+		http_date_format(fields->last_modified, date);
+		head_add(head, "Last-Modified: ");
+		head->modified_at = head->len;
+		head_add(head, "%.*s\r\n", HTTP_DATE_LEN, date);
 	}
-	head_etag(head);
-
-	/* A cache has the other fields already; with a strong validator it needs no Last-Modified (RFC 9110 15.4.5). */
-	head_begin(not_modified, 304, "Not Modified");
-	head_etag(not_modified);
+	if (fields->coding == CODING_IDENTITY)
+		head_add(head, "Accept-Ranges: bytes\r\n");
+	else
+		head_add(head, "Content-Encoding: %s\r\n", coding_name(fields->coding));
+	head_content(head, fields->type, size);
 }
 
-static uint64_t round_up(uint64_t n)
+/* Up to a whole number of cache lines, as aligned_alloc(3) wants it. */
+static uint64_t allocation(size_t key_len, const struct head *head)
 {
-	return (n + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	return (sizeof(struct asset) + head->len + key_len + 1 + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
-/* Where the body begins: before it are, in this order, the key, the 304 and the head. */
-static uint64_t body_offset(size_t key_len, const struct head *head, const struct head *not_modified)
+uint64_t asset_file_memory(size_t key_len, const struct asset_fields *fields, uint64_t size)
 {
-	return round_up(sizeof(struct asset) + key_len + (not_modified ? not_modified->len + 2 : 0) + head->len + 2);
+	static const char etag[] = "\"----------------------\"";
+	struct head head;
+
+	static_assert(sizeof(etag) - 1 == ETAG_LEN, "an entity-tag has one length");
+	file_head(&head, fields, etag, size);
+	return allocation(key_len, &head) + body_memory(size);
 }
 
-uint64_t asset_file_memory(size_t key_len, const char *type, uint64_t size)
-{
-	struct head head, not_modified;
-
-	file_heads(&head, &not_modified, type, size, 1);
-	return body_offset(key_len, &head, &not_modified) + round_up(size);
-}
-
-/* One allocation with everything in its place but the body's bytes. */
+/* Takes a reference to the body. */
 static int asset_make(struct asset **made, enum asset_kind kind, unsigned status, const char *key, size_t key_len,
-                      const struct head *head, const struct head *not_modified, uint64_t body_len)
+                      const struct head *head, struct body *body)
 {
 	struct representation *representation;
+	uint64_t size = allocation(key_len, head);
 	struct asset *asset;
-	uint64_t offset, size;
-	char *base;
+	char *bytes;
 
 	assert(head->len <= REPRESENTATION_HEAD_MAX);
-	assert(key_len <= UINT32_MAX);
+	assert(key_len < UINT32_MAX);
 
-	if (body_len > PTRDIFF_MAX / 2)
-		return -ENOMEM;
-	offset = body_offset(key_len, head, not_modified);
-	size = offset + round_up(body_len);
 	asset = aligned_alloc(CACHE_LINE, size);
 	if (!asset)
 		return -ENOMEM;
-	base = (char *)asset;
-
-	*asset = (struct asset){ .references = 1, .kind = kind, .memory = size };
-	asset->body = (uint8_t *)base + offset;
-	asset->key_len = (uint32_t)key_len;
-	asset->key = memcpy(base + sizeof(*asset), key, key_len);
-
+	*asset = (struct asset){
+		.references = 1,
+		.kind = kind,
+		.key_len = (uint32_t)key_len,
+		.body = body_reference(body),
+		.memory = size,
+	};
+	bytes = (char *)(asset + 1);
 	representation = &asset->representation;
-	representation->status = (uint16_t)status;
-	representation->head = memcpy(base + offset - 2 - head->len, head->bytes, head->len);
+	representation->head = memcpy(bytes, head->bytes, head->len);
+	bytes += head->len;
+	memcpy(bytes, key, key_len);
+	bytes[key_len] = '\0';
+	asset->key = bytes;
+
 	representation->head_len = (uint16_t)head->len;
+	representation->status = (uint16_t)status;
+	representation->validators_at = (uint8_t)head->validators_at;
 	representation->date_at = (uint8_t)head->date_at;
-	representation->body = asset->body;
-	representation->body_len = body_len;
-	memcpy(base + offset - 2, "\r\n", 2);
-
-	if (not_modified) {
-		char *at = base + sizeof(*asset) + key_len;
-
-		representation->not_modified = memcpy(at, not_modified->bytes, not_modified->len);
-		representation->not_modified_len = (uint16_t)not_modified->len;
-		representation->not_modified_date_at = (uint8_t)not_modified->date_at;
-		memcpy(at + not_modified->len, "\r\n", 2);
-		asset->etag_at = (uint16_t)head->etag_at;
-		asset->not_modified_etag_at = (uint16_t)not_modified->etag_at;
-	}
-	assert(representation->body == (const uint8_t *)representation->head + representation->head_len + 2);
+	representation->metadata_at = (uint16_t)head->metadata_at;
+	representation->modified_at = (uint16_t)head->modified_at;
+	representation->type_at = (uint16_t)head->type_at;
+	representation->length_at = (uint16_t)head->length_at;
+	representation->body = body->bytes;
+	representation->body_len = body->len;
 	*made = asset;
 	return 0;
 }
 
-int asset_file(struct asset **asset, const char *key, size_t key_len, const char *type, uint64_t size, time_t mtime)
+int asset_file(struct asset **made, const char *key, size_t key_len, const struct asset_fields *fields,
+               struct body *body)
 {
-	struct head head, not_modified;
+	char etag[ETAG_LEN + 1];
+	struct asset *asset;
+	struct head head;
 	int err;
 
-	file_heads(&head, &not_modified, type, size, mtime);
-	err = asset_make(asset, ASSET_FILE, 200, key, key_len, &head, &not_modified, size);
+	assert(strlen(fields->type) <= ASSET_TYPE_MAX);
+
+	etag[0] = '"';
+	asset_hash_text(body->hash, etag + 1);
+	etag[ETAG_LEN - 1] = '"';
+	file_head(&head, fields, etag, body->len);
+	err = asset_make(&asset, ASSET_FILE, 200, key, key_len, &head, body);
 	if (err)
 		return err;
-	(*asset)->type = type;
-	(*asset)->representation.last_modified = mtime > 0 ? mtime : 0;
-	assert((*asset)->memory <= asset_file_memory(key_len, type, size));
+	asset->type = fields->type;
+	asset->coding = fields->coding;
+	asset->varies = fields->varies;
+	asset->representation.etag_len = ETAG_LEN;
+	memcpy(asset->representation.etag, etag, ETAG_LEN);
+	asset->representation.last_modified = fields->last_modified;
+	*made = asset;
 	return 0;
 }
 
-/* The content's hash in the byte order that is the same everywhere. */
-static void asset_hash(struct asset *asset)
+void asset_pays(struct asset *asset)
 {
-	XXH128_canonical_t canonical;
-
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits(asset->body, asset->representation.body_len));
-	memcpy(asset->hash, canonical.digest, sizeof(asset->hash));
+	asset->memory += asset->body->memory;
 }
 
-void asset_hash_text(const uint8_t hash[ASSET_HASH_LEN], char text[ETAG_LEN - 1])
+void asset_hash_text(const uint8_t hash[BODY_HASH_LEN], char text[ETAG_LEN - 1])
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	unsigned bits = 0, held = 0;
 	size_t n = 0;
 
-	for (size_t i = 0; i < ASSET_HASH_LEN; i++) {
+	for (size_t i = 0; i < BODY_HASH_LEN; i++) {
 		bits = bits << 8 | hash[i];
 		held += 8;
 		while (held >= 6) {
@@ -200,26 +205,6 @@ void asset_hash_text(const uint8_t hash[ASSET_HASH_LEN], char text[ETAG_LEN - 1]
 	text[n++] = digits[bits << (6 - held) & 63]; /* 128 = 21 * 6 + 2 */
 	text[n] = '\0';
 	assert(n == ETAG_LEN - 2);
-}
-
-void asset_seal(struct asset *asset)
-{
-	struct representation *representation = &asset->representation;
-	char *head = (char *)asset->body - 2 - representation->head_len;
-	char *not_modified = (char *)asset + sizeof(*asset) + asset->key_len;
-	char text[ETAG_LEN - 1];
-
-	assert(asset->kind == ASSET_FILE);
-	assert(representation->etag_len == 0);
-
-	asset_hash(asset);
-	asset_hash_text(asset->hash, text);
-	representation->etag[0] = '"';
-	memcpy(representation->etag + 1, text, ETAG_LEN - 2);
-	representation->etag[ETAG_LEN - 1] = '"';
-	representation->etag_len = ETAG_LEN;
-	memcpy(head + asset->etag_at, representation->etag, ETAG_LEN);
-	memcpy(not_modified + asset->not_modified_etag_at, representation->etag, ETAG_LEN);
 }
 
 /* Percent-encodes what may not stand in a path (RFC 3986 3.3: pchar and the slash). */
@@ -236,9 +221,23 @@ static void head_path(struct head *head, const char *path, size_t len)
 	}
 }
 
-int asset_redirect(struct asset **asset, const char *key, size_t key_len)
+/* A body of our own words, sealed. */
+static int text_body(struct body **body, const char *text, size_t len)
+{
+	int err = body_create(body, len);
+
+	if (err)
+		return err;
+	memcpy((*body)->bytes, text, len);
+	body_seal(*body);
+	return 0;
+}
+
+int asset_redirect(struct asset **made, const char *key, size_t key_len, bool nosniff)
 {
 	static const char text[] = "301 Moved Permanently: the address of a directory ends with a slash.\n";
+	struct asset *asset;
+	struct body *body;
 	struct head head;
 	size_t location_end;
 	int err;
@@ -246,22 +245,27 @@ int asset_redirect(struct asset **asset, const char *key, size_t key_len)
 	assert(key_len > 1 && key[0] == '/' && key[1] != '/' && key[key_len - 1] != '/');
 
 	head_begin(&head, 301, "Moved Permanently");
-	head_content(&head, TEXT_TYPE, sizeof(text) - 1);
+	head_metadata(&head, nosniff);
 	head_add(&head, "Location: ");
 	head_path(&head, key, key_len);
 	head_add(&head, "/");
 	location_end = head.len;
 	head_add(&head, "\r\n");
+	head_content(&head, TEXT_TYPE, sizeof(text) - 1);
 	if (head.len > REPRESENTATION_HEAD_MAX)
 		return -ENAMETOOLONG;
 
-	err = asset_make(asset, ASSET_REDIRECT, 301, key, key_len, &head, NULL, sizeof(text) - 1);
+	err = text_body(&body, text, sizeof(text) - 1);
 	if (err)
 		return err;
-	(*asset)->type = TEXT_TYPE;
-	(*asset)->representation.location_end = (uint16_t)location_end;
-	memcpy((*asset)->body, text, sizeof(text) - 1);
-	asset_hash(*asset);
+	err = asset_make(&asset, ASSET_REDIRECT, 301, key, key_len, &head, body);
+	body_release(body);
+	if (err)
+		return err;
+	asset_pays(asset);
+	asset->type = TEXT_TYPE;
+	asset->representation.location_end = (uint16_t)location_end;
+	*made = asset;
 	return 0;
 }
 
@@ -273,46 +277,64 @@ static const struct {
 } errors[SNAPSHOT_ERRORS] = {
 	[ERROR_400] = { 400, "Bad Request", "the request cannot be understood", "" },
 	[ERROR_404] = { 404, "Not Found", "there is nothing at this address", "" },
-	[ERROR_405] = { 405, "Method Not Allowed", "this server answers GET and HEAD", "Allow: GET, HEAD\r\n" },
+	[ERROR_405] = { 405, "Method Not Allowed", "this server answers GET, HEAD and OPTIONS", ALLOW },
+	[ERROR_406] = { 406, "Not Acceptable", "there is this content in no coding that the request accepts", "" },
 	[ERROR_408] = { 408, "Request Timeout", "the request took too long to arrive", "" },
+	[ERROR_412] = { 412, "Precondition Failed", "a condition of the request is not met", "" },
 	[ERROR_413] = { 413, "Content Too Large", "the body of the request is too large", "" },
 	[ERROR_414] = { 414, "URI Too Long", "the address is too long", "" },
+	[ERROR_416] = { 416, "Range Not Satisfiable", "no such range is in this content", "" },
 	[ERROR_417] = { 417, "Expectation Failed", "the request expects what this server does not do", "" },
 	[ERROR_431] = { 431, "Request Header Fields Too Large", "the head of the request is too large", "" },
 	[ERROR_500] = { 500, "Internal Server Error", "the server has failed", "" },
 	[ERROR_501] = { 501, "Not Implemented", "this server does not know what the request asks for", "" },
 	[ERROR_503] = { 503, "Service Unavailable", "the server is too busy", "" },
 	[ERROR_505] = { 505, "HTTP Version Not Supported", "this server speaks HTTP/1.0 and HTTP/1.1", "" },
+	[ANSWER_OPTIONS] = { 200, "OK", NULL, ALLOW },
 };
 
-int asset_error(struct asset **asset, enum snapshot_error error, const char *type, const void *body, size_t body_len)
+unsigned asset_error_status(enum snapshot_error error)
 {
+	return errors[error].status;
+}
+
+int asset_error(struct asset **made, enum snapshot_error error, const char *type, struct body *body, bool nosniff)
+{
+	struct asset *asset;
 	struct head head;
-	char text[128];
+	bool own = !body;
 	int err;
 
 	assert(error >= 0 && error < SNAPSHOT_ERRORS && errors[error].reason);
 
-	if (!type) {
-		int n = snprintf(text, sizeof(text), "%u %s: %s.\n", errors[error].status, errors[error].reason,
-		                 errors[error].text);
+	if (own) {
+		char text[128] = "";
+		int n = 0;
 
-		assert(n > 0 && (size_t)n < sizeof(text));
-		type = TEXT_TYPE;
-		body = text;
-		body_len = (size_t)n;
+		if (errors[error].text) {
+			n = snprintf(text, sizeof(text), "%u %s: %s.\n", errors[error].status, errors[error].reason,
+			             errors[error].text);
+			type = TEXT_TYPE;
+		}
+		assert(n >= 0 && (size_t)n < sizeof(text));
+		err = text_body(&body, text, (size_t)n);
+		if (err)
+			return err;
 	}
 	head_begin(&head, errors[error].status, errors[error].reason);
-	head_content(&head, type, body_len);
+	head_metadata(&head, nosniff && type);
 	head_add(&head, "%s", errors[error].fields);
+	head_content(&head, type, body->len);
 
-	err = asset_make(asset, ASSET_ERROR, errors[error].status, "", 0, &head, NULL, body_len);
+	err = asset_make(&asset, ASSET_ERROR, errors[error].status, "", 0, &head, body);
+	if (own)
+		body_release(body);
 	if (err)
 		return err;
-	(*asset)->type = type;
-	if (body_len)
-		memcpy((*asset)->body, body, body_len);
-	asset_hash(*asset);
+	if (own)
+		asset_pays(asset);
+	asset->type = type ? type : "";
+	*made = asset;
 	return 0;
 }
 
@@ -327,6 +349,8 @@ void asset_release(struct asset *asset)
 	if (!asset)
 		return;
 	assert(asset->references > 0);
-	if (--asset->references == 0)
-		free(asset);
+	if (--asset->references > 0)
+		return;
+	body_release(asset->body);
+	free(asset);
 }

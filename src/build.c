@@ -1,6 +1,6 @@
 /*
- * build.c - from a directory to a snapshot: reads what is new, shares what is not, resolves every URL, and counts the
- * memory. Runs on the reloader's thread (at start on the main thread), owns a snapshot's memory, and never touches one
+ * build.c - from a directory to the entries of a snapshot: reads what is new, shares what is not, resolves every URL, and
+ * counts the memory. Runs on the reloader's thread (at start on the main thread), owns a snapshot's memory, and never touches one
  * that has been handed out except to share its assets, whose counts are the builder's alone.
  */
 #include "loom/build.h"
@@ -8,140 +8,36 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
-#include "loom/asset.h"
+#include "builder.h"
+#include "loom/compress.h"
 #include "loom/content.h"
 #include "loom/mime.h"
+#include "loom/rules.h"
 #include "loom/walk.h"
 
 /* Files that are still counted, without being read, once it is known that not all fit: to say how much is needed. */
 #define MEASURED_MAX 100000
 
-/* A key and its answer. Holds a reference to the asset. */
-struct build_entry {
-	const char *key; /* lies in an asset of the same snapshot: a directory's key begins its index file's */
-	uint32_t key_len;
-	struct asset *asset;
-};
+/* Smaller contents are not worth a second answer. Bytes. */
+#define VARIANT_MIN 256
 
-/* What a snapshot keeps for the builder: all that it is made of. */
-struct build_owner {
-	struct build_entry *entries; /* sorted by key */
-	size_t count;
-	struct snapshot_slot *slots;
-	struct asset *errors[SNAPSHOT_ERRORS];
-};
-
-struct builder {
-	const struct build_request *request;
-	const struct build_owner *previous; /* NULL for the first snapshot */
-	struct build_owner *owner;          /* the one in the making */
-	size_t entries_size;
-	size_t index_len;
-
-	uint64_t keys;        /* entries, also those that are only counted */
-	uint64_t fresh;       /* bytes of new assets, also of those that are only counted */
-	uint64_t shared;      /* bytes of assets shared with the previous snapshot */
-	uint64_t directories; /* bytes that the walk holds meanwhile */
-	uint64_t files;
-	uint64_t bytes;
-	bool full;       /* not all fit: the rest is counted, not read */
-	bool unmeasured; /* not even counted */
-	unsigned measured;
-	uint8_t *scratch; /* CONTENT_SCRATCH bytes, taken when first needed */
-};
-
-static int compare_keys(const char *a, size_t a_len, const char *b, size_t b_len)
+/* The asset of a key in the previous snapshot, if it is of that kind. */
+static struct asset *find_asset(const struct builder *builder, const char *key, size_t len, enum asset_kind kind)
 {
-	int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+	const struct build_entry *entry = build_find(builder->previous, key, len);
 
-	return order ? order : (a_len > b_len) - (a_len < b_len);
-}
-
-static int by_key(const void *a, const void *b)
-{
-	const struct build_entry *left = a, *right = b;
-
-	return compare_keys(left->key, left->key_len, right->key, right->key_len);
-}
-
-/* The asset of a key among sorted entries, or NULL. */
-static struct asset *find_asset(const struct build_owner *owner, const char *key, size_t len)
-{
-	size_t low = 0, high = owner ? owner->count : 0;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct build_entry *entry = &owner->entries[middle];
-		int order = compare_keys(key, len, entry->key, entry->key_len);
-
-		if (order == 0)
-			return entry->asset;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
-}
-
-static void free_owner(struct build_owner *owner)
-{
-	if (!owner)
-		return;
-	for (size_t i = 0; i < owner->count; i++)
-		asset_release(owner->entries[i].asset);
-	for (size_t i = 0; i < SNAPSHOT_ERRORS; i++)
-		asset_release(owner->errors[i]);
-	free(owner->entries);
-	free(owner->slots);
-	free(owner);
-#ifdef __GLIBC__
-	/* A site may be most of the process's memory, and the next reload hours away: give the pages back now. */
-	malloc_trim(0);
-#endif
-}
-
-/* Slots of the index: at least half of them empty, so that every look-up ends, and soon. */
-static uint64_t slot_count(uint64_t keys)
-{
-	uint64_t n = 4;
-
-	while (n < 2 * keys)
-		n *= 2;
-	return n;
-}
-
-static size_t snapshot_size(unsigned workers)
-{
-	return sizeof(struct snapshot) + workers * sizeof(struct snapshot_share);
-}
-
-/* Bytes of the new snapshot beside its assets. */
-static uint64_t overhead(const struct builder *builder)
-{
-	return builder->keys * sizeof(struct build_entry) + slot_count(builder->keys) * sizeof(struct snapshot_slot) +
-	       sizeof(struct build_owner) + snapshot_size(builder->request->workers);
-}
-
-/* What has to be held once the new snapshot is there and the previous one is not gone yet: shared assets once. */
-static uint64_t memory_needed(const struct builder *builder)
-{
-	const struct snapshot *previous = builder->request->previous;
-
-	return builder->fresh + overhead(builder) + builder->directories + (previous ? previous->memory : 0);
+	return entry && entry->asset->kind == kind ? entry->asset : NULL;
 }
 
 /* Whether all that was counted so far is allowed. */
 static bool fits(struct builder *builder)
 {
-	if (memory_needed(builder) > builder->request->options->max_memory)
+	if (!build_fits(builder, 0))
 		builder->full = true;
 	return !builder->full;
 }
@@ -161,7 +57,7 @@ static int fail_full(const struct builder *builder, char *why, size_t size)
 	uint64_t held = previous ? previous->memory : 0;
 	char needed[32], holding[32], allowed[32], beside[128] = "";
 
-	size_text(memory_needed(builder) - held, needed, sizeof(needed));
+	size_text(build_memory(builder) - held, needed, sizeof(needed));
 	size_text(options->max_memory, allowed, sizeof(allowed));
 	if (held) {
 		size_text(held, holding, sizeof(holding));
@@ -189,21 +85,25 @@ static int add_entry(struct builder *builder, const char *key, size_t key_len, s
 		owner->entries = entries;
 		builder->entries_size = size;
 	}
-	owner->entries[owner->count++] = (struct build_entry){ key, (uint32_t)key_len, asset };
+	owner->entries[owner->count++] = (struct build_entry){
+		.key = key,
+		.key_len = (uint32_t)key_len,
+		.asset = asset,
+	};
 	return 0;
 }
 
 /* "/dir" answers with a redirect to "/dir/". */
 static int add_redirect(struct builder *builder, struct walk *walk, const char *key, size_t key_len)
 {
-	struct asset *asset = find_asset(builder->previous, key, key_len);
+	struct asset *asset = find_asset(builder, key, key_len, ASSET_REDIRECT);
 	int err;
 
-	if (asset && asset->kind == ASSET_REDIRECT) {
+	if (asset) {
 		asset_reference(asset);
 		builder->shared += asset->memory;
 	} else {
-		err = asset_redirect(&asset, key, key_len);
+		err = asset_redirect(&asset, key, key_len, builder->request->options->nosniff);
 		if (err == -ENAMETOOLONG) {
 			char path[PATH_MAX];
 
@@ -250,51 +150,133 @@ static int add_file(struct builder *builder, struct walk *walk, struct asset *as
 	return err;
 }
 
+bool build_is_candidate(const struct builder *builder, const char *type, uint64_t size)
+{
+	return builder->request->variants && size >= VARIANT_MIN && size <= COMPRESS_MAX && rules_is_compressible(type);
+}
+
+struct asset_fields build_fields(const struct builder *builder, const char *key, size_t key_len, const char *type,
+                                 uint64_t size, time_t last_modified)
+{
+	const struct options *options = builder->request->options;
+	struct rules_caching caching = rules_caching(options, key, key_len, type);
+
+	return (struct asset_fields){
+		.type = type,
+		/* What never changes needs no second validator. */
+		.last_modified = caching.immutable ? 0 : last_modified,
+		.cache_control = caching.cache_control,
+		.varies = build_is_candidate(builder, type, size),
+		.nosniff = options->nosniff,
+	};
+}
+
+/* The time of a file, if it is later than those that its earlier contents were sent with, or the next one; 0: none yet. */
+static time_t modified(const struct content *content, time_t after)
+{
+	if (content->mtime > after)
+		return content->mtime;
+	return after > 0 && after < content->now ? after + 1 : 0;
+}
+
+/* What the Last-Modified of content that follows old's must be later than. */
+static time_t modified_after(const struct asset *old)
+{
+	if (!old)
+		return 0;
+	return old->representation.last_modified > old->modified_after ? old->representation.last_modified
+	                                                               : old->modified_after;
+}
+
+/* Whether an open file still has old's content. */
+static int read_again(struct builder *builder, struct content *content, struct asset *old, bool *same)
+{
+	int err;
+
+	*same = false;
+	if (!old || content->size != old->body->len)
+		return 0;
+	if (!builder->scratch)
+		builder->scratch = malloc(CONTENT_SCRATCH);
+	if (!builder->scratch)
+		return -ENOMEM;
+	err = content_compare(content, old->body, builder->scratch);
+	*same = err > 0;
+	return err < 0 ? err : 0;
+}
+
+/* The content is old's, and the file's time is not: old itself, or an asset with a later Last-Modified and the same body. */
+static int renew_asset(struct builder *builder, const struct content *content, struct asset *old, struct asset **asset)
+{
+	struct asset_fields fields = build_fields(builder, old->key, old->key_len, old->type, old->body->len,
+	                                          modified(content, old->modified_after));
+	int err;
+
+	/* A time in the future is cut off at the present one, which is later with every build. */
+	if (fields.last_modified <= old->representation.last_modified ||
+	    (old->representation.last_modified && content->source.mtime.tv_sec == old->source.mtime.tv_sec)) {
+		asset_reference(old);
+		builder->shared += old->memory;
+		*asset = old;
+		return 0;
+	}
+	err = asset_file(asset, old->key, old->key_len, &fields, old->body);
+	if (err)
+		return err;
+	asset_pays(*asset);
+	(*asset)->modified_after = old->modified_after;
+	builder->fresh += (*asset)->memory - old->body->memory;
+	builder->shared += old->body->memory;
+	return 0;
+}
+
 /*
  * The asset of an open file, with a reference: the previous one, when reading shows that its answer would be the same,
- * or a new one. Comparing takes no memory, so that files of all the memory there is can be touched. *asset is NULL when
- * a new one does not fit.
+ * one with the same body, or a new one. Comparing takes no memory, so that files of all the memory there is can be
+ * touched. *asset is NULL when a new one does not fit.
  */
 static int read_file(struct builder *builder, int fd, const char *key, size_t key_len, const char *type,
                      struct asset *old, struct asset **asset)
 {
+	struct asset_fields fields;
 	struct content content;
+	struct body *body;
 	uint64_t memory;
+	bool same;
 	int err = content_begin(&content, fd);
 
+	if (!err)
+		err = read_again(builder, &content, old, &same);
 	if (err)
 		return err;
-	if (old && content_may_equal(&content, old)) {
-		if (!builder->scratch)
-			builder->scratch = malloc(CONTENT_SCRATCH);
-		if (!builder->scratch)
-			return -ENOMEM;
-		err = content_compare(&content, old, builder->scratch);
-		if (err < 0)
-			return err;
-		if (err > 0) {
-			asset_reference(old);
-			builder->shared += old->memory;
-			*asset = old;
-			return 0;
-		}
+	if (same) {
+		err = renew_asset(builder, &content, old, asset);
+		if (!err)
+			(*asset)->source = content.source;
+		return err;
 	}
 
 	*asset = NULL;
-	memory = asset_file_memory(key_len, type, content.size);
+	fields = build_fields(builder, key, key_len, type, content.size, modified(&content, modified_after(old)));
+	memory = asset_file_memory(key_len, &fields, content.size);
 	builder->fresh += memory;
 	if (!fits(builder))
 		return 0;
-	err = asset_file(asset, key, key_len, type, content.size, content.mtime);
+	err = body_create(&body, content.size);
 	if (err)
 		return err;
-	builder->fresh -= memory - (*asset)->memory;
-	err = content_read(&content, *asset);
-	if (err) {
-		builder->fresh -= (*asset)->memory;
-		asset_release(*asset);
-	}
-	return err;
+	err = content_read(&content, body);
+	if (!err)
+		err = asset_file(asset, key, key_len, &fields, body);
+	body_release(body);
+	builder->fresh -= memory;
+	if (err)
+		return err;
+	asset_pays(*asset);
+	(*asset)->source = content.source;
+	(*asset)->modified_after = modified_after(old);
+	builder->fresh += (*asset)->memory;
+	return 0;
 }
 
 /* What it means that a file cannot be opened: 0 when the snapshot goes without it. */
@@ -339,9 +321,7 @@ static int build_file(void *context, struct walk *walk, const char *path, const 
 
 	key[0] = '/';
 	memcpy(key + 1, path, key_len);
-	old = find_asset(builder->previous, key, key_len);
-	if (old && old->kind != ASSET_FILE)
-		old = NULL; /* there was a directory of that name */
+	old = find_asset(builder, key, key_len, ASSET_FILE); /* there may have been a directory of that name */
 	assert(!old || (old->key_len == key_len && strcmp(old->type, type) == 0));
 
 	if (old && content_vouched(old, st)) {
@@ -350,7 +330,9 @@ static int build_file(void *context, struct walk *walk, const char *path, const 
 		return add_file(builder, walk, old);
 	}
 	if (builder->full) {
-		builder->fresh += asset_file_memory(key_len, type, (uint64_t)st->st_size);
+		struct asset_fields fields = build_fields(builder, key, key_len, type, (uint64_t)st->st_size, 1);
+
+		builder->fresh += asset_file_memory(key_len, &fields, (uint64_t)st->st_size);
 		return measure_file(builder);
 	}
 
@@ -383,132 +365,27 @@ static int build_directory(void *context, const char *path, int fd)
 	return 0;
 }
 
-static int build_errors(struct builder *builder)
+/* Every file of the previous snapshot, without a look at the tree. */
+static int take_all(struct builder *builder)
 {
-	static const char page[] = "/404.html";
-	const struct asset *file = find_asset(builder->owner, page, sizeof(page) - 1);
+	const struct build_owner *previous = builder->previous;
 
-	for (int error = 0; error < SNAPSHOT_ERRORS; error++) {
-		struct asset **asset = &builder->owner->errors[error];
+	for (size_t i = 0; i < previous->count; i++) {
+		const struct build_entry *entry = &previous->entries[i];
+		struct asset *asset = entry->asset;
 		int err;
 
-		if (error == ERROR_404 && file && file->kind == ASSET_FILE)
-			err = asset_error(asset, error, file->type, file->body, file->representation.body_len);
-		else
-			err = asset_error(asset, error, NULL, NULL, 0);
+		asset_reference(asset);
+		builder->keys++;
+		err = add_entry(builder, entry->key, entry->key_len, asset);
 		if (err)
 			return err;
-		builder->fresh += (*asset)->memory;
+		if (entry->key != asset->key || entry->key_len != asset->key_len)
+			continue; /* a directory: its index file has been counted, or will be */
+		builder->shared += asset->memory;
+		builder->files += asset->kind == ASSET_FILE;
+		builder->bytes += asset->kind == ASSET_FILE ? asset->body->len : 0;
 	}
-	return 0;
-}
-
-/* Equal for equal keys, contents, media types and redirects: on every machine, whatever the times. */
-static int build_id(const struct build_owner *owner, char id[ETAG_LEN - 1])
-{
-	XXH3_state_t *state = XXH3_createState();
-	XXH128_canonical_t canonical;
-
-	if (!state)
-		return -ENOMEM;
-	XXH3_128bits_reset(state);
-	for (size_t i = 0; i < owner->count; i++) {
-		const struct build_entry *entry = &owner->entries[i];
-		const struct asset *asset = entry->asset;
-		uint8_t numbers[6] = {
-			(uint8_t)entry->key_len,
-			(uint8_t)(entry->key_len >> 8),
-			(uint8_t)(entry->key_len >> 16),
-			(uint8_t)(entry->key_len >> 24),
-			(uint8_t)asset->representation.status,
-			(uint8_t)(asset->representation.status >> 8),
-		};
-
-		XXH3_128bits_update(state, numbers, sizeof(numbers));
-		XXH3_128bits_update(state, entry->key, entry->key_len);
-		XXH3_128bits_update(state, asset->type, strlen(asset->type) + 1);
-		XXH3_128bits_update(state, asset->hash, sizeof(asset->hash));
-	}
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-	XXH3_freeState(state);
-	asset_hash_text(canonical.digest, id);
-	return 0;
-}
-
-static int build_slots(struct build_owner *owner, uint64_t count)
-{
-	struct snapshot_slot *slots = aligned_alloc(CACHE_LINE, count * sizeof(*slots));
-
-	if (!slots)
-		return -ENOMEM;
-	memset(slots, 0, count * sizeof(*slots));
-	owner->slots = slots;
-	for (size_t i = 0; i < owner->count; i++) {
-		const struct build_entry *entry = &owner->entries[i];
-		uint64_t hash = snapshot_hash(entry->key, entry->key_len);
-		uint64_t at = hash & (count - 1);
-
-		assert(hash != 0);
-		assert(i == 0 || by_key(entry - 1, entry) < 0);
-		while (slots[at].hash)
-			at = (at + 1) & (count - 1);
-		slots[at] = (struct snapshot_slot){
-			.hash = hash,
-			.key = entry->key,
-			.key_len = entry->key_len,
-			.representation = &entry->asset->representation,
-		};
-	}
-	return 0;
-}
-
-/* All assets are there: the index and the snapshot itself. -ENOSPC: with these it does not fit. */
-static int finish(struct builder *builder, struct snapshot **made)
-{
-	const struct build_request *request = builder->request;
-	struct build_owner *owner = builder->owner;
-	uint64_t slots = slot_count(owner->count);
-	size_t size = snapshot_size(request->workers);
-	struct snapshot *snapshot;
-	int err;
-
-	assert(builder->keys == owner->count);
-	if (owner->count) {
-		struct build_entry *entries = realloc(owner->entries, owner->count * sizeof(*entries));
-
-		if (entries)
-			owner->entries = entries;
-		qsort(owner->entries, owner->count, sizeof(*entries), by_key);
-	}
-	builder->directories = 0;
-	err = build_errors(builder);
-	if (err)
-		return err;
-	if (!fits(builder))
-		return -ENOSPC;
-	err = build_slots(owner, slots);
-	if (err)
-		return err;
-
-	snapshot = aligned_alloc(CACHE_LINE, size);
-	if (!snapshot)
-		return -ENOMEM;
-	memset(snapshot, 0, size);
-	err = build_id(owner, snapshot->id);
-	if (err) {
-		free(snapshot);
-		return err;
-	}
-	snapshot->slots = owner->slots;
-	snapshot->mask = slots - 1;
-	for (int error = 0; error < SNAPSHOT_ERRORS; error++)
-		snapshot->errors[error] = &owner->errors[error]->representation;
-	snapshot->files = builder->files;
-	snapshot->bytes = builder->bytes;
-	snapshot->memory = builder->fresh + builder->shared + overhead(builder);
-	snapshot->owner = owner;
-	atomic_init(&snapshot->shares, request->workers);
-	*made = snapshot;
 	return 0;
 }
 
@@ -522,6 +399,7 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 	int err;
 
 	assert(request->options && request->options->root && request->options->index && request->workers > 0);
+	assert(!request->as_before || request->previous);
 
 	builder.index_len = strlen(request->options->index);
 	builder.owner = calloc(1, sizeof(*builder.owner));
@@ -529,26 +407,18 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 		snprintf(why, size, "cannot read %s: out of memory", request->options->root);
 		return -ENOMEM;
 	}
-	err = walk_tree(request->options, &handlers, &builder, why, size);
+	if (request->as_before)
+		err = take_all(&builder);
+	else
+		err = walk_tree(request->options, &handlers, &builder, why, size);
 	if (!err)
-		err = builder.full ? -ENOSPC : finish(&builder, snapshot);
+		err = builder.full ? -ENOSPC : build_finish(&builder, snapshot);
 	if (err == -ENOSPC)
 		fail_full(&builder, why, size);
 	else if (err == -ENOMEM)
 		snprintf(why, size, "cannot read %s: out of memory", request->options->root);
 	free(builder.scratch);
 	if (err)
-		free_owner(builder.owner);
+		build_free_owner(builder.owner);
 	return err;
-}
-
-void build_free(struct snapshot *snapshot)
-{
-	struct build_owner *owner;
-
-	if (!snapshot)
-		return;
-	owner = snapshot->owner;
-	free(snapshot);
-	free_owner(owner);
 }

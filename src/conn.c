@@ -17,10 +17,15 @@
 #define ANSWER_BYTES (RESPONSE_HEAD_MAX + COPY_MAX)
 #define ANSWER_IOVS  3
 
+/* And one of several parts: what stands before each and behind the last; two iovecs a part, and one for what went before. */
+#define PARTS_BYTES (RESPONSE_HEAD_MAX + (RANGES_MAX + 1) * RESPONSE_PART_MAX)
+#define PARTS_IOVS  (2 * RANGES_MAX + 2)
+
 static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
 static_assert(sizeof(struct output) == 16 * 1024, "an output is four pages");
 static_assert(OUTPUT_IOVS <= IO_SEND_IOVS, "a backend takes a whole output at once");
 static_assert(ANSWER_BYTES <= OUTPUT_BYTES && ANSWER_IOVS <= OUTPUT_IOVS, "one answer fits an empty output");
+static_assert(PARTS_BYTES <= OUTPUT_BYTES && PARTS_IOVS <= OUTPUT_IOVS, "one answer of many parts fits too");
 static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
 
 static size_t round_up(size_t size, size_t to)
@@ -99,6 +104,7 @@ bool conn_accept(struct conn_context *context, int fd)
 		return false;
 	assert(conn->state == CONN_FREE && !conn->input && !conn->output && !conn->snapshot && !conn->timer.next);
 	conn->sent = conn->progress = 0;
+	conn->answered = conn->blank = 0;
 	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = false;
 	conn->state = CONN_IDLE;
 	context->stats.accepted++;
@@ -109,9 +115,9 @@ bool conn_accept(struct conn_context *context, int fd)
 	return true;
 }
 
-static bool output_full(const struct output *output)
+static bool has_room(const struct output *output, size_t bytes, unsigned iovs)
 {
-	return output->used + ANSWER_BYTES > OUTPUT_BYTES || output->niov + ANSWER_IOVS > OUTPUT_IOVS;
+	return !output || (output->used + bytes <= OUTPUT_BYTES && output->niov + iovs <= OUTPUT_IOVS);
 }
 
 static void add_iovec(struct output *output, const void *base, size_t len)
@@ -129,6 +135,46 @@ static void end_run(struct output *output)
 	output->run = output->used;
 }
 
+/* The answer's content, or a part of it: copied when it is small, otherwise referred to, and then the snapshot is pinned. */
+static void add_content(struct conn_context *context, struct conn *conn, const uint8_t *bytes, size_t len)
+{
+	struct output *output = conn->output;
+
+	end_run(output);
+	add_iovec(output, bytes, len);
+	if (!conn->snapshot) {
+		conn->snapshot = context->snapshot;
+		snapshot_pin(conn->snapshot, context->worker);
+	}
+}
+
+static void add_body(struct conn_context *context, struct conn *conn, const uint8_t *bytes, size_t len)
+{
+	struct output *output = conn->output;
+
+	if (len > COPY_MAX) {
+		add_content(context, conn, bytes, len);
+	} else {
+		memcpy(output->bytes + output->used, bytes, len);
+		output->used += (uint32_t)len;
+	}
+}
+
+/* multipart/byteranges (RFC 9110 14.6). */
+static void add_parts(struct conn_context *context, struct conn *conn, const struct response *response)
+{
+	struct output *output = conn->output;
+
+	for (unsigned i = 0; i <= response->parts; i++) {
+		const struct range *range = &response->part[i];
+
+		output->used += (uint32_t)response_part_head(response, i, output->bytes + output->used);
+		if (i < response->parts)
+			add_content(context, conn, response->representation->body + range->first,
+			            range->last - range->first + 1);
+	}
+}
+
 static void conn_answer(struct conn_context *context, struct conn *conn, const struct response *response)
 {
 	const struct representation *found = response->representation;
@@ -139,23 +185,17 @@ static void conn_answer(struct conn_context *context, struct conn *conn, const s
 		assert(output); /* there are as many as connections */
 		output->niov = output->used = output->run = 0;
 	}
-	assert(!output_full(output));
 
 	output->used += (uint32_t)response_head(response, context->date, output->bytes + output->used);
-	if (response->with_body && found->body_len > 0) {
-		if (found->body_len <= COPY_MAX) {
-			memcpy(output->bytes + output->used, found->body, found->body_len);
-			output->used += (uint32_t)found->body_len;
-		} else {
-			end_run(output);
-			add_iovec(output, found->body, found->body_len);
-			if (!conn->snapshot) {
-				conn->snapshot = context->snapshot;
-				snapshot_pin(conn->snapshot, context->worker);
-			}
-		}
-	}
+	if (response->parts > 1)
+		add_parts(context, conn, response);
+	else if (response->parts == 1)
+		add_body(context, conn, found->body + response->part[0].first,
+		         response->part[0].last - response->part[0].first + 1);
+	else if (response->with_body)
+		add_body(context, conn, found->body, found->body_len);
 	conn->last = response->close;
+	conn->answered++;
 	context->stats.requests++;
 }
 
@@ -211,12 +251,10 @@ static void conn_go_on(struct conn_context *context, struct conn *conn)
 		if (conn->state != CONN_READING)
 			set_deadline(context, conn, context->timeouts->header); /* absolute: once a request */
 		conn->state = CONN_READING;
-	} else if (context->draining) {
-		conn_end_idle(context, conn);
-		return;
 	} else if (conn->state != CONN_IDLE) { /* an empty line renews nothing */
+		/* While draining, what the client has sent already, behind the last answer, is still answered. */
 		conn->state = CONN_IDLE;
-		set_deadline(context, conn, context->timeouts->keepalive);
+		set_deadline(context, conn, context->draining ? CONN_DRAIN_NEXT_MS : context->timeouts->keepalive);
 	}
 	ask_for_bytes(context, conn);
 }
@@ -246,24 +284,57 @@ static void keep_request(struct conn_context *context, struct conn *conn, const 
 	request_moved(&conn->input->parser, conn->input->bytes);
 }
 
-/*
- * Answers a request that has been read, left being the bytes known to follow it. False when that was the last answer.
- */
-static bool answer_request(struct conn_context *context, struct conn *conn, const struct request_parser *parser,
-                           enum request_progress progress, size_t left)
+static bool is_last_request(const struct conn_context *context, const struct conn *conn)
+{
+	return context->limits->requests && conn->answered + 1 >= context->limits->requests;
+}
+
+enum answered {
+	ANSWERED_MORE_MAY_COME,
+	ANSWERED_LAST,
+	ANSWERED_NO_ROOM, /* not answered: what is in the output has to be sent first */
+};
+
+/* Answers a request that has been read, left being the bytes known to follow it. */
+static enum answered answer_request(struct conn_context *context, struct conn *conn,
+                                    const struct request_parser *parser, enum request_progress progress, size_t left)
 {
 	const struct request *request = &parser->request;
 	struct response response;
 
-	if (progress == REQUEST_COMPLETE)
-		response_plan(&response, request, parser->base, context->snapshot, !context->draining,
-		              context->scratch);
-	else
-		response_error(&response, request->status, request->method != METHOD_HEAD, context->snapshot);
+	if (progress == REQUEST_COMPLETE) {
+		const struct response_context plan = {
+			.snapshot = context->snapshot,
+			.now = context->real,
+			.may_keep_alive = !context->draining && !is_last_request(context, conn),
+			.scratch = context->scratch,
+		};
+
+		response_plan(&response, request, parser->base, &plan);
+	} else {
+		response_error(&response, request->status, !request_is_head(parser), context->snapshot);
+	}
+	if (response.parts > 1 && !has_room(conn->output, PARTS_BYTES, PARTS_IOVS))
+		return ANSWERED_NO_ROOM;
 	conn_answer(context, conn, &response);
 	/* A client that said close has nothing more to say; any other may be sending. */
 	conn->linger = left > 0 || request->keep_alive || !request->framed;
-	return !response.close;
+	return response.close ? ANSWERED_LAST : ANSWERED_MORE_MAY_COME;
+}
+
+/*
+ * One empty line before a request is forgiven (RFC 9112 2.2), however it comes, and begins none: the number of its bytes
+ * here.
+ */
+static size_t pass_empty_line(struct conn *conn, const char *bytes, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && conn->blank < 2 && bytes[n] == "\r\n"[conn->blank]) {
+		conn->blank++;
+		n++;
+	}
+	return n;
 }
 
 /* Answers every whole request in bytes[0..len), len > 0, as far as the output has room, and keeps the rest. */
@@ -271,25 +342,40 @@ static void read_requests(struct conn_context *context, struct conn *conn, const
 {
 	struct request_parser *parser = &context->parser;
 	enum request_progress progress;
+	enum answered answered;
 	size_t used;
 
 	do {
-		if (conn->output && output_full(conn->output)) {
+		if (!has_room(conn->output, ANSWER_BYTES, ANSWER_IOVS)) {
 			keep_bytes(context, conn, bytes, len);
 			return;
 		}
-		if (len == 2 && memcmp(bytes, "\r\n", 2) == 0)
-			break; /* after the last request's body, say; RFC 9112 2.2 lets it be ignored */
+		used = pass_empty_line(conn, bytes, len);
+		bytes += used;
+		len -= used;
+		if (len == 0)
+			break;
 		request_begin(parser, context->limits, bytes);
 		conn->started = true;
+		if (conn->blank == 1 || *bytes == '\r' || *bytes == '\n') {
+			request_refuse(parser, 400); /* a CR without its LF, or a second empty line */
+			answer_request(context, conn, parser, REQUEST_FAILED, len);
+			break;
+		}
+		conn->blank = 0;
 		progress = request_read(parser, bytes, len, &used);
 		if (progress == REQUEST_MORE) {
 			keep_request(context, conn, parser, bytes, len);
 			return;
 		}
+		answered = answer_request(context, conn, parser, progress, len - used);
+		if (answered == ANSWERED_NO_ROOM) {
+			keep_bytes(context, conn, bytes, len);
+			return;
+		}
 		bytes += used;
 		len -= used;
-	} while (answer_request(context, conn, parser, progress, len) && len > 0);
+	} while (answered == ANSWERED_MORE_MAY_COME && len > 0);
 	release_input(context, conn);
 }
 
@@ -299,8 +385,10 @@ static void continue_request(struct conn_context *context, struct conn *conn, co
 	struct input *input = conn->input;
 	struct request_parser *parser = &input->parser;
 	enum request_progress progress;
+	enum answered answered;
 	size_t used;
 
+	assert(!conn->output); /* so there is room for any answer */
 	if (!parser->request.in_body) {
 		assert(input->len + len <= sizeof(input->bytes));
 		memcpy(input->bytes + input->len, bytes, len);
@@ -311,11 +399,13 @@ static void continue_request(struct conn_context *context, struct conn *conn, co
 	if (progress == REQUEST_MORE) {
 		if (parser->request.in_body)
 			input->len = parser->request.head_len;
-	} else if (answer_request(context, conn, parser, progress, len - used) && used < len) {
-		read_requests(context, conn, bytes + used, len - used);
-	} else {
-		release_input(context, conn);
+		return;
 	}
+	answered = answer_request(context, conn, parser, progress, len - used);
+	if (answered == ANSWERED_MORE_MAY_COME && used < len)
+		read_requests(context, conn, bytes + used, len - used);
+	else
+		release_input(context, conn);
 }
 
 static void conn_read(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
@@ -409,10 +499,11 @@ void conn_event(struct conn_context *context, const struct io_event *event)
 /* The head did not come in time (RFC 9110 15.5.9). */
 static void conn_refuse_slow_request(struct conn_context *context, struct conn *conn)
 {
+	bool is_head = conn->input && request_is_head(&conn->input->parser);
 	struct response response;
 
 	release_input(context, conn);
-	response_error(&response, 408, true, context->snapshot);
+	response_error(&response, 408, !is_head, context->snapshot);
 	conn_answer(context, conn, &response);
 	conn->linger = true;
 	conn_send(context, conn);

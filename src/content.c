@@ -57,6 +57,7 @@ int content_begin(struct content *content, int fd)
 		.fd = fd,
 		.size = (uint64_t)st.st_size,
 		.mtime = st.st_mtim.tv_sec < now.tv_sec ? st.st_mtim.tv_sec : now.tv_sec,
+		.now = now.tv_sec,
 		.source = {
 			.dev = st.st_dev,
 			.ino = st.st_ino,
@@ -68,14 +69,6 @@ int content_begin(struct content *content, int fd)
 		},
 	};
 	return 0;
-}
-
-bool content_may_equal(const struct content *content, const struct asset *asset)
-{
-	/* Last-Modified is all of the answer that is neither content nor name. */
-	return content->size == asset->representation.body_len &&
-	       (content->mtime == asset->representation.last_modified ||
-	        same_time(&content->source.mtime, &asset->source.mtime));
 }
 
 /* Reads len bytes to their last. -ENODATA when there are fewer. */
@@ -114,13 +107,13 @@ static int check_unchanged(const struct content *content, int result)
 	return same_source(&content->source, &st) ? result : -EAGAIN;
 }
 
-int content_compare(struct content *content, struct asset *asset, uint8_t scratch[CONTENT_SCRATCH])
+int content_compare(struct content *content, const struct body *body, uint8_t scratch[CONTENT_SCRATCH])
 {
-	const uint8_t *body = asset->body;
+	const uint8_t *bytes = body->bytes;
 	uint64_t left = content->size;
 	int err;
 
-	assert(content->size == asset->representation.body_len);
+	assert(content->size == body->len);
 
 	while (left > 0) {
 		size_t n = left < CONTENT_SCRATCH ? left : CONTENT_SCRATCH;
@@ -128,28 +121,23 @@ int content_compare(struct content *content, struct asset *asset, uint8_t scratc
 		err = read_bytes(content->fd, scratch, n);
 		if (err)
 			return check_unchanged(content, err);
-		if (memcmp(body, scratch, n) != 0)
+		if (memcmp(bytes, scratch, n) != 0)
 			return lseek(content->fd, 0, SEEK_SET) < 0 ? -errno : 0;
-		body += n;
+		bytes += n;
 		left -= n;
 	}
 	err = check_unchanged(content, 0);
-	if (err)
-		return err;
-	asset->source = content->source;
-	return 1;
+	return err ? err : 1;
 }
 
-int content_read(struct content *content, struct asset *asset)
+int content_read(struct content *content, struct body *body)
 {
 	int err;
 
-	assert(content->size == asset->representation.body_len);
+	assert(content->size == body->len);
 
-	err = check_unchanged(content, read_bytes(content->fd, asset->body, content->size));
-	if (err)
-		return err;
-	asset->source = content->source;
-	asset_seal(asset);
-	return 0;
+	err = check_unchanged(content, read_bytes(content->fd, body->bytes, content->size));
+	if (!err)
+		body_seal(body);
+	return err;
 }

@@ -87,31 +87,106 @@ static bool is_leap(int year)
 	return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 }
 
-time_t http_date_parse(const char *text, size_t len)
+/* The fields of a date, as they were read: -1 where there was none. */
+struct parsed {
+	int weekday; /* 0: Thursday */
+	int day;
+	int month; /* 0: January */
+	int year;
+	int hour;
+	int minute;
+	int second;
+};
+
+/* "08:49:37" */
+static bool parse_time(const char *text, struct parsed *parsed)
+{
+	parsed->hour = digits(text, 2);
+	parsed->minute = digits(text + 3, 2);
+	parsed->second = digits(text + 6, 2);
+	return text[2] == ':' && text[5] == ':';
+}
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT" */
+static bool parse_imf_fixdate(const char *text, struct parsed *parsed)
+{
+	parsed->weekday = name_index(days, 7, text);
+	parsed->day = digits(text + 5, 2);
+	parsed->month = name_index(months, 12, text + 8);
+	parsed->year = digits(text + 12, 4);
+	return memcmp(text + 3, ", ", 2) == 0 && text[7] == ' ' && text[11] == ' ' && text[16] == ' ' &&
+	       parse_time(text + 17, parsed) && memcmp(text + 25, " GMT", 4) == 0;
+}
+
+/*
+ * "Sunday, 06-Nov-94 08:49:37 GMT", obsolete. Two digits of a year that would lie more than 50 years after the present one
+ * are of the century before.
+ */
+static bool parse_rfc850(const char *text, size_t len, time_t now, struct parsed *parsed)
+{
+	static const char *const names[] = { "Thursday", "Friday",  "Saturday", "Sunday",
+		                             "Monday",   "Tuesday", "Wednesday" };
+	const char *comma = memchr(text, ',', len);
+	size_t name_len = comma ? (size_t)(comma - text) : 0;
+	char present[HTTP_DATE_LEN];
+	int this_year;
+
+	if (name_len < 6 || len - name_len != strlen(", 06-Nov-94 08:49:37 GMT"))
+		return false;
+	parsed->weekday = -1;
+	for (int i = 0; i < 7; i++)
+		if (strlen(names[i]) == name_len && memcmp(names[i], text, name_len) == 0)
+			parsed->weekday = i;
+	parsed->day = digits(comma + 2, 2);
+	parsed->month = name_index(months, 12, comma + 5);
+	parsed->year = digits(comma + 9, 2);
+	if (parsed->year < 0 || comma[1] != ' ' || comma[4] != '-' || comma[8] != '-' || comma[11] != ' ' ||
+	    !parse_time(comma + 12, parsed) || memcmp(comma + 20, " GMT", 4) != 0)
+		return false;
+	http_date_format(now, present);
+	this_year = digits(present + 12, 4);
+	parsed->year += this_year - this_year % 100;
+	if (parsed->year > this_year + 50)
+		parsed->year -= 100;
+	else if (parsed->year <= this_year - 50)
+		parsed->year += 100; /* of the next century, and not 50 years away */
+	return true;
+}
+
+/* "Sun Nov  6 08:49:37 1994", obsolete. */
+static bool parse_asctime(const char *text, struct parsed *parsed)
+{
+	parsed->weekday = name_index(days, 7, text);
+	parsed->month = name_index(months, 12, text + 4);
+	parsed->day = text[8] == ' ' ? digits(text + 9, 1) : digits(text + 8, 2);
+	parsed->year = digits(text + 20, 4);
+	return text[3] == ' ' && text[7] == ' ' && text[10] == ' ' && parse_time(text + 11, parsed) && text[19] == ' ';
+}
+
+bool http_date_parse(const char *text, size_t len, time_t now, time_t *time)
 {
 	static const int lengths[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-	int weekday, day, month, year, hour, minute, second;
-	int64_t y, of_cycle, number;
+	struct parsed parsed;
+	int64_t month, year, of_cycle, number;
+	bool known;
 
-	if (len != HTTP_DATE_LEN || memcmp(text + 3, ", ", 2) != 0 || text[7] != ' ' || text[11] != ' ' ||
-	    text[16] != ' ' || text[19] != ':' || text[22] != ':' || memcmp(text + 25, " GMT", 4) != 0)
-		return -1;
-	weekday = name_index(days, 7, text);
-	day = digits(text + 5, 2);
-	month = name_index(months, 12, text + 8);
-	year = digits(text + 12, 4);
-	hour = digits(text + 17, 2);
-	minute = digits(text + 20, 2);
-	second = digits(text + 23, 2);
-	if (weekday < 0 || month < 0 || year < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 ||
-	    second > 60 || day < 1 || day > lengths[month] + (month == 1 && is_leap(year)))
-		return -1;
+	if (len == HTTP_DATE_LEN && text[3] == ',')
+		known = parse_imf_fixdate(text, &parsed);
+	else if (len == strlen("Sun Nov  6 08:49:37 1994"))
+		known = parse_asctime(text, &parsed);
+	else
+		known = parse_rfc850(text, len, now, &parsed);
+	if (!known || parsed.weekday < 0 || parsed.month < 0 || parsed.year < 1 || parsed.hour < 0 ||
+	    parsed.hour > 23 || parsed.minute < 0 || parsed.minute > 59 || parsed.second < 0 || parsed.second > 60 ||
+	    parsed.day < 1 || parsed.day > lengths[parsed.month] + (parsed.month == 1 && is_leap(parsed.year)))
+		return false;
 
-	month = month >= 2 ? month - 2 : month + 10; /* 0: March */
-	y = year - (month >= 10);
-	of_cycle = (y % 400) * 365 + y % 400 / 4 - y % 400 / 100 + (153 * month + 2) / 5 + day - 1;
-	number = y / 400 * DAYS_A_CYCLE + of_cycle - DAYS_TO_1970;
-	if ((number % 7 + 7) % 7 != weekday)
-		return -1;
-	return (time_t)(number * 86400 + hour * 3600 + minute * 60 + second);
+	month = parsed.month >= 2 ? parsed.month - 2 : parsed.month + 10; /* 0: March */
+	year = parsed.year - (month >= 10);
+	of_cycle = (year % 400) * 365 + year % 400 / 4 - year % 400 / 100 + (153 * month + 2) / 5 + parsed.day - 1;
+	number = year / 400 * DAYS_A_CYCLE + of_cycle - DAYS_TO_1970;
+	if ((number % 7 + 7) % 7 != parsed.weekday)
+		return false;
+	*time = (time_t)(number * 86400 + parsed.hour * 3600 + parsed.minute * 60 + parsed.second);
+	return true;
 }

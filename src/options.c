@@ -13,14 +13,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "loom/listen.h"
-#include "loom/units.h"
 #include "option_rows.h"
 
 #define DEFAULT_PORT 8080
@@ -31,13 +28,6 @@
 /* Descriptors that are no connections: standard streams, the reloader's, what a build has open, each worker's own. */
 #define RESERVE_PROCESS 64
 #define RESERVE_WORKER  8
-
-/* Where a complaint goes, and what it is about: the option or the variable. */
-struct complaint {
-	char *text;
-	size_t size;
-	const char *subject;
-};
 
 /* getopt_long() returns this plus a row's index; above every letter. */
 #define LONG_BASE 256
@@ -55,21 +45,9 @@ struct given {
 	enum source source;
 };
 
-/* Text that is neither argv's nor the environment's: the default address, and the pieces of LOOM_LISTEN. */
+/* Text that is neither argv's nor the environment's: the default address, and the pieces of variables that are lists. */
 static char default_address[sizeof("[::]:65535")];
-static char listen_pieces[4096];
-
-__attribute__((format(printf, 2, 3))) static int complain(struct complaint *complaint, const char *format, ...)
-{
-	char text[512];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	snprintf(complaint->text, complaint->size, "%s%s%s", complaint->subject, *complaint->subject ? ": " : "", text);
-	return -EINVAL;
-}
+static char listen_pieces[4096], immutable_pieces[4096];
 
 uint64_t options_descriptor_limit(void)
 {
@@ -85,194 +63,6 @@ uint64_t options_descriptor_limit(void)
 			limit.rlim_cur = soft;
 	}
 	return limit.rlim_cur;
-}
-
-static const char *duration_text(uint32_t ms, char *text, size_t size)
-{
-	if (ms % HOUR == 0 && ms > 0)
-		snprintf(text, size, "%" PRIu32 "h", ms / HOUR);
-	else if (ms % 1000 == 0)
-		snprintf(text, size, "%" PRIu32 "s", ms / 1000);
-	else
-		snprintf(text, size, "%" PRIu32 "ms", ms);
-	return text;
-}
-
-static int set_duration(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	int64_t ms = units_duration(text);
-	char min[16], max[16];
-
-	if (ms == -EINVAL)
-		return complain(complaint, "'%s' is no duration (write it as 500ms, 5s, 2m or 1h)", text);
-	if (ms < row->min || ms > row->max)
-		return complain(complaint, "'%s' is out of range (from %s to %s)", text,
-		                duration_text(row->min, min, sizeof(min)), duration_text(row->max, max, sizeof(max)));
-	*(uint32_t *)((char *)options + row->offset) = (uint32_t)ms;
-	return 0;
-}
-
-static int set_memory(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	int64_t bytes = units_size(text);
-
-	(void)row;
-	if (bytes == -EINVAL)
-		return complain(complaint, "'%s' is no size (write it as 65536, 512K, 512M or 2G)", text);
-	if (bytes <= 0)
-		return complain(complaint, "'%s' is out of range (at least 1 byte, below 8 million T)", text);
-	options->max_memory = (uint64_t)bytes;
-	return 0;
-}
-
-/* A whole number within the row's bounds; alternative: what else the option takes, for the complaint. */
-static int parse_bounded(const struct row *row, const char *text, const char *alternative, unsigned *value,
-                         struct complaint *complaint)
-{
-	const char *end;
-	uint64_t number;
-	int error;
-
-	error = units_number(text, &end, &number);
-	if (!error && *end != '\0')
-		error = -EINVAL;
-	if (error || number < row->min || number > row->max)
-		return complain(complaint, "'%s' is %s (%" PRIu32 " to %" PRIu32 "%s)", text,
-		                error == -EINVAL ? "no number" : "out of range", row->min, row->max, alternative);
-	*value = (unsigned)number;
-	return 0;
-}
-
-static int set_connections(const struct row *row, struct options *options, const char *text,
-                           struct complaint *complaint)
-{
-	return parse_bounded(row, text, "", &options->max_connections, complaint);
-}
-
-static unsigned usable_cpus(void)
-{
-	cpu_set_t set[8]; /* 8192 CPUs, as many as any kernel is built for; one cpu_set_t would be refused on these */
-	int count;
-
-	if (sched_getaffinity(0, sizeof(set), set) < 0)
-		return 1;
-	count = CPU_COUNT_S(sizeof(set), set);
-	return count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
-}
-
-static int set_workers(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	if (strcmp(text, "auto") == 0) {
-		options->workers = usable_cpus();
-		return 0;
-	}
-	return parse_bounded(row, text, ", or auto", &options->workers, complaint);
-}
-
-/* The index of the text among the choices that the row's argument shows, or -EINVAL. */
-static int parse_choice(const struct row *row, const char *text, struct complaint *complaint)
-{
-	const char *choice = row->argument;
-
-	for (int i = 0;; i++) {
-		size_t len = strcspn(choice, "|");
-
-		if (strlen(text) == len && memcmp(choice, text, len) == 0)
-			return i;
-		if (choice[len] == '\0')
-			return complain(complaint, "'%s' is not one of %s", text, row->argument);
-		choice += len + 1;
-	}
-}
-
-static int set_backend(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	int choice = parse_choice(row, text, complaint);
-
-	if (choice < 0)
-		return choice;
-	options->backend = text;
-	return 0;
-}
-
-static int set_symlinks(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	static const enum symlinks choices[] = { SYMLINKS_CONTAIN, SYMLINKS_FOLLOW, SYMLINKS_DENY };
-	int choice = parse_choice(row, text, complaint);
-
-	if (choice < 0)
-		return choice;
-	options->symlinks = choices[choice];
-	return 0;
-}
-
-static int set_index(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	(void)row;
-	if (*text == '\0' || strchr(text, '/') || strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
-		return complain(complaint, "'%s' is no file name (a name without slashes, like index.html)", text);
-	options->index = text;
-	return 0;
-}
-
-/* 1, 0 or -EINVAL. The command line's flags are "1"; the environment has to say it. */
-static int parse_switch(const char *text, struct complaint *complaint)
-{
-	static const char *const words[] = { "0", "1", "no", "yes", "off", "on", "false", "true" };
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(text, words[i]) == 0)
-			return i & 1;
-	}
-	return complain(complaint, "'%s' is neither 1 nor 0", text);
-}
-
-static int set_switch(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	int on = parse_switch(text, complaint);
-
-	if (on < 0)
-		return on;
-	*(bool *)((char *)options + row->offset) = on ? row->flag : !row->flag;
-	return 0;
-}
-
-static int set_verbosity(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	int on = parse_switch(text, complaint);
-
-	if (on > 0)
-		options->verbosity = row->flag;
-	return on < 0 ? on : 0;
-}
-
-static int set_port(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	unsigned port;
-	int error;
-
-	error = parse_bounded(row, text, "", &port, complaint);
-	if (error)
-		return error;
-	snprintf(default_address, sizeof(default_address), "[::]:%u", port & 0xffff);
-	options->listen[0] = default_address;
-	options->listens = 1;
-	return 0;
-}
-
-/* One more address. */
-static int set_listen(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
-{
-	struct listen_address address;
-	char why[256];
-
-	(void)row;
-	if (options->listens == OPTIONS_LISTEN_MAX)
-		return complain(complaint, "'%s' is one address too many (at most %d)", text, OPTIONS_LISTEN_MAX);
-	if (listen_parse(text, &address, why, sizeof(why)) < 0)
-		return complain(complaint, "%s", why);
-	options->listen[options->listens++] = text;
-	return 0;
 }
 
 static const struct row *find_row(const char *name)
@@ -313,10 +103,10 @@ static int bad_option(int argc, char *argv[], struct complaint *complaint)
 	const char *typed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
 
 	if (optopt >= LONG_BASE)
-		return complain(complaint, "--%s takes no value", rows[optopt - LONG_BASE].name);
+		return option_complain(complaint, "--%s takes no value", rows[optopt - LONG_BASE].name);
 	if (optopt)
-		return complain(complaint, "unknown option '-%c' (see loom --help)", optopt);
-	return complain(complaint, "unknown or ambiguous option '%s' (see loom --help)", typed);
+		return option_complain(complaint, "unknown option '-%c' (see loom --help)", optopt);
+	return option_complain(complaint, "unknown or ambiguous option '%s' (see loom --help)", typed);
 }
 
 /* For getopt_long(3): the short options, silent, and the long ones. */
@@ -351,6 +141,12 @@ static size_t row_of(int c)
 	return 0;
 }
 
+/* Whether the option may be repeated, each time with one more value. */
+static bool adds_up(const struct row *row)
+{
+	return row->set == option_set_listen || row->set == option_set_immutable;
+}
+
 static enum options_action collect_command_line(struct options *options, struct given given[ROWS], int argc,
                                                 char *argv[], struct complaint *complaint)
 {
@@ -370,21 +166,25 @@ static enum options_action collect_command_line(struct options *options, struct 
 		}
 		i = row_of(c == ':' ? optopt : c);
 		if (c == ':') {
-			complain(complaint, "--%s needs a value (%s)", rows[i].name, rows[i].argument);
+			option_complain(complaint, "--%s needs a value (%s)", rows[i].name, rows[i].argument);
 			return OPTIONS_ERROR;
 		}
 		if (!rows[i].set)
 			return rows[i].letter == 'h' ? OPTIONS_HELP : OPTIONS_VERSION;
 		given[i] = (struct given){ optarg ? optarg : "1", SOURCE_COMMAND_LINE };
-		if (rows[i].set == set_listen) { /* the one that adds up */
-			complaint->subject = "--listen";
-			if (set_listen(&rows[i], options, optarg, complaint) < 0)
+		if (adds_up(&rows[i])) {
+			char subject[64];
+
+			snprintf(subject, sizeof(subject), "--%s", rows[i].name);
+			complaint->subject = subject;
+			if (rows[i].set(&rows[i], options, optarg, complaint) < 0)
 				return OPTIONS_ERROR;
 			complaint->subject = "";
 		}
 	}
 	if (argc - optind > 1) {
-		complain(complaint, "'%s' and '%s': only one ROOT can be served", argv[optind], argv[optind + 1]);
+		option_complain(complaint, "'%s' and '%s': only one ROOT can be served", argv[optind],
+		                argv[optind + 1]);
 		return OPTIONS_ERROR;
 	}
 	if (optind < argc)
@@ -433,25 +233,25 @@ static int settle_rivals(struct given given[ROWS], struct complaint *complaint)
 
 			variable_name(rows[i].name, one, sizeof(one));
 			variable_name(rows[j].name, other, sizeof(other));
-			return complain(complaint, "%s and %s exclude each other: set one of them", one, other);
+			return option_complain(complaint, "%s and %s exclude each other: set one of them", one, other);
 		}
-		return complain(complaint, "--%s and --%s exclude each other: give one of them", rows[i].name,
-		                rows[j].name);
+		return option_complain(complaint, "--%s and --%s exclude each other: give one of them", rows[i].name,
+		                       rows[j].name);
 	}
 	return 0;
 }
 
-/* LOOM_LISTEN: several addresses, with commas between them. */
-static int set_listen_pieces(const struct row *row, struct options *options, const char *text,
-                             struct complaint *complaint)
+/* The variable of an option that adds up: several values, with commas between them. */
+static int set_pieces(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
-	char *rest = listen_pieces, *piece;
+	char *rest = row->set == option_set_listen ? listen_pieces : immutable_pieces, *piece;
 
+	static_assert(sizeof(listen_pieces) == sizeof(immutable_pieces), "both hold as much");
 	if (strlen(text) >= sizeof(listen_pieces))
-		return complain(complaint, "longer than %zu bytes", sizeof(listen_pieces) - 1);
-	memcpy(listen_pieces, text, strlen(text) + 1);
+		return option_complain(complaint, "longer than %zu bytes", sizeof(listen_pieces) - 1);
+	memcpy(rest, text, strlen(text) + 1);
 	while ((piece = strsep(&rest, ",")) != NULL) {
-		int error = set_listen(row, options, piece, complaint);
+		int error = row->set(row, options, piece, complaint);
 
 		if (error)
 			return error;
@@ -472,10 +272,10 @@ static int read_given(struct options *options, const struct given given[ROWS], s
 		else
 			snprintf(subject, sizeof(subject), "--%s", rows[i].name);
 		complaint->subject = subject;
-		if (rows[i].set != set_listen)
+		if (!adds_up(&rows[i]))
 			error = rows[i].set(&rows[i], options, given[i].text, complaint);
 		else if (given[i].source == SOURCE_ENVIRONMENT)
-			error = set_listen_pieces(&rows[i], options, given[i].text, complaint);
+			error = set_pieces(&rows[i], options, given[i].text, complaint);
 		else
 			error = 0; /* done as they came */
 		complaint->subject = "";
@@ -483,6 +283,11 @@ static int read_given(struct options *options, const struct given given[ROWS], s
 			return error;
 	}
 	return 0;
+}
+
+static bool was_given(const struct given given[ROWS], const char *name)
+{
+	return given[find_row(name) - rows].source != SOURCE_NONE;
 }
 
 /* The default, or a check, of max_connections. */
@@ -493,18 +298,18 @@ static int fit_descriptors(struct options *options, struct complaint *complaint)
 	uint64_t most = limit > reserve ? limit - reserve : 0;
 
 	if (most == 0)
-		return complain(complaint,
-		                "the limit of %" PRIu64 " open files leaves none for connections: %" PRIu64
-		                " are for loom itself with %u workers (raise it: ulimit -n, LimitNOFILE=)",
-		                limit, reserve, options->workers);
+		return option_complain(complaint,
+		                       "the limit of %" PRIu64 " open files leaves none for connections: %" PRIu64
+		                       " are for loom itself with %u workers (raise it: ulimit -n, LimitNOFILE=)",
+		                       limit, reserve, options->workers);
 	if (options->max_connections == 0)
 		options->max_connections = most < CONNECTIONS_DEFAULT ? (unsigned)most : CONNECTIONS_DEFAULT;
 	if (options->max_connections > most)
-		return complain(complaint,
-		                "--max-connections: %u is more than the limit of %" PRIu64
-		                " open files allows: at most "
-		                "%" PRIu64 " beside loom's own %" PRIu64 " (raise it: ulimit -n, LimitNOFILE=)",
-		                options->max_connections, limit, most, reserve);
+		return option_complain(complaint,
+		                       "--max-connections: %u is more than the limit of %" PRIu64
+		                       " open files allows: at most "
+		                       "%" PRIu64 " beside loom's own %" PRIu64 " (raise it: ulimit -n, LimitNOFILE=)",
+		                       options->max_connections, limit, most, reserve);
 	return 0;
 }
 
@@ -518,7 +323,8 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 	*error = '\0';
 	*options = (struct options){
 		.watch = true,
-		.limits = { .request_line = 8192, .head = 16384, .fields = 100, .body = 65536 },
+		.compress = true,
+		.nosniff = true,
 	};
 	action = collect_command_line(options, given, argc, argv, &complaint);
 	if (action != OPTIONS_RUN)
@@ -529,6 +335,13 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 	if (options->listens == 0) {
 		snprintf(default_address, sizeof(default_address), "[::]:%d", DEFAULT_PORT);
 		options->listen[options->listens++] = default_address;
+	}
+	if (!was_given(given, "immutable"))
+		options->immutable_auto = true;
+	if (options->limits.request_line >= options->limits.head) {
+		option_complain(&complaint,
+		                "--max-request-line must be smaller than --max-head, of which it is a part");
+		return OPTIONS_ERROR;
 	}
 	if (fit_descriptors(options, &complaint))
 		return OPTIONS_ERROR;
@@ -577,7 +390,7 @@ void options_help(FILE *out)
 		help_row(&rows[i], out);
 	fputs("\nDurations: 500ms, 5s, 2m, 1h. Sizes: 65536, 512K, 512M, 2G.\n"
 	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_NO_WATCH=1,\n"
-	      "LOOM_LISTEN with commas between addresses; and LOOM_ROOT. The command line wins.\n"
+	      "LOOM_LISTEN and LOOM_IMMUTABLE with commas; and LOOM_ROOT. The command line wins.\n"
 	      "Signals: TERM and INT drain and end, a second one ends at once; HUP reads ROOT again.\n",
 	      out);
 }

@@ -23,6 +23,7 @@
 
 #include "loom/build.h"
 #include "loom/log.h"
+#include "loom/variants.h"
 #include "loom/watch.h"
 
 #define NEVER         UINT64_MAX
@@ -36,10 +37,13 @@
 #define NAP_MAX_MS    500
 #define REAP_MS       10 /* until retired snapshots are looked at; doubled each time */
 #define REAP_MAX_MS   2000
+#define VARIANTS_MS   3000 /* while variants are being made, those that are ready are published so often */
+#define THREADS_MAX   4    /* that make variants: each may take a hundred megabytes for the largest files */
 
-/* What the eventfd counts. */
+/* What the eventfd counts: requests, variants that have become ready, and at last the order to end. */
 #define EVENT_REQUEST UINT64_C(1)
-#define EVENT_STOP    (UINT64_C(1) << 32)
+#define EVENT_VARIANT (UINT64_C(1) << 31)
+#define EVENT_STOP    (UINT64_C(1) << 62)
 
 struct reload {
 	struct options options; /* a copy, whose root is absolute */
@@ -47,7 +51,8 @@ struct reload {
 	struct snapshot_inbox *inboxes;
 	void (*published)(void *context);
 	void *context;
-	struct watch *watch; /* NULL with --no-watch */
+	struct watch *watch;       /* NULL with --no-watch */
+	struct variants *variants; /* NULL with --no-compress */
 	int event;
 	bool started;
 	pthread_t thread;
@@ -62,6 +67,7 @@ struct reload {
 	uint64_t build_at;
 	uint64_t look_at; /* at the watch, not before */
 	uint64_t reap_at;
+	uint64_t variants_at; /* variants that are ready are published then */
 	uint64_t failing_since;
 	uint32_t reap_wait;
 	uint32_t retry_wait;
@@ -91,13 +97,28 @@ static void restless(struct reload *reload, uint64_t now, uint64_t settle)
 	reload->build_at = earlier(now + settle, reload->restless_since + UNREST_MAX_MS);
 }
 
-/* One build, with the tree watched. */
-static int build(struct reload *reload, struct snapshot **snapshot, char *why, size_t size)
+/* The present files again, with the variants that have become ready. */
+static int build_as_before(struct reload *reload, struct snapshot **snapshot, char *why, size_t size)
 {
-	struct build_request request = {
+	const struct build_request request = {
 		.options = &reload->options,
 		.workers = reload->options.workers,
 		.previous = reload->current,
+		.variants = reload->variants,
+		.as_before = true,
+	};
+
+	return build_snapshot(&request, snapshot, why, size);
+}
+
+/* One build, with the tree watched. */
+static int build(struct reload *reload, struct snapshot **snapshot, char *why, size_t size)
+{
+	const struct build_request request = {
+		.options = &reload->options,
+		.workers = reload->options.workers,
+		.previous = reload->current,
+		.variants = reload->variants,
 		.directory = reload->watch ? watch_directory : NULL,
 		.context = reload->watch,
 	};
@@ -113,16 +134,29 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 }
 
 /*
- * Whether two representations are the same to clients. The builder shares a file's asset with the previous snapshot
+ * Whether two representations, or the lack of them, are the same to clients. The builder shares a file's asset with the previous snapshot
  * when its answer is the same, dates included: another asset is another answer. Errors are made anew each time.
  */
 static bool same_representation(const struct representation *a, const struct representation *b)
 {
 	if (a == b)
 		return true;
+	if (!a || !b)
+		return false;
 	return a->etag_len == 0 && b->etag_len == 0 && a->head_len == b->head_len && a->body_len == b->body_len &&
 	       memcmp(a->head, b->head, a->head_len) == 0 &&
 	       (a->body_len == 0 || memcmp(a->body, b->body, a->body_len) == 0);
+}
+
+static bool same_variants(const struct snapshot *a, const struct snapshot_slot *of_a, const struct snapshot *b,
+                          const struct snapshot_slot *of_b)
+{
+	if (of_a->variants == 0 || of_b->variants == 0)
+		return of_a->variants == of_b->variants;
+	for (unsigned coding = 0; coding < CODINGS; coding++)
+		if (a->variants[of_a->variants].coded[coding] != b->variants[of_b->variants].coded[coding])
+			return false;
+	return true;
 }
 
 static bool same_snapshot(const struct snapshot *a, const struct snapshot *b)
@@ -134,13 +168,13 @@ static bool same_snapshot(const struct snapshot *a, const struct snapshot *b)
 			return false;
 	/* Equal ids are equal sets of keys, so that one direction is enough. */
 	for (uint64_t i = 0; i <= a->mask; i++) {
-		const struct snapshot_slot *slot = &a->slots[i];
-		const struct representation *other;
+		const struct snapshot_slot *slot = &a->slots[i], *other;
 
 		if (slot->hash == 0)
 			continue;
 		other = snapshot_find(b, slot->key, slot->key_len);
-		if (!other || !same_representation(slot->representation, other))
+		if (!other || !same_representation(slot->representation, other->representation) ||
+		    !same_variants(a, slot, b, other))
 			return false;
 	}
 	return true;
@@ -203,6 +237,7 @@ static void succeeded(struct reload *reload, uint64_t began, uint64_t now)
 	reload->reason[0] = '\0';
 	reload->asked = false;
 	reload->build_at = NEVER;
+	reload->variants_at = NEVER; /* what is ready is in it */
 	if (changes_unseen(reload)) {
 		uint64_t pause = (now - began) * POLL_FACTOR;
 
@@ -270,6 +305,41 @@ static void rebuild(struct reload *reload)
 	succeeded(reload, began, now);
 }
 
+/* Variants have become ready, or turned out not to be worth having. */
+static void collect_variants(struct reload *reload, uint64_t now)
+{
+	if (variants_collect(reload->variants) > 0)
+		reload->variants_at = earlier(reload->variants_at, now + VARIANTS_MS);
+	if (variants_pending(reload->variants) == 0 && reload->variants_at != NEVER)
+		reload->variants_at = now;
+}
+
+static void publish_variants(struct reload *reload, uint64_t now)
+{
+	struct snapshot *snapshot = NULL;
+	char why[sizeof(reload->reason)] = "";
+	int err = build_as_before(reload, &snapshot, why, sizeof(why));
+
+	reload->variants_at = NEVER;
+	if (!err && same_snapshot(reload->current, snapshot)) {
+		build_free(snapshot);
+		return;
+	}
+	if (!err) {
+		err = publish(reload, snapshot);
+		if (err)
+			build_free(snapshot);
+	}
+	if (err) {
+		/* An older snapshot may be in the way that is gone by then. */
+		reload->variants_at = now + RETRY_MAX_MS;
+		log_warn("cannot publish what has been compressed: %s", why[0] ? why : strerror(-err));
+	} else if (variants_pending(reload->variants) == 0) {
+		log_info("compressed: snapshot %s has %" PRIu64 " variants of %" PRIu64 " bytes", snapshot->id,
+		         snapshot->coded, snapshot->coded_bytes);
+	}
+}
+
 /*
  * Looks at the watch, and then leaves it alone for a while: a tree in upheaval must not wake us for every file, and
  * still less a busy neighbour of ROOT, /tmp for one, whose events are not about us.
@@ -290,7 +360,7 @@ static void look(struct reload *reload, uint64_t now)
 
 static int sleep_for(const struct reload *reload, uint64_t now)
 {
-	uint64_t next = earlier(reload->build_at, reload->reap_at);
+	uint64_t next = earlier(earlier(reload->build_at, reload->variants_at), reload->reap_at);
 
 	if (now < reload->look_at)
 		next = earlier(next, reload->look_at);
@@ -325,11 +395,17 @@ static void *reload_run(void *argument)
 		if (fds[0].revents && read(reload->event, &events, sizeof(events)) == sizeof(events)) {
 			if (events >= EVENT_STOP)
 				return NULL;
-			reload->asked = true;
-			reload->build_at = now;
+			if (events % EVENT_VARIANT) {
+				reload->asked = true;
+				reload->build_at = now;
+			}
+			if (events >= EVENT_VARIANT)
+				collect_variants(reload, now);
 		}
 		if (now >= reload->build_at)
 			rebuild(reload);
+		if (now >= reload->variants_at)
+			publish_variants(reload, now);
 		if (now >= reload->reap_at)
 			reap(reload, now);
 	}
@@ -371,6 +447,59 @@ static int first_build(struct reload *reload, char *why, size_t size)
 	return 0;
 }
 
+static void notify(const struct reload *reload, uint64_t what)
+{
+	int saved = errno;
+	ssize_t written;
+
+	/* Can fail only when it has been asked 2^64 times: then it knows. */
+	written = write(reload->event, &what, sizeof(what));
+	(void)written;
+	errno = saved;
+}
+
+static void variant_news(void *context)
+{
+	notify(context, EVENT_VARIANT);
+}
+
+/* The cache would be served, and each file in it a reason to look at the tree again. */
+static int refuse_cache_in_root(const struct reload *reload, char *why, size_t size)
+{
+	const char *dir = reload->options.cache_dir;
+	char *root = realpath(reload->root, NULL), *cache = dir ? realpath(dir, NULL) : NULL;
+	size_t len = root ? strlen(root) : 0;
+	bool inside = root && cache && strncmp(cache, root, len) == 0 &&
+	              (cache[len] == '/' || cache[len] == '\0' || len == 1);
+
+	free(root);
+	free(cache);
+	if (!inside)
+		return 0;
+	snprintf(why, size, "the cache directory %s lies in ROOT, where it would be served (choose one outside)", dir);
+	return -EINVAL;
+}
+
+static int create_variants(struct reload *reload, char *why, size_t size)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	const struct variants_config config = {
+		.threads = cpus < 1             ? 1
+		           : cpus > THREADS_MAX ? THREADS_MAX
+		                                : (unsigned)cpus,
+		.cache_dir = reload->options.cache_dir,
+		.news = variant_news,
+		.context = reload,
+	};
+
+	int err;
+
+	if (!reload->options.compress || !reload->options.encodings)
+		return 0;
+	err = variants_create(&reload->variants, &config, why, size);
+	return err ? err : refuse_cache_in_root(reload, why, size);
+}
+
 int reload_create(struct reload **out, const struct options *options, struct snapshot_inbox inboxes[], char *why,
                   size_t size)
 {
@@ -384,7 +513,8 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 	}
 	reload->options = *options;
 	reload->inboxes = inboxes;
-	reload->restless_since = reload->build_at = reload->reap_at = reload->failing_since = NEVER;
+	reload->restless_since = reload->build_at = reload->reap_at = reload->variants_at = NEVER;
+	reload->failing_since = NEVER;
 	reload->event = -1;
 	reload->root = absolute(options->root);
 	if (!reload->root) {
@@ -406,13 +536,16 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 			goto fail;
 		}
 	}
-	err = first_build(reload, why, size);
+	err = create_variants(reload, why, size);
+	if (!err)
+		err = first_build(reload, why, size);
 	if (err < 0)
 		goto fail;
 	*out = reload;
 	return 0;
 
 fail:
+	variants_destroy(reload->variants);
 	if (reload->watch)
 		watch_destroy(reload->watch);
 	if (reload->event >= 0)
@@ -449,17 +582,6 @@ int reload_start(struct reload *reload)
 	return -err;
 }
 
-static void notify(const struct reload *reload, uint64_t what)
-{
-	int saved = errno;
-	ssize_t written;
-
-	/* Can fail only when it has been asked 2^64 times: then it knows. */
-	written = write(reload->event, &what, sizeof(what));
-	(void)written;
-	errno = saved;
-}
-
 void reload_request(struct reload *reload)
 {
 	notify(reload, EVENT_REQUEST);
@@ -477,6 +599,7 @@ void reload_destroy(struct reload *reload)
 	assert(reload->retirees == 0);
 	assert(snapshot_unused(reload->current));
 	build_free(reload->current);
+	variants_destroy(reload->variants);
 	free(reload->retired);
 	if (reload->watch)
 		watch_destroy(reload->watch);

@@ -15,6 +15,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "loom/authority.h"
+#include "loom/chars.h"
+
 #define STRING_OF(number) #number
 #define STRING(macro)     STRING_OF(macro)
 #define LLHTTP_VERSION    STRING(LLHTTP_VERSION_MAJOR) "." STRING(LLHTTP_VERSION_MINOR) "." STRING(LLHTTP_VERSION_PATCH)
@@ -48,15 +51,6 @@ static bool span_extend(struct span *span, const char *base, const char *at, siz
 	return true;
 }
 
-/* Whether the bytes are name, which is in lower case, without regard to case. For letters and '-' only. */
-static bool name_is(const char *bytes, const char *name, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((bytes[i] | 0x20) != name[i])
-			return false;
-	return true;
-}
-
 static int on_url(llhttp_t *llhttp, const char *at, size_t len)
 {
 	struct request_parser *parser = parser_of(llhttp);
@@ -64,67 +58,19 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t len)
 	return span_extend(&parser->request.target, parser->base, at, len) ? 0 : refuse(parser, 400);
 }
 
-enum char_class {
-	CHAR_TOKEN = 1 << 0, /* tchar of RFC 9110 5.6.2 */
-	CHAR_NAME = 1 << 1,  /* of a reg-name: unreserved, sub-delims and '%' of RFC 3986 3.2.2 */
-	CHAR_IP = 1 << 2,    /* of an IP-literal between its brackets, as far as it is worth telling */
-};
-
-static const uint8_t char_class[256] = {
-	['0' ... '9'] = CHAR_TOKEN | CHAR_NAME | CHAR_IP,
-	['A' ... 'F'] = CHAR_TOKEN | CHAR_NAME | CHAR_IP,
-	['G' ... 'U'] = CHAR_TOKEN | CHAR_NAME,
-	['V'] = CHAR_TOKEN | CHAR_NAME | CHAR_IP,
-	['W' ... 'Z'] = CHAR_TOKEN | CHAR_NAME,
-	['a' ... 'f'] = CHAR_TOKEN | CHAR_NAME | CHAR_IP,
-	['g' ... 'u'] = CHAR_TOKEN | CHAR_NAME,
-	['v'] = CHAR_TOKEN | CHAR_NAME | CHAR_IP,
-	['w' ... 'z'] = CHAR_TOKEN | CHAR_NAME,
-	['!'] = CHAR_TOKEN | CHAR_NAME,
-	['#'] = CHAR_TOKEN,
-	['$'] = CHAR_TOKEN | CHAR_NAME,
-	['%'] = CHAR_TOKEN | CHAR_NAME,
-	['&'] = CHAR_TOKEN | CHAR_NAME,
-	['\''] = CHAR_TOKEN | CHAR_NAME,
-	['('] = CHAR_NAME,
-	[')'] = CHAR_NAME,
-	['*'] = CHAR_TOKEN | CHAR_NAME,
-	['+'] = CHAR_TOKEN | CHAR_NAME,
-	[','] = CHAR_NAME,
-	['-'] = CHAR_TOKEN | CHAR_NAME,
-	['.'] = CHAR_TOKEN | CHAR_NAME | CHAR_IP,
-	[':'] = CHAR_IP,
-	[';'] = CHAR_NAME,
-	['='] = CHAR_NAME,
-	['^'] = CHAR_TOKEN,
-	['_'] = CHAR_TOKEN | CHAR_NAME,
-	['`'] = CHAR_TOKEN,
-	['|'] = CHAR_TOKEN,
-	['~'] = CHAR_TOKEN | CHAR_NAME,
-};
-
-static bool is_in(enum char_class class, char c)
-{
-	return char_class[(unsigned char)c] & class;
-}
-
-/* One empty line before a request is forgiven (RFC 9112 2.2). */
-static const char *line_start(const char *base, const char *end)
-{
-	return end - base >= 2 && base[0] == '\r' && base[1] == '\n' ? base + 2 : base;
-}
-
 /* The target is there, and the byte after it: method SP target SP (RFC 9112 3). llhttp takes several spaces, or none. */
 static int on_url_complete(llhttp_t *llhttp)
 {
 	struct request_parser *parser = parser_of(llhttp);
 	const char *target = parser->base + parser->request.target.at;
-	const char *at = line_start(parser->base, target);
+	const char *at = parser->base;
 
-	while (at < target && is_in(CHAR_TOKEN, *at))
+	while (at < target && chars_in(CHARS_TOKEN, *at))
 		at++;
 	if (at != target - 1 || *at != ' ' || target[parser->request.target.len] != ' ')
 		return refuse(parser, 400);
+	if (llhttp->method >= HTTP_DESCRIBE)
+		return refuse(parser, 501); /* RTSP's */
 	parser->line_read = true;
 	parser->line_end = (uint16_t)(parser->request.target.at + parser->request.target.len + strlen(" HTTP/1.1"));
 	return 0;
@@ -144,106 +90,220 @@ static int on_header_field(llhttp_t *llhttp, const char *at, size_t len)
 {
 	struct request_parser *parser = parser_of(llhttp);
 
-	if (parser->request.in_body)
-		return 0; /* a trailer section; nothing in it concerns a server of files (RFC 9110 6.5.1) */
-	if (parser->name.len == 0) {
-		if (!line_ended(parser, (size_t)(at - parser->base)))
-			return refuse(parser, 400);
-		if (++parser->request.fields > parser->limits->fields)
-			return refuse(parser, 431);
-	}
+	if (parser->name.len == 0 && !line_ended(parser, (size_t)(at - parser->base)))
+		return refuse(parser, 400);
 	return span_extend(&parser->name, parser->base, at, len) ? 0 : refuse(parser, 400);
+}
+
+/*
+ * What a line means is read below, to the letter and for all lines together; llhttp's own reading of Content-Length,
+ * Transfer-Encoding, Connection and Upgrade (which takes less for white space than RFC 9110 5.6.3) is switched off.
+ */
+static int on_header_field_complete(llhttp_t *llhttp)
+{
+	struct request_parser *parser = parser_of(llhttp);
+
+	llhttp->header_state = 0; /* general */
+	/* Counted here and not at its first byte: whether it is a name at all shows now, however it came. */
+	return ++parser->request.fields > parser->limits->fields ? refuse(parser, 431) : 0;
 }
 
 static int on_header_value(llhttp_t *llhttp, const char *at, size_t len)
 {
 	struct request_parser *parser = parser_of(llhttp);
 
-	if (parser->request.in_body || len == 0)
+	if (len == 0)
 		return 0;
 	return span_extend(&parser->value, parser->base, at, len) ? 0 : refuse(parser, 400);
 }
 
-/* RFC 9110 7.2 and RFC 3986 3.2: what a Host may be made of. Its value is not used: there is one site. */
-static bool host_is_valid(const char *text, size_t len)
+/*
+ * The next member of a comma-separated list (RFC 9110 5.6.1), white space around it aside; empty ones are passed over.
+ * False at the end.
+ */
+static bool next_member(const char **at, const char *end, const char **member, size_t *len)
 {
-	size_t i = 0;
+	const char *last;
 
-	if (len > 0 && text[0] == '[') {
-		for (i = 1; i < len && is_in(CHAR_IP, text[i]); i++)
-			;
-		if (i == len || text[i++] != ']')
-			return false;
-	} else {
-		while (i < len && is_in(CHAR_NAME, text[i]))
-			i++;
-	}
-	if (i < len && text[i++] != ':')
+	while (*at < end && (chars_is_space(**at) || **at == ','))
+		(*at)++;
+	if (*at == end)
 		return false;
-	for (; i < len; i++)
-		if (text[i] < '0' || text[i] > '9')
-			return false;
+	*member = *at;
+	while (*at < end && **at != ',')
+		(*at)++;
+	for (last = *at; chars_is_space(last[-1]); last--)
+		;
+	*len = (size_t)(last - *member);
 	return true;
+}
+
+/* Once, and valid (RFC 9112 3.2). Its value is not used. */
+static bool read_host(struct request *request, const char *value, size_t len)
+{
+	size_t host_len;
+	bool has_port;
+
+	return request->hosts++ == 0 && authority_parse(value, len, &host_len, &has_port);
+}
+
+/* RFC 9110 7.6.1. */
+static void read_connection(struct request_lines *lines, const char *value, size_t value_len)
+{
+	const char *at = value, *option;
+	size_t len;
+
+	while (next_member(&at, value + value_len, &option, &len)) {
+		if (len == 5 && chars_equal(option, "close", 5))
+			lines->connection_close = true;
+		else if (len == 10 && chars_equal(option, "keep-alive", 10))
+			lines->connection_keep_alive = true;
+	}
+}
+
+/* RFC 9110 10.1.1. */
+static void read_expect(struct request_lines *lines, const char *value, size_t value_len)
+{
+	const char *at = value, *expectation;
+	size_t len;
+
+	while (next_member(&at, value + value_len, &expectation, &len)) {
+		if (len == 12 && chars_equal(expectation, "100-continue", 12))
+			lines->expects_continue = true;
+		else
+			lines->expects_other = true;
+	}
+}
+
+/* RFC 9112 6.1, 7: chunked is said once, last, and without parameters. */
+static void read_transfer_encoding(struct request_lines *lines, const char *value, size_t value_len)
+{
+	const char *at = value, *coding;
+	size_t len;
+
+	lines->has_coding = true;
+	while (next_member(&at, value + value_len, &coding, &len)) {
+		if (lines->chunked)
+			lines->coding_bad = true; /* something behind it */
+		if (len == 7 && chars_equal(coding, "chunked", 7))
+			lines->chunked = true;
+		else if (len > 7 && chars_equal(coding, "chunked", 7) && !chars_in(CHARS_TOKEN, coding[7]))
+			lines->coding_bad = true;
+		else
+			lines->coding_unknown = true;
+	}
+}
+
+/* Digits, once (RFC 9112 6.3). A number that is too large for us to hold is too large for the limit as well. */
+static bool read_content_length(struct request_parser *parser, const char *value, size_t len)
+{
+	bool again = parser->lines.has_length;
+
+	parser->lines.has_length = true;
+	for (size_t i = 0; i < len; i++) {
+		if (value[i] < '0' || value[i] > '9')
+			return false;
+		if (__builtin_mul_overflow(parser->length, 10, &parser->length) ||
+		    __builtin_add_overflow(parser->length, (unsigned)(value[i] - '0'), &parser->length))
+			parser->length = UINT64_MAX / 16; /* whatever digits follow: above every limit */
+	}
+	return len > 0 && !again;
+}
+
+static int keep_field(struct request *request, enum request_field field, struct span value)
+{
+	if (request->present & 1 << field) {
+		request->repeated |= (uint8_t)(1 << field);
+	} else {
+		request->present |= (uint8_t)(1 << field);
+		request->field[field] = value;
+	}
+	return 0;
+}
+
+/* A field line is complete: what of it is worth keeping. */
+static int read_field(struct request_parser *parser, const char *name, size_t name_len, const char *value,
+                      struct span span)
+{
+	struct request *request = &parser->request;
+
+	switch (name_len) {
+	case 4:
+		if (chars_equal(name, "host", 4) && !read_host(request, value, span.len))
+			return refuse(parser, 400);
+		break;
+	case 5:
+		if (chars_equal(name, "range", 5))
+			return keep_field(request, FIELD_RANGE, span);
+		break;
+	case 6:
+		if (chars_equal(name, "expect", 6))
+			read_expect(&parser->lines, value, span.len);
+		break;
+	case 8:
+		if (chars_equal(name, "if-match", 8))
+			return keep_field(request, FIELD_IF_MATCH, span);
+		if (chars_equal(name, "if-range", 8))
+			return keep_field(request, FIELD_IF_RANGE, span);
+		break;
+	case 10:
+		if (chars_equal(name, "connection", 10))
+			read_connection(&parser->lines, value, span.len);
+		break;
+	case 13:
+		if (chars_equal(name, "if-none-match", 13))
+			return keep_field(request, FIELD_IF_NONE_MATCH, span);
+		break;
+	case 14:
+		if (chars_equal(name, "content-length", 14) && !read_content_length(parser, value, span.len))
+			return refuse(parser, 400);
+		break;
+	case 15:
+		if (chars_equal(name, "accept-encoding", 15))
+			return keep_field(request, FIELD_ACCEPT_ENCODING, span);
+		break;
+	case 17:
+		if (chars_equal(name, "if-modified-since", 17))
+			return keep_field(request, FIELD_IF_MODIFIED_SINCE, span);
+		if (chars_equal(name, "transfer-encoding", 17))
+			read_transfer_encoding(&parser->lines, value, span.len);
+		break;
+	case 19:
+		if (chars_equal(name, "if-unmodified-since", 19))
+			return keep_field(request, FIELD_IF_UNMODIFIED_SINCE, span);
+		break;
+	}
+	return 0;
 }
 
 static int on_header_value_complete(llhttp_t *llhttp)
 {
 	struct request_parser *parser = parser_of(llhttp);
-	struct request *request = &parser->request;
 	const char *name = parser->base + parser->name.at;
 	const char *value = parser->base + parser->value.at;
+	size_t name_len = parser->name.len;
 	struct span span = parser->value;
 
-	if (request->in_body)
-		return 0;
-	if (parser->name.len == 0)
+	if (name_len == 0)
 		return refuse(parser, 400);
-	parser->line_end = (uint16_t)(parser->name.at + parser->name.len + 1);
+	parser->line_end = (uint16_t)(parser->name.at + name_len + 1);
 	if (span.len > 0) {
 		const char *at = parser->base + parser->line_end;
 
-		while (*at == ' ' || *at == '\t')
+		while (chars_is_space(*at))
 			at++;
 		if (at != value)
 			return refuse(parser, 400); /* the value begins on a line of its own */
 		parser->line_end = (uint16_t)(span.at + span.len);
+	} else {
+		value = parser->base + parser->line_end;
+		span.at = parser->line_end;
 	}
-	while (span.len > 0 && (value[span.len - 1] == ' ' || value[span.len - 1] == '\t'))
+	while (span.len > 0 && chars_is_space(value[span.len - 1]))
 		span.len--;
-
-	switch (parser->name.len) {
-	case 4:
-		if (name_is(name, "host", 4)) {
-			if (++request->hosts > 1 || !host_is_valid(value, span.len))
-				return refuse(parser, 400);
-		}
-		break;
-	case 6:
-		if (name_is(name, "expect", 6)) {
-			if (span.len == 12 && name_is(value, "100-continue", 12))
-				request->expects_continue = true;
-			else
-				request->status = 417;
-		}
-		break;
-	case 13:
-		if (name_is(name, "if-none-match", 13)) {
-			if (request->if_none_match.at)
-				request->if_none_match_more = true;
-			else
-				request->if_none_match = span;
-		}
-		break;
-	case 17:
-		if (name_is(name, "if-modified-since", 17))
-			request->if_modified_since = span;
-		else if (name_is(name, "transfer-encoding", 17) && !(span.len == 7 && name_is(value, "chunked", 7)))
-			parser->coding_unknown = true;
-		break;
-	}
 	parser->name = (struct span){ 0 };
 	parser->value = (struct span){ 0 };
-	return 0;
+	return read_field(parser, name, name_len, value, span);
 }
 
 static int on_headers_complete(llhttp_t *llhttp)
@@ -252,19 +312,14 @@ static int on_headers_complete(llhttp_t *llhttp)
 	return HPE_PAUSED;
 }
 
-static int on_message_complete(llhttp_t *llhttp)
-{
-	return HPE_PAUSED;
-}
-
 static const llhttp_settings_t settings = {
 	.on_url = on_url,
 	.on_url_complete = on_url_complete,
 	.on_header_field = on_header_field,
+	.on_header_field_complete = on_header_field_complete,
 	.on_header_value = on_header_value,
 	.on_header_value_complete = on_header_value_complete,
 	.on_headers_complete = on_headers_complete,
-	.on_message_complete = on_message_complete,
 };
 
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base)
@@ -277,9 +332,16 @@ void request_begin(struct request_parser *parser, const struct limits *limits, c
 	parser->limits = limits;
 	parser->base = base;
 	parser->name = parser->value = (struct span){ 0 };
-	parser->line_read = parser->method_unknown = parser->coding_unknown = false;
+	parser->line_read = parser->method_unknown = false;
 	parser->line_end = 0;
+	parser->lines = (struct request_lines){ 0 };
+	parser->length = 0;
 	parser->request = (struct request){ 0 };
+}
+
+void request_refuse(struct request_parser *parser, unsigned status)
+{
+	parser->request.status = (uint16_t)status;
 }
 
 void request_moved(struct request_parser *parser, const char *base)
@@ -294,15 +356,15 @@ void request_moved(struct request_parser *parser, const char *base)
  */
 static enum request_progress read_unknown_method(struct request_parser *parser, const char *end)
 {
-	const char *at = parser->base, *limit = parser->base + parser->limits->request_line;
+	const char *begin = parser->base, *at = begin, *limit = begin + parser->limits->request_line;
 
 	parser->method_unknown = true;
-	at = line_start(at, end);
-	while (at < end && at < limit && is_in(CHAR_TOKEN, *at))
+	while (at < end && at < limit && chars_in(CHARS_TOKEN, *at))
 		at++;
 	if (at == end && at < limit)
 		return REQUEST_MORE;
-	parser->request.status = at < limit && *at == ' ' ? 501 : 400;
+	/* What is longer than a request line may be is longer than any method, too (RFC 9112 3). */
+	parser->request.status = at > begin && (at == limit || *at == ' ') ? 501 : 400;
 	return REQUEST_FAILED;
 }
 
@@ -318,10 +380,43 @@ static enum request_progress fail(struct request_parser *parser, const char *end
 	return REQUEST_FAILED;
 }
 
+static enum request_method method_of(const llhttp_t *llhttp)
+{
+	switch (llhttp->method) {
+	case HTTP_GET:
+		return METHOD_GET;
+	case HTTP_HEAD:
+		return METHOD_HEAD;
+	case HTTP_OPTIONS:
+		return METHOD_OPTIONS;
+	case HTTP_CONNECT:
+		return METHOD_CONNECT;
+	}
+	return METHOD_OTHER;
+}
+
+/* What the framing fields mean together: the status of a message whose end cannot be known, or 0. */
+static unsigned framing_status(const struct request_parser *parser)
+{
+	const struct request_lines *lines = &parser->lines;
+
+	if (lines->has_coding) {
+		/*
+		 * RFC 9112 6.1, 6.3: chunked comes last, no length stands beside it, and a recipient of HTTP/1.0 may
+		 * have framed the message otherwise.
+		 */
+		if (lines->coding_bad || !lines->chunked || lines->has_length || parser->request.minor == 0)
+			return 400;
+		return lines->coding_unknown ? 501 : 0;
+	}
+	return parser->length > parser->limits->body ? 413 : 0;
+}
+
 /* The head is complete: what its lines mean together. False when the message cannot be framed. */
 static bool head_is_sound(struct request_parser *parser)
 {
 	struct request *request = &parser->request;
+	const struct request_lines *lines = &parser->lines;
 	const llhttp_t *llhttp = &parser->llhttp;
 	const char *version = parser->base + request->target.at + request->target.len;
 
@@ -335,55 +430,48 @@ static bool head_is_sound(struct request_parser *parser)
 		return false;
 	}
 	request->minor = llhttp->http_minor;
-	request->method = llhttp->method == HTTP_GET    ? METHOD_GET
-	                  : llhttp->method == HTTP_HEAD ? METHOD_HEAD
-	                                                : METHOD_OTHER;
-	request->keep_alive = llhttp_should_keep_alive(llhttp);
-	request->has_body = (llhttp->flags & (F_CHUNKED | F_TRANSFER_ENCODING)) || llhttp->content_length > 0;
+	request->method = method_of(llhttp);
+	request->keep_alive = !lines->connection_close && (request->minor > 0 || lines->connection_keep_alive);
+	request->has_body = lines->has_coding || parser->length > 0;
 
 	if (request->minor > 0 && request->hosts != 1) { /* RFC 9112 3.2 */
 		request->status = 400;
 		return false;
 	}
-	/* RFC 9112 6.1, 6.3: chunked comes last; and a recipient of HTTP/1.0 may have framed the message otherwise. */
-	if ((llhttp->flags & F_TRANSFER_ENCODING) && (!(llhttp->flags & F_CHUNKED) || request->minor == 0)) {
-		request->status = 400;
-		return false;
-	}
-	if (parser->coding_unknown) { /* RFC 9112 6.1 */
-		request->status = 501;
-		return false;
-	}
-	if (request->has_body && !(llhttp->flags & F_CHUNKED) && llhttp->content_length > parser->limits->body) {
-		request->status = 413;
-		return false;
-	}
-	return true;
+	request->status = (uint16_t)framing_status(parser);
+	return request->status == 0;
 }
 
+/* Reads past a body. Bytes beyond the limit are not looked at, so that the answer is the same however they come. */
 static enum request_progress read_body(struct request_parser *parser, const char *bytes, size_t len, size_t *used)
 {
 	struct request *request = &parser->request;
 	uint64_t left = parser->limits->body - request->body_len;
 	bool over = len > left;
-	enum llhttp_errno error;
+	enum chunked_progress progress;
 
-	error = llhttp_execute(&parser->llhttp, bytes, over ? left : len);
-	if (error == HPE_PAUSED) {
-		*used = (size_t)(llhttp_get_error_pos(&parser->llhttp) - bytes);
-		request->body_len += *used;
-		request->framed = true;
-		return REQUEST_COMPLETE;
+	if (over)
+		len = left;
+	if (parser->lines.has_coding) {
+		progress = chunked_read(&parser->chunked, bytes, len, parser->limits->body, used);
+	} else {
+		*used = len < parser->length ? len : (size_t)parser->length;
+		parser->length -= *used;
+		progress = parser->length > 0 ? CHUNKED_MORE : CHUNKED_END;
 	}
-	if (error != HPE_OK)
-		return fail(parser, bytes + len);
-	if (over) {
+	if (progress == CHUNKED_BAD) {
+		request->status = 400;
+		return REQUEST_FAILED;
+	}
+	if (progress == CHUNKED_TOO_LARGE || (progress == CHUNKED_MORE && over)) {
 		request->status = 413;
 		return REQUEST_FAILED;
 	}
-	request->body_len += len;
-	*used = len;
-	return REQUEST_MORE;
+	request->body_len += *used;
+	if (progress == CHUNKED_MORE)
+		return REQUEST_MORE;
+	request->framed = true;
+	return REQUEST_COMPLETE;
 }
 
 static enum request_progress head_complete(struct request_parser *parser, const char *bytes, size_t len, size_t *used)
@@ -395,18 +483,22 @@ static enum request_progress head_complete(struct request_parser *parser, const 
 	request->head_len = (uint32_t)(end - parser->base);
 	if (!head_is_sound(parser))
 		return REQUEST_FAILED;
-	if (!request->has_body) {
+	if (parser->lines.expects_other)
+		request->status = 417;
+	if (!request->has_body && request->method != METHOD_CONNECT) {
 		request->framed = true;
 		return REQUEST_COMPLETE;
 	}
-	if ((request->expects_continue && request->minor > 0) || request->status == 417) {
-		/* The final answer at once, without the body; whether the client still sends it cannot be known. */
-		request->framed = false;
+	/*
+	 * The final answer at once, without the body; whether the client still sends it cannot be known. And what follows
+	 * a CONNECT may be for whom it wanted to talk to.
+	 */
+	if ((parser->lines.expects_continue && request->minor > 0) || request->status == 417 ||
+	    request->method == METHOD_CONNECT)
 		return REQUEST_COMPLETE;
-	}
 
 	request->in_body = true;
-	llhttp_resume(&parser->llhttp);
+	chunked_begin(&parser->chunked);
 	if (*used == len)
 		return REQUEST_MORE;
 	{
@@ -416,6 +508,45 @@ static enum request_progress head_complete(struct request_parser *parser, const 
 		*used += body_used;
 		return progress;
 	}
+}
+
+/* The names of enum request_field, in lower case. */
+static const char *const field_names[REQUEST_FIELDS] = {
+	[FIELD_ACCEPT_ENCODING] = "accept-encoding",
+	[FIELD_IF_MATCH] = "if-match",
+	[FIELD_IF_MODIFIED_SINCE] = "if-modified-since",
+	[FIELD_IF_NONE_MATCH] = "if-none-match",
+	[FIELD_IF_RANGE] = "if-range",
+	[FIELD_IF_UNMODIFIED_SINCE] = "if-unmodified-since",
+	[FIELD_RANGE] = "range",
+};
+
+/* The head has been read once and found sound: every line has a colon and ends with CRLF. */
+bool request_next_line(const struct request *request, enum request_field field, const char *head, struct span *value)
+{
+	const char *name = field_names[field], *at = head + value->at + value->len, *end = head + request->head_len;
+	size_t name_len = strlen(name);
+
+	while ((at = memchr(at, '\n', (size_t)(end - at)))) {
+		at++;
+		if ((size_t)(end - at) <= name_len)
+			return false;
+		if (at[name_len] == ':' && chars_equal(at, name, name_len)) {
+			const char *begin = chars_skip_space(at + name_len + 1, end);
+			const char *last = memchr(begin, '\r', (size_t)(end - begin));
+
+			while (last > begin && chars_is_space(last[-1]))
+				last--;
+			*value = (struct span){ (uint16_t)(begin - head), (uint16_t)(last - begin) };
+			return true;
+		}
+	}
+	return false;
+}
+
+bool request_is_head(const struct request_parser *parser)
+{
+	return parser->llhttp.method == HTTP_HEAD && !parser->method_unknown;
 }
 
 const char *request_library(void)

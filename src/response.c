@@ -1,6 +1,7 @@
 /*
  * response.c - see response.h. Which answer a request gets, and its head. Everything that does not depend on the
- * request was decided when the snapshot was built; what is left is a look-up, the validators, and the connection.
+ * request was decided when the snapshot was built; what is left is a look-up, the variant, the validators, the ranges and
+ * the connection.
  */
 #include "loom/response.h"
 
@@ -8,23 +9,32 @@
 #include <errno.h>
 #include <string.h>
 
+#include "loom/condition.h"
 #include "loom/target.h"
 
 static enum snapshot_error error_index(unsigned status)
 {
 	switch (status) {
+	case 200:
+		return ANSWER_OPTIONS;
 	case 400:
 		return ERROR_400;
 	case 404:
 		return ERROR_404;
 	case 405:
 		return ERROR_405;
+	case 406:
+		return ERROR_406;
 	case 408:
 		return ERROR_408;
+	case 412:
+		return ERROR_412;
 	case 413:
 		return ERROR_413;
 	case 414:
 		return ERROR_414;
+	case 416:
+		return ERROR_416;
 	case 417:
 		return ERROR_417;
 	case 431:
@@ -39,109 +49,154 @@ static enum snapshot_error error_index(unsigned status)
 	return ERROR_500;
 }
 
-static bool is_space(char c)
+static void set_error(struct response *response, unsigned status, const struct snapshot *snapshot)
 {
-	return c == ' ' || c == '\t';
-}
-
-/*
- * Whether If-None-Match names the tag: "*", or a list of entity-tags compared weakly (RFC 9110 13.1.2, 8.8.3.2). What
- * is no entity-tag ends the list: an answer too many is right, a 304 too many is not.
- */
-static bool list_has_etag(const char *text, size_t len, const char *etag, size_t etag_len)
-{
-	const char *end = text + len;
-
-	if (len == 1 && text[0] == '*')
-		return true;
-	while (text < end) {
-		const char *close;
-
-		if (is_space(*text) || *text == ',') {
-			text++;
-			continue;
-		}
-		if (end - text > 2 && text[0] == 'W' && text[1] == '/')
-			text += 2;
-		if (*text != '"')
-			return false;
-		close = memchr(text + 1, '"', (size_t)(end - text - 1));
-		if (!close)
-			return false;
-		close++;
-		if ((size_t)(close - text) == etag_len && memcmp(text, etag, etag_len) == 0)
-			return true;
-		text = close;
-		while (text < end && is_space(*text))
-			text++;
-		if (text < end && *text != ',')
-			return false;
-	}
-	return false;
-}
-
-/* RFC 9110 13.2.2, steps 3 and 4: If-None-Match first, If-Modified-Since only without it. */
-static bool is_not_modified(const struct request *request, const char *head, const struct representation *found)
-{
-	if (!found->not_modified)
-		return false;
-	if (request->if_none_match.at)
-		return !request->if_none_match_more &&
-		       list_has_etag(head + request->if_none_match.at, request->if_none_match.len, found->etag,
-		                     found->etag_len);
-	if (request->if_modified_since.at && found->last_modified) {
-		time_t since = http_date_parse(head + request->if_modified_since.at, request->if_modified_since.len);
-
-		return since >= 0 && found->last_modified <= since;
-	}
-	return false;
+	response->representation = snapshot->errors[error_index(status)];
+	response->form = RESPONSE_WHOLE;
+	response->clock_is_behind = false;
+	response->query_len = 0;
+	response->parts = 0;
 }
 
 void response_error(struct response *response, unsigned status, bool with_body, const struct snapshot *snapshot)
 {
-	*response = (struct response){
-		.representation = snapshot->errors[error_index(status)],
-		.with_body = with_body,
-		.close = true,
-	};
+	set_error(response, status, snapshot);
+	response->with_body = with_body;
+	response->close = true;
+	response->say_keep_alive = false;
+}
+
+/* Target and method: 0 with *slot set, or the status of an answer that every snapshot has (200: to OPTIONS). */
+static unsigned find(const struct request *request, const char *head, const struct response_context *context,
+                     struct target *target, const struct snapshot_slot **slot)
+{
+	int err = target_parse(head + request->target.at, request->target.len, context->scratch, target);
+
+	if (err)
+		return err == -ENOENT ? (request->method == METHOD_OTHER ? 405 : 404) : 400;
+	if (target->form == TARGET_ASTERISK)
+		return request->method == METHOD_OPTIONS ? 200 : 400;
+	if ((target->form == TARGET_AUTHORITY) != (request->method == METHOD_CONNECT))
+		return 400;
+	if (request->method == METHOD_OTHER || request->method == METHOD_CONNECT)
+		return 405;
+	*slot = snapshot_find(context->snapshot, target->path, target->path_len);
+	if (!*slot)
+		return 404;
+	return request->method == METHOD_OPTIONS ? 200 : 0;
+}
+
+/* RFC 9110 12.5.3. NULL: none of the variants is acceptable. */
+static const struct representation *choose_variant(const struct request *request, const char *head,
+                                                   const struct snapshot *snapshot, const struct snapshot_slot *slot)
+{
+	const struct representation *const *coded;
+	struct span line = request->field[FIELD_ACCEPT_ENCODING];
+	size_t sizes[CODINGS];
+	struct coding_wishes wishes;
+	struct coding_list list;
+	enum content_coding chosen;
+
+	if (!request_has(request, FIELD_ACCEPT_ENCODING))
+		return slot->representation;
+	/* Identity alone is refused only by somebody who says "q=0". */
+	if (slot->variants == 0 && !request_repeats(request, FIELD_ACCEPT_ENCODING) &&
+	    !memchr(head + line.at, '0', line.len))
+		return slot->representation;
+
+	coding_list_begin(&list, &wishes);
+	do
+		coding_list_line(&list, head + line.at, line.len);
+	while (request_repeats(request, FIELD_ACCEPT_ENCODING) &&
+	       request_next_line(request, FIELD_ACCEPT_ENCODING, head, &line));
+	coding_list_end(&list);
+
+	if (slot->variants == 0)
+		return wishes.q[CODING_IDENTITY] ? slot->representation : NULL;
+	coded = snapshot->variants[slot->variants].coded;
+	for (unsigned i = 0; i < CODINGS; i++)
+		sizes[i] = coded[i] ? coded[i]->body_len : SIZE_MAX;
+	chosen = coding_choose(&wishes, sizes);
+	return chosen < CODINGS ? coded[chosen] : NULL;
+}
+
+/* RFC 9110 14.2: for GET alone, after the conditions. */
+static void plan_ranges(struct response *response, const struct request *request, const char *head, bool coded,
+                        const struct response_context *context)
+{
+	const struct representation *found = response->representation;
+	struct span span = request->field[FIELD_RANGE];
+	unsigned parts;
+
+	if (request_repeats(request, FIELD_RANGE) || !condition_if_range(request, head, found, context->now))
+		return;
+	switch (range_parse(head + span.at, span.len, found->body_len, response->part, &parts)) {
+	case RANGE_WHOLE:
+		return;
+	case RANGE_UNSATISFIABLE:
+		response->length = found->body_len;
+		set_error(response, 416, context->snapshot);
+		response->form = RESPONSE_UNSATISFIABLE;
+		return;
+	case RANGE_PARTS:
+		/* Content-Encoding in a multipart message would be taken for the coding of the message itself. */
+		if (coded && parts > 1)
+			return;
+		response->form = RESPONSE_PARTS;
+		response->briefly = request_has(request, FIELD_IF_RANGE);
+		response->parts = parts;
+	}
+}
+
+/* A representation for GET or HEAD: which one, and what of it. */
+static void plan_content(struct response *response, const struct request *request, const char *head,
+                         const struct snapshot_slot *slot, const struct response_context *context)
+{
+	const struct representation *found = choose_variant(request, head, context->snapshot, slot);
+
+	if (!found) {
+		set_error(response, 406, context->snapshot);
+		return;
+	}
+	response->representation = found;
+	switch (condition_judge(request, head, found, context->now)) {
+	case CONDITION_FAILED:
+		set_error(response, 412, context->snapshot);
+		return;
+	case CONDITION_NOT_MODIFIED:
+		response->form = RESPONSE_NOT_MODIFIED;
+		response->with_body = false;
+		return;
+	case CONDITION_NONE:
+		break;
+	}
+	response->clock_is_behind = found->modified_at && found->last_modified > context->now;
+	if (request_has(request, FIELD_RANGE) && request->method == METHOD_GET)
+		plan_ranges(response, request, head, found != slot->representation, context);
 }
 
 void response_plan(struct response *response, const struct request *request, const char *head,
-                   const struct snapshot *snapshot, bool may_keep_alive, char *scratch)
+                   const struct response_context *context)
 {
-	const struct representation *found = NULL;
+	const struct snapshot_slot *slot = NULL;
 	struct target target = { 0 };
-	unsigned status = request->status;
+	unsigned status = request->status ? request->status : find(request, head, context, &target, &slot);
 
-	if (status == 0 && request->method == METHOD_OTHER)
-		status = 405;
-	if (status == 0) {
-		switch (target_parse(head + request->target.at, request->target.len, scratch, &target)) {
-		case 0:
-			found = snapshot_find(snapshot, target.path, target.path_len);
-			status = found ? 0 : 404;
-			break;
-		case -ENOENT:
-			status = 404;
-			break;
-		default:
-			status = 400;
-		}
-	}
-
-	response_error(response, status, request->method != METHOD_HEAD, snapshot);
-	response->close = !request->keep_alive || !request->framed || !may_keep_alive;
+	response->close = !request->keep_alive || !request->framed || !context->may_keep_alive;
 	response->say_keep_alive = request->minor == 0 && !response->close;
-	if (!found)
-		return;
-
-	response->representation = found;
-	if (found->location_end) {
+	response->with_body = request->method != METHOD_HEAD;
+	response->form = RESPONSE_WHOLE;
+	response->clock_is_behind = false;
+	response->query_len = 0;
+	response->parts = 0;
+	if (status) {
+		set_error(response, status, context->snapshot);
+	} else if (slot->representation->location_end) {
+		response->representation = slot->representation;
 		response->query = target.query;
 		response->query_len = target.query_len;
-	} else if (is_not_modified(request, head, found)) {
-		response->not_modified = true;
-		response->with_body = false;
+	} else {
+		plan_content(response, request, head, slot, context);
 	}
 }
 
@@ -153,16 +208,97 @@ static char *append(char *out, const char *text, size_t len)
 
 #define APPEND(out, literal) append(out, literal, sizeof(literal) - 1)
 
+static char *append_number(char *out, uint64_t number)
+{
+	char digits[20];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	while (n > 0)
+		*out++ = digits[--n];
+	return out;
+}
+
+/* "a-b/length", RFC 9110 14.4. */
+static char *append_content_range(char *out, const struct range *range, uint64_t length)
+{
+	out = APPEND(out, "Content-Range: bytes ");
+	out = append_number(out, range->first);
+	*out++ = '-';
+	out = append_number(out, range->last);
+	*out++ = '/';
+	out = append_number(out, length);
+	return APPEND(out, "\r\n");
+}
+
+/*
+ * What separates the parts: it must not occur in any of them, and does not, since nothing contains its own hash. The
+ * validator without its quotes.
+ */
+static char *append_boundary(char *out, const struct representation *found)
+{
+	out = APPEND(out, "loom-");
+	return append(out, found->etag + 1, found->etag_len - 2U);
+}
+
+size_t response_part_head(const struct response *response, unsigned i, char *out)
+{
+	const struct representation *found = response->representation;
+	char *at = out;
+
+	if (i > 0)
+		at = APPEND(at, "\r\n");
+	at = APPEND(at, "--");
+	at = append_boundary(at, found);
+	if (i == response->parts) {
+		at = APPEND(at, "--\r\n");
+	} else {
+		at = APPEND(at, "\r\n");
+		at = append(at, found->head + found->type_at, (size_t)found->length_at - found->type_at);
+		at = append_content_range(at, &response->part[i], found->body_len);
+		at = APPEND(at, "\r\n");
+	}
+	assert(at - out <= RESPONSE_PART_MAX);
+	return (size_t)(at - out);
+}
+
+/* 206: the fields of the 200 with another framing (RFC 9110 15.3.7). */
+static char *append_parts_head(char *at, const struct response *response)
+{
+	const struct representation *found = response->representation;
+	const char *from = found->head + found->validators_at;
+	char scratch[RESPONSE_PART_MAX];
+	uint64_t length = 0;
+
+	for (unsigned i = 0; i < response->parts; i++)
+		length += response->part[i].last - response->part[i].first + 1;
+	if (response->parts == 1) {
+		at = append(at, from,
+		            (size_t)(response->briefly ? found->metadata_at : found->length_at) - found->validators_at);
+		at = append_content_range(at, &response->part[0], found->body_len);
+	} else {
+		for (unsigned i = 0; i <= response->parts; i++)
+			length += response_part_head(response, i, scratch);
+		at = append(at, from,
+		            (size_t)(response->briefly ? found->metadata_at : found->type_at) - found->validators_at);
+		at = APPEND(at, "Content-Type: multipart/byteranges; boundary=");
+		at = append_boundary(at, found);
+		at = APPEND(at, "\r\n");
+	}
+	at = APPEND(at, "Content-Length: ");
+	at = append_number(at, length);
+	return APPEND(at, "\r\n");
+}
+
 size_t response_head(const struct response *response, const char *date, char *out)
 {
 	const struct representation *found = response->representation;
-	char *at = out, *date_at;
+	char *at = out, *date_at = out + found->date_at;
 
-	if (response->not_modified) {
-		date_at = at + found->not_modified_date_at;
-		at = append(at, found->not_modified, found->not_modified_len);
-	} else {
-		date_at = at + found->date_at;
+	switch (response->form) {
+	case RESPONSE_WHOLE:
 		if (response->query_len > 0 && found->head_len + response->query_len <= REPRESENTATION_HEAD_MAX) {
 			at = append(at, found->head, found->location_end);
 			at = append(at, response->query, response->query_len);
@@ -171,8 +307,27 @@ size_t response_head(const struct response *response, const char *date, char *ou
 		} else {
 			at = append(at, found->head, found->head_len);
 		}
+		break;
+	case RESPONSE_NOT_MODIFIED:
+		at = APPEND(at, "HTTP/1.1 304 Not Modified\r\n");
+		date_at = at + (found->date_at - found->validators_at);
+		at = append(at, found->head + found->validators_at, (size_t)found->metadata_at - found->validators_at);
+		break;
+	case RESPONSE_PARTS:
+		at = APPEND(at, "HTTP/1.1 206 Partial Content\r\n");
+		date_at = at + (found->date_at - found->validators_at);
+		at = append_parts_head(at, response);
+		break;
+	case RESPONSE_UNSATISFIABLE:
+		at = append(at, found->head, found->head_len);
+		at = APPEND(at, "Content-Range: bytes */");
+		at = append_number(at, response->length);
+		at = APPEND(at, "\r\n");
+		break;
 	}
 	memcpy(date_at, date, HTTP_DATE_LEN);
+	if (response->clock_is_behind && !(response->form == RESPONSE_PARTS && response->briefly))
+		memcpy(date_at + (found->modified_at - found->date_at), date, HTTP_DATE_LEN);
 
 	if (response->close)
 		at = APPEND(at, "Connection: close\r\n");

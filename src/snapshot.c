@@ -31,7 +31,7 @@ uint64_t snapshot_hash(const char *key, size_t len)
 	return hash ? hash : 1; /* 0 marks an empty slot */
 }
 
-const struct representation *snapshot_find(const struct snapshot *snapshot, const char *key, size_t len)
+const struct snapshot_slot *snapshot_find(const struct snapshot *snapshot, const char *key, size_t len)
 {
 	uint64_t hash = snapshot_hash(key, len);
 	uint64_t i = hash & snapshot->mask;
@@ -43,7 +43,7 @@ const struct representation *snapshot_find(const struct snapshot *snapshot, cons
 		if (slot->hash == 0)
 			return NULL;
 		if (slot->hash == hash && slot->key_len == len && memcmp(slot->key, key, len) == 0)
-			return slot->representation;
+			return slot;
 	}
 }
 

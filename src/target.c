@@ -10,6 +10,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "loom/authority.h"
+#include "loom/chars.h"
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -84,52 +87,89 @@ static long remove_dots(char *path, size_t len)
 	return (long)out;
 }
 
-/* Passes over "http://authority" (RFC 9112 3.2.2). NULL when it is not that; an empty path is "/". */
+/*
+ * Passes over "http://authority" (RFC 9112 3.2.2). NULL when it is not that, or when the authority is empty, invalid or has
+ * userinfo in it (RFC 9110 4.2.1, 4.2.4). https is for who has a certificate to show (7.4).
+ */
 static const char *skip_authority(const char *text, size_t len)
 {
-	size_t scheme = len >= 7 && strncasecmp(text, "http://", 7) == 0    ? 7
-	                : len >= 8 && strncasecmp(text, "https://", 8) == 0 ? 8
-	                                                                    : 0;
-	const char *at = text + scheme, *end = text + len;
+	size_t scheme = len >= 7 && strncasecmp(text, "http://", 7) == 0 ? 7 : 0;
+	const char *authority = text + scheme, *at = authority, *end = text + len;
+	size_t host_len;
+	bool has_port;
 
 	if (scheme == 0)
 		return NULL;
 	while (at < end && *at != '/' && *at != '?')
 		at++;
-	return at == text + scheme ? NULL : at;
+	if (!authority_parse(authority, (size_t)(at - authority), &host_len, &has_port) || host_len == 0)
+		return NULL;
+	return at;
+}
+
+/* Host, colon and port (RFC 9112 3.2.3). */
+static bool is_authority(const char *text, size_t len)
+{
+	size_t host_len;
+	bool has_port;
+
+	return authority_parse(text, len, &host_len, &has_port) && host_len > 0 && has_port;
+}
+
+/* The end of the path, or NULL when a byte stands in it that must not. *normal: nothing in it has to be rewritten. */
+static const char *scan_path(const char *at, const char *end, bool *normal)
+{
+	*normal = true;
+	for (; at < end && *at != '?'; at++) {
+		if (!chars_in(CHARS_PATH, *at))
+			return NULL;
+		/* A dot after a slash may be a dot segment or a hidden name; the slow way finds out. */
+		if (*at == '%' || (*at == '/' && at + 1 < end && (at[1] == '/' || at[1] == '.')))
+			*normal = false;
+	}
+	return at;
 }
 
 int target_parse(const char *text, size_t len, char *scratch, struct target *target)
 {
-	const char *end = text + len, *at;
-	bool normal = true;
+	const char *end = text + len, *path_end;
+	bool normal;
 	long n;
 
 	*target = (struct target){ 0 };
 	if (len == 0)
 		return -EINVAL;
 	if (text[0] != '/') {
-		text = skip_authority(text, len);
-		if (!text)
+		const char *path = skip_authority(text, len);
+
+		if (!path && len == 1 && text[0] == '*')
+			target->form = TARGET_ASTERISK;
+		else if (!path && is_authority(text, len))
+			target->form = TARGET_AUTHORITY;
+		else if (!path)
 			return -EINVAL;
+		if (!path)
+			return 0;
+		text = path;
 	}
 
-	/* A dot after a slash may be a dot segment or a hidden name; the slow way finds out. */
-	for (at = text; at < end && *at != '?'; at++)
-		if (*at == '%' || (*at == '/' && at + 1 < end && (at[1] == '/' || at[1] == '.')) ||
-		    (unsigned char)*at < 0x20 || *at == 0x7f)
-			normal = false;
-	if (at < end) {
-		target->query = at;
-		target->query_len = (size_t)(end - at);
+	path_end = scan_path(text, end, &normal);
+	if (!path_end)
+		return -EINVAL;
+	if (path_end < end) {
+		target->query = path_end;
+		target->query_len = (size_t)(end - path_end);
+		for (const char *at = path_end; at < end; at++)
+			if (!chars_in(CHARS_QUERY, *at))
+				return -EINVAL;
 	}
-	if (at == text) {
+	if (path_end == text) { /* absolute-form without a path */
 		target->path = "/";
 		target->path_len = 1;
 		return 0;
 	}
 	target->path = text;
-	target->path_len = (size_t)(at - text);
+	target->path_len = (size_t)(path_end - text);
 	if (normal)
 		return 0;
 

@@ -43,7 +43,6 @@ struct worker {
 	struct wheel_node drain_end;    /* linked while draining */
 	enum worker_command obeyed;
 	uint64_t noticed; /* when notify() was last called */
-	time_t date_of;   /* the second that context.date shows */
 	int err;
 	bool serving; /* the first turn has begun */
 	unsigned listeners;
@@ -73,8 +72,8 @@ static void read_clock(struct worker *worker)
 	time_t real;
 
 	worker->config.clock(worker->config.context, &worker->context.now, &real);
-	if (real != worker->date_of) {
-		worker->date_of = real;
+	if (real != worker->context.real) {
+		worker->context.real = real;
 		http_date_format(real, worker->context.date);
 	}
 }
@@ -322,7 +321,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->listeners = config->listens;
 	for (unsigned i = 0; i < config->listens; i++)
 		worker->listener[i].io.fd = config->listen_fds[i];
-	worker->date_of = -1;
+	worker->context.real = -1;
 	read_clock(worker);
 	wheel_init(&worker->context.wheel, worker->context.now);
 	*out = worker;

@@ -1,9 +1,8 @@
 /*
- * asset.h - one answer of a snapshot with the memory that it lies in: a file, a redirect or an error. Made and freed on
- * the builder's thread (build.h); what others see of it, by way of a snapshot, is its representation.
+ * asset.h - one answer of a snapshot with the memory that it lies in: a file in one content coding, a redirect or an error.
+ * Made and freed on the builder's thread (build.h); what others see of it, by way of a snapshot, is its representation.
  *
- * An asset is one allocation: this struct, the key, the 304, the head, the body. A file is made in two steps, so that
- * its bytes can be read into their final place: asset_file(), the caller fills body, asset_seal().
+ * An asset is one allocation (this struct, the key, the head) that refers to a body, which may serve other assets too.
  */
 #ifndef LOOM_ASSET_H
 #define LOOM_ASSET_H
@@ -15,9 +14,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "loom/body.h"
+#include "loom/coding.h"
 #include "loom/snapshot.h"
-
-#define ASSET_HASH_LEN 16
 
 enum asset_kind {
 	ASSET_FILE,
@@ -41,37 +40,58 @@ struct asset {
 	/* The builder's; workers never look here, so these may change while the asset is being served. */
 	uint32_t references;
 	uint32_t key_len;
-	const char *key;  /* its URL path; of an error, empty */
+	const char *key;  /* its URL path, NUL-terminated; of an error, empty */
 	const char *type; /* its media type, as mime_type() gave it: not owned */
-	uint8_t *body;    /* the same as representation.body, for filling */
-	uint16_t etag_at; /* where the validator goes, in both heads */
-	uint16_t not_modified_etag_at;
+	struct body *body;
 	enum asset_kind kind;
-	uint64_t memory; /* of the whole allocation */
+	enum content_coding coding;
+	bool varies;     /* a file that may have variants in other codings */
+	uint64_t memory; /* of the allocation and of the body that was made for it; see asset_pays() */
 	struct asset_source source;
-	uint8_t hash[ASSET_HASH_LEN]; /* of the content; the same on every machine */
+	time_t modified_after; /* of a file: the Last-Modified of any content that it had before is not later */
+
+	/* A file that may be the coded content of another ("app.js.gz"): whether it is, of the content with this hash. */
+	bool judged, matches;
+	uint8_t judged_hash[BODY_HASH_LEN];
 };
 
-/* What asset_file() would take, in bytes. A bound, the same for every date. */
-uint64_t asset_file_memory(size_t key_len, const char *type, uint64_t size);
+/* What the head of a file says, besides its validator. */
+struct asset_fields {
+	const char *type; /* borrowed for good */
+	enum content_coding coding;
+	time_t last_modified;      /* 0: no such field */
+	const char *cache_control; /* NULL: no such field */
+	bool varies;               /* Vary: Accept-Encoding */
+	bool nosniff;
+};
+
+/* Longer media types are none. */
+#define ASSET_TYPE_MAX 100
+
+/* What an asset_file() with a body of its own would take, in bytes. A bound, the same for every file of the same key. */
+uint64_t asset_file_memory(size_t key_len, const struct asset_fields *fields, uint64_t size);
 
 /*
- * A file's 200 and 304, but for body and validator. mtime: not after the present; 0 or less: no Last-Modified.
- * All three return 0 with one reference to *asset, or -ENOMEM.
+ * A file's answer. Takes a reference to the body, which is sealed, and no other; the asset does not pay for it. All three
+ * return 0 with one reference to *asset, or -ENOMEM.
  */
-int asset_file(struct asset **asset, const char *key, size_t key_len, const char *type, uint64_t size, time_t mtime);
+int asset_file(struct asset **asset, const char *key, size_t key_len, const struct asset_fields *fields,
+               struct body *body);
 
-/* The body is there: hashes it and writes the ETag. Once. */
-void asset_seal(struct asset *asset);
+/* The body was made for this asset: its memory counts as the asset's. */
+void asset_pays(struct asset *asset);
 
 /*
  * The 301 from key to key + "/" (path-only, RFC 9110 10.2.2). -ENAMETOOLONG: percent-encoded, it would make a head of
  * more than REPRESENTATION_HEAD_MAX bytes.
  */
-int asset_redirect(struct asset **asset, const char *key, size_t key_len);
+int asset_redirect(struct asset **asset, const char *key, size_t key_len, bool nosniff);
 
-/* An error answer. type NULL: the built-in text; otherwise a body of that type, which is copied. */
-int asset_error(struct asset **asset, enum snapshot_error error, const char *type, const void *body, size_t body_len);
+/* An error answer. type NULL: the built-in text; otherwise a body of that type, which is shared. */
+int asset_error(struct asset **asset, enum snapshot_error error, const char *type, struct body *body, bool nosniff);
+
+/* The status of an error. */
+unsigned asset_error_status(enum snapshot_error error);
 
 void asset_reference(struct asset *asset);
 
@@ -79,6 +99,6 @@ void asset_reference(struct asset *asset);
 void asset_release(struct asset *asset);
 
 /* 22 base64url digits and a NUL for a 128-bit hash (RFC 4648 section 5, without padding). */
-void asset_hash_text(const uint8_t hash[ASSET_HASH_LEN], char text[ETAG_LEN - 1]);
+void asset_hash_text(const uint8_t hash[BODY_HASH_LEN], char text[ETAG_LEN - 1]);
 
 #endif

@@ -19,6 +19,8 @@ struct build_request {
 	const struct options *options;
 	unsigned workers;                /* shares that the snapshot is born with */
 	const struct snapshot *previous; /* may be NULL: where unchanged assets are taken from */
+	struct variants *variants; /* where coded variants are asked for; NULL: there are those beside the files */
+	bool as_before; /* the files of previous, without a look at the tree, with the variants that have become ready */
 	build_directory_fn *directory;
 	void *context;
 };
@@ -27,6 +29,10 @@ struct build_request {
  * Walks the tree under options->root and builds a snapshot of it. Files that are special, unreadable, hidden or behind
  * a forbidden link are left out, with a warning where that may surprise. Returns 0 with *snapshot set, or -errno with
  * one line in why: nothing is half-built.
+ *
+ * A file whose content has changed gets a Last-Modified later than before, whatever its time says, so that no date stands
+ * for two contents; or none, while there is no such date that is not in the future.
+ *
  *   -EAGAIN: a file changed while it was read; try again when the tree has rested
  *   -ENOSPC: the tree needs more than options->max_memory (why says how much and what to do)
  *   others: ROOT cannot be opened (ENOENT, ENOTDIR, EACCES), ENOMEM

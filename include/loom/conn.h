@@ -41,8 +41,12 @@
 /* A client must take at least so many bytes a second of an answer, averaged over --send-timeout. */
 #define CONN_SEND_RATE_MIN 100
 
-/* While draining, a connection that has not begun its first request yet is given so long. Milliseconds. */
+/*
+ * While draining, a connection that has not begun its first request yet is given so long; and one whose answer was under
+ * way, and did not say that it is the last, for the next request. Milliseconds.
+ */
 #define CONN_DRAIN_FIRST_MS 1000
+#define CONN_DRAIN_NEXT_MS  1000
 
 enum conn_state {
 	CONN_FREE,      /* in the pool */
@@ -61,12 +65,14 @@ struct conn {
 	struct snapshot *snapshot; /* pinned while output refers to its memory, otherwise NULL */
 	uint64_t sent;             /* bytes given to io_send() so far */
 	uint64_t progress;         /* io_progress() that the send deadline compares with */
+	uint32_t answered;         /* requests */
 	uint8_t state;             /* enum conn_state */
-	bool receiving;            /* a credit is out */
-	bool ended;                /* the peer has sent its FIN */
-	bool last;                 /* what is being sent is the last answer */
-	bool linger;               /* and the client may still be sending */
-	bool started;              /* the first request has begun */
+	bool receiving : 1;        /* a credit is out */
+	bool ended : 1;            /* the peer has sent its FIN */
+	bool last : 1;             /* what is being sent is the last answer */
+	bool linger : 1;           /* and the client may still be sending */
+	bool started : 1;          /* the first request has begun */
+	unsigned blank : 2;        /* bytes of an empty line that have come before the next request: CR, LF */
 };
 
 /* What is left of a client's bytes. From a pool. */
@@ -77,7 +83,7 @@ struct input {
 	char bytes[2 * IO_RECV_MAX]; /* a head that is almost too long, and one more receive */
 };
 
-#define OUTPUT_IOVS  32
+#define OUTPUT_IOVS  48
 #define OUTPUT_BYTES (16 * 1024 - OUTPUT_IOVS * 16 - 16)
 
 /* Answers that are being gathered, then sent. From a pool. */
@@ -106,7 +112,8 @@ struct conn_context {
 	unsigned worker;           /* index, for pins */
 	bool draining;
 	uint64_t now;             /* milliseconds, monotonic, as of this turn */
-	char date[HTTP_DATE_LEN]; /* as of this turn */
+	time_t real;              /* seconds since the epoch, as of this turn */
+	char date[HTTP_DATE_LEN]; /* the same as an HTTP date */
 	struct wheel wheel;
 	struct pool conns, inputs, outputs;
 	struct request_parser parser; /* for requests that arrive whole */

@@ -24,6 +24,7 @@ struct content {
 	int fd;
 	uint64_t size;
 	time_t mtime; /* never after the present */
+	time_t now;
 	struct asset_source source;
 };
 
@@ -33,16 +34,13 @@ bool content_vouched(const struct asset *asset, const struct stat *stat);
 /* Looks at an open file, whose offset is 0. */
 int content_begin(struct content *content, int fd);
 
-/* Whether the file may give the same answer as the asset: worth comparing. */
-bool content_may_equal(const struct content *content, const struct asset *asset);
-
 /*
- * Reads the file and compares. 1: it holds the very bytes of the asset, which remembers the file's present stat; 0: it
- * does not, and can be read by content_read(); or -errno.
+ * Reads the file and compares it with a body of the same size. 1: these are its very bytes; 0: they are not, and can be
+ * read by content_read(); or -errno.
  */
-int content_compare(struct content *content, struct asset *asset, uint8_t scratch[CONTENT_SCRATCH]);
+int content_compare(struct content *content, const struct body *body, uint8_t scratch[CONTENT_SCRATCH]);
 
-/* Fills the body of a new asset of content->size bytes, and seals it. */
-int content_read(struct content *content, struct asset *asset);
+/* Fills a new body of content->size bytes, and seals it. */
+int content_read(struct content *content, struct body *body);
 
 #endif

@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define OPTIONS_LISTEN_MAX 16
+#define OPTIONS_LISTEN_MAX    16
+#define OPTIONS_IMMUTABLE_MAX 16
 
 enum symlinks {
 	SYMLINKS_CONTAIN, /* followed while they stay inside ROOT */
@@ -23,6 +24,7 @@ struct limits {
 	uint32_t head;         /* request line and field section together; at most REQUEST_HEAD_MAX; then 431 */
 	uint32_t fields;       /* field lines in a section; then 431 */
 	uint64_t body;         /* of a request, read past; then 413 */
+	uint32_t requests;     /* of one connection, then it is closed; 0: no limit */
 };
 
 struct timeouts {
@@ -43,6 +45,14 @@ struct options {
 	const char *index;
 	bool hidden;
 	enum symlinks symlinks;
+	uint8_t encodings;         /* bit by bit (1 << enum content_coding): those that are offered besides identity */
+	bool compress;             /* make variants; otherwise there are those that lie beside the files */
+	const char *cache_dir;     /* where variants outlive the process; NULL: nowhere */
+	const char *cache_control; /* for every file that is not immutable; NULL: see rules.h */
+	const char *immutable[OPTIONS_IMMUTABLE_MAX]; /* patterns of fnmatch(3) */
+	unsigned immutables;
+	bool immutable_auto; /* names that carry a fingerprint are immutable too */
+	bool nosniff;
 	uint32_t settle; /* milliseconds of quiet before a reload */
 	bool watch;
 	int verbosity; /* -1 quiet, 0, 1 verbose */

@@ -13,12 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loom/chunked.h"
 #include "loom/options.h"
 
 /* The longest head that limits may allow: spans are of 16 bits, and a remainder must fit an input buffer (conn.h). */
 #define REQUEST_HEAD_MAX (16 * 1024)
 
-/* Bytes of the head, from its first; len 0 with at 0: absent. */
+/* Bytes of the head, from its first. */
 struct span {
 	uint16_t at;
 	uint16_t len;
@@ -27,7 +28,21 @@ struct span {
 enum request_method {
 	METHOD_GET,
 	METHOD_HEAD,
+	METHOD_OPTIONS,
+	METHOD_CONNECT,
 	METHOD_OTHER, /* known to HTTP, refused by a server of files: 405 */
+};
+
+/* Field lines whose values are kept, for the answer. */
+enum request_field {
+	FIELD_ACCEPT_ENCODING,
+	FIELD_IF_MATCH,
+	FIELD_IF_MODIFIED_SINCE,
+	FIELD_IF_NONE_MATCH,
+	FIELD_IF_RANGE,
+	FIELD_IF_UNMODIFIED_SINCE,
+	FIELD_RANGE,
+	REQUEST_FIELDS,
 };
 
 /* What a request's field lines say that matters to a server of files. */
@@ -37,21 +52,28 @@ struct request {
 	uint8_t minor;   /* of HTTP/1.minor */
 	bool keep_alive; /* as the client wants it: version, Connection (RFC 9112 9.3) */
 	bool framed;     /* whether the end of the message is known, so that the connection can go on after an error */
-	bool expects_continue;
 	bool has_body;
-	bool in_body;  /* the head is complete, the body is being read past */
-	uint8_t hosts; /* Host field lines */
+	bool in_body;     /* the head is complete, the body is being read past */
+	uint8_t hosts;    /* Host field lines; counts no further than 2 */
+	uint8_t present;  /* bit by bit (1 << enum request_field): whether such a field line came */
+	uint8_t repeated; /* the same: whether it came more than once */
 	uint16_t fields;
 	uint32_t head_len; /* bytes of the head, its empty line included, once it is complete */
-	uint64_t body_len; /* bytes of the body read past */
+	uint64_t body_len; /* bytes of the body read past, its framing included */
 	struct span target;
-	struct span if_none_match; /* the first such field line; a second one sets if_none_match_more */
-	bool if_none_match_more;
-	struct span if_modified_since;
+	struct span field[REQUEST_FIELDS]; /* the value of the first such line, white space around it aside */
+};
+
+/* What Connection, Expect and the framing fields have said so far; private to request.c. */
+struct request_lines {
+	bool connection_close, connection_keep_alive;
+	bool expects_continue, expects_other;
+	bool has_length, has_coding;
+	bool chunked, coding_unknown, coding_bad;
 };
 
 struct request_parser {
-	llhttp_t llhttp;
+	llhttp_t llhttp; /* reads the head, line by line */
 	const struct limits *limits;
 	const char *base; /* where the head begins now */
 	struct span name; /* of the field line being read */
@@ -59,7 +81,9 @@ struct request_parser {
 	uint16_t line_end;   /* where the line read last ends, trailing white space aside */
 	bool line_read;      /* the target is complete */
 	bool method_unknown; /* llhttp has given up on the method; see request.c */
-	bool coding_unknown; /* a transfer coding other than chunked */
+	struct request_lines lines;
+	struct chunked chunked;
+	uint64_t length; /* Content-Length; of a body that is being read: what is still to come */
 	struct request request;
 };
 
@@ -72,6 +96,9 @@ enum request_progress {
 /* Begins a request whose head lies, or will lie, at base. */
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base);
 
+/* Makes an error of a request that has just begun, because of what came before it: as if request_read() had failed. */
+void request_refuse(struct request_parser *parser, unsigned status);
+
 /* The head so far has been moved, to base. */
 void request_moved(struct request_parser *parser, const char *base);
 
@@ -80,6 +107,25 @@ void request_moved(struct request_parser *parser, const char *base);
  * *used: bytes that belong to this request (all, for REQUEST_MORE); the next request begins after them.
  */
 enum request_progress request_read(struct request_parser *parser, const char *bytes, size_t len, size_t *used);
+
+static inline bool request_has(const struct request *request, enum request_field field)
+{
+	return request->present & 1 << field;
+}
+
+static inline bool request_repeats(const struct request *request, enum request_field field)
+{
+	return request->repeated & 1 << field;
+}
+
+/*
+ * The value of the next line of a field that may stand several times, after *value, which begins as request->field[]. head:
+ * where the head lies. False when there is none left.
+ */
+bool request_next_line(const struct request *request, enum request_field field, const char *head, struct span *value);
+
+/* Whether the request, whole or not, is known to be for HEAD: then the answer has no content, be it an error. */
+bool request_is_head(const struct request_parser *parser);
 
 /* "llhttp 8.1.0": what this was built with, for --version. */
 const char *request_library(void);

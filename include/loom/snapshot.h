@@ -20,6 +20,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "loom/coding.h"
+
 #define CACHE_LINE 64
 
 /* The longest head that a representation may have, final empty line excluded: a bound for output buffers. */
@@ -31,9 +33,15 @@
 /*
  * One answer, ready to be sent: RFC 9110's representation with the fields of its message, or an error or a redirect.
  *
- * head is the status line and all field lines but Connection, each ended by CRLF, without the empty line that ends
- * the section. The 29 bytes at head + date_at are the value of Date, to be written when the answer is copied (an
- * IMF-fixdate, RFC 9110 5.6.7).
+ * head is the status line and all field lines but Connection, each ended by CRLF, without the empty line that ends the
+ * section. Its parts stand in this order, so that the heads of a 304 and a 206 are made of the same bytes:
+ *
+ *     status line
+ *     Date                                     from validators_at; its 29 bytes at date_at are written when it is sent
+ *     ETag, Vary, Cache-Control                the fields of a 304 (RFC 9110 15.4.5) end at metadata_at
+ *     all others, for instance Last-Modified
+ *     Content-Type                             from type_at
+ *     Content-Length                           from length_at
  */
 struct representation {
 	const char *head;
@@ -41,13 +49,13 @@ struct representation {
 	size_t body_len;
 	uint16_t head_len;
 	uint16_t status;
+	uint16_t metadata_at;
+	uint16_t type_at;
+	uint16_t length_at;
 	uint16_t location_end; /* redirects: where in head the request's query is inserted; otherwise 0 */
+	uint16_t modified_at;  /* the 29 bytes of Last-Modified; 0: there is no such field */
+	uint8_t validators_at;
 	uint8_t date_at;
-
-	/* The 304 to the same request (RFC 9110 15.4.5); NULL for errors and redirects. The same rules as for head. */
-	const char *not_modified;
-	uint16_t not_modified_len;
-	uint8_t not_modified_date_at;
 
 	/* Validators; etag_len is 0 and last_modified 0 where there is none. */
 	uint8_t etag_len;
@@ -55,20 +63,24 @@ struct representation {
 	time_t last_modified;
 };
 
-/* The error answers that every snapshot has. */
+/* The answers that every snapshot has, whatever it holds: errors, and the one to OPTIONS. */
 enum snapshot_error {
 	ERROR_400,
 	ERROR_404,
 	ERROR_405, /* its head carries Allow */
+	ERROR_406,
 	ERROR_408,
+	ERROR_412,
 	ERROR_413,
 	ERROR_414,
+	ERROR_416, /* gets a Content-Range when it is sent */
 	ERROR_417,
 	ERROR_431,
 	ERROR_500,
 	ERROR_501,
 	ERROR_503,
 	ERROR_505,
+	ANSWER_OPTIONS, /* 200 with Allow */
 	SNAPSHOT_ERRORS,
 };
 
@@ -77,24 +89,32 @@ struct snapshot_share {
 	alignas(CACHE_LINE) uint32_t pins;
 };
 
+/* The representations of one key by content coding; NULL where there is none. Identity is always there. */
+struct snapshot_variants {
+	const struct representation *coded[CODINGS];
+};
+
 /* One key of the index: open addressing, linear probing; 32 bytes, so two to a cache line. */
 struct snapshot_slot {
 	uint64_t hash; /* of the key; 0 marks an empty slot */
 	const char *key;
 	uint32_t key_len;
-	uint32_t reserved;
-	const struct representation *representation;
+	uint32_t variants;                           /* index into snapshot->variants; 0: there is identity alone */
+	const struct representation *representation; /* identity */
 };
 
 struct snapshot {
 	const struct snapshot_slot *slots;
-	uint64_t mask; /* number of slots - 1; a power of two, at least twice the keys */
+	uint64_t mask;                            /* number of slots - 1; a power of two, at least twice the keys */
+	const struct snapshot_variants *variants; /* from 1 */
 	const struct representation *errors[SNAPSHOT_ERRORS];
 
 	/* 22 base64url digits and a NUL: a hash of all keys and contents, equal on equal trees. */
 	char id[ETAG_LEN - 1];
 	uint64_t files;
-	uint64_t bytes;  /* of file contents */
+	uint64_t bytes; /* of file contents */
+	uint64_t coded; /* variants in a content coding */
+	uint64_t coded_bytes;
 	uint64_t memory; /* held for this snapshot alone or with others, in bytes */
 	void *owner;     /* the builder's: what to free */
 
@@ -110,10 +130,8 @@ struct snapshot_inbox {
 /* The hash of a key. Seedless: keys come from the deployer; what clients ask for is never stored. */
 uint64_t snapshot_hash(const char *key, size_t len);
 
-/*
- * The answer for a normalised path (target.h), or NULL. Any thread that holds a share.
- */
-const struct representation *snapshot_find(const struct snapshot *snapshot, const char *key, size_t len);
+/* What answers at a normalised path (target.h), or NULL. Any thread that holds a share. */
+const struct snapshot_slot *snapshot_find(const struct snapshot *snapshot, const char *key, size_t len);
 
 /* Whether a newer snapshot waits in the inbox: one relaxed load. */
 static inline bool snapshot_waiting(const struct snapshot_inbox *inbox)

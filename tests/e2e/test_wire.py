@@ -43,6 +43,10 @@ class Wire(Case):
                 (request(f"/missing/{at}"), "GET", 404, None),
                 (request("/small.txt", f"If-None-Match: {tag}"), "GET", 304, b""),
                 (request("/dir?" + str(at)), "GET", 301, None),
+                (request("/big.bin", "Range: bytes=5-14"), "GET", 206, self.big[5:15]),
+                # of many parts: more than is left of an output that holds other answers already
+                (request("/big.bin", "Range: bytes=" + ",".join(f"{one * 1000}-{one * 1000 + 99}" for one in range(16))),
+                 "GET", 206, None),
                 (request("/empty.txt"), "GET", 200, b""),
                 (request("/small.txt", "Content-Length: 0", method="POST"), "POST", 405, None),
                 (request("/small.txt", "Content-Length: 10", method="PUT", body=b"GET / HTTP"), "PUT", 405, None),

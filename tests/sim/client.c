@@ -17,11 +17,13 @@
 
 /*
  * Bits of client->possible, for each version: the answer itself; the same, closing the connection since the server is
- * draining; and 408, since the world has kept the request from being whole in time.
+ * draining; and 408, since the world has kept the request from being whole in time, without content when it was seen to
+ * be for HEAD.
  */
-#define AS_ASKED 0
-#define CLOSING  16
-#define TOO_LATE 32
+#define AS_ASKED      0
+#define CLOSING       16
+#define TOO_LATE      32
+#define TOO_LATE_HEAD 48
 
 /* Judging one answer needs its candidates only for a moment, and they are large. */
 static struct site_answer candidate;
@@ -80,7 +82,7 @@ static void client_note_written(struct client *client, uint64_t now)
 	for (unsigned i = client->answered; i < client->script.n; i++) {
 		struct exchange *exchange = &client->script.exchange[i];
 
-		if (client->written <= exchange->start)
+		if (client->written <= exchange->start + exchange->blank)
 			return;
 		if (!exchange->begun) {
 			exchange->begun = now;
@@ -143,7 +145,11 @@ static void client_ask(const struct client *client, const struct exchange *excha
 	struct site_question question = exchange->question;
 
 	if (bit >= TOO_LATE)
-		question = (struct site_question){ .is_error = true, .which = ERROR_408 };
+		question = (struct site_question){
+			.is_error = true,
+			.which = ERROR_408,
+			.head = bit >= TOO_LATE_HEAD,
+		};
 	if (bit >= CLOSING)
 		question.connection = "close";
 	site_answer(client->world->reference[bit % 16], &question, answer);
@@ -213,6 +219,8 @@ static void client_answer_begins(struct client *client, const struct exchange *e
 			client->possible |= UINT64_C(1) << (CLOSING + version);
 		if (late && !half)
 			client->possible |= UINT64_C(1) << (TOO_LATE + version);
+		if (late && !half && exchange->question.head)
+			client->possible |= UINT64_C(1) << (TOO_LATE_HEAD + version);
 	}
 }
 
@@ -220,14 +228,16 @@ static void client_answer_ends(struct client *client, struct exchange *exchange,
 {
 	const struct client_world *world = client->world;
 	uint64_t header = world->options->timeouts.header;
-	time_t date = http_date_parse(client->date, HTTP_DATE_LEN);
+	time_t date = 0;
+	bool is_date = http_date_parse(client->date, HTTP_DATE_LEN, world->epoch, &date);
 
 	sim_trace(world->sim, "an answer is whole: request %u, version %u%s", client->answered, bit % 16,
 	          bit >= TOO_LATE  ? ", too late"
 	          : bit >= CLOSING ? ", closing"
 	                           : "");
 	require(client,
-	        date >= world->epoch + (time_t)(exchange->begun / 1000) && date <= world->epoch + (time_t)(now / 1000),
+	        is_date && date >= world->epoch + (time_t)(exchange->begun / 1000) &&
+	                date <= world->epoch + (time_t)(now / 1000),
 	        "Date is %.*s", HTTP_DATE_LEN, client->date);
 	if (is_half(exchange)) {
 		uint64_t since = exchange->begun > client->answered_at ? exchange->begun : client->answered_at;
@@ -279,7 +289,7 @@ static void client_judge(struct client *client, const char *bytes, size_t len, u
 		if (!left)
 			client_wrong(client, exchange, bytes, len);
 
-		/* Those that are left agree until here; answers that differ do so in their heads. */
+		/* Those that are left agree until here; answers that differ do so in their heads, or in having no content. */
 		first = (unsigned)__builtin_ctzll(left);
 		client_ask(client, exchange, first, &candidate);
 		used = client_matches(client, &candidate, bytes, len);
@@ -290,6 +300,20 @@ static void client_judge(struct client *client, const char *bytes, size_t len, u
 		if (client->at == candidate.head_len + candidate.body_len)
 			client_answer_ends(client, exchange, first, now);
 	}
+}
+
+/* A 408 without content ends with its head; that it has none shows only now. */
+static void client_ends_with_a_head(struct client *client, uint64_t now)
+{
+	uint64_t bits = client->possible >> TOO_LATE_HEAD << TOO_LATE_HEAD;
+	unsigned bit;
+
+	if (client->at == 0 || !bits)
+		return;
+	bit = (unsigned)__builtin_ctzll(bits);
+	client_ask(client, client_waits_for(client), bit, &candidate);
+	if (client->at == candidate.head_len)
+		client_answer_ends(client, client_waits_for(client), bit, now);
 }
 
 /* Whether the server may have ended the connection where the answers stand. */
@@ -334,6 +358,7 @@ static void client_ended(struct client *client, int err, uint64_t now)
 	const struct timeouts *timeouts = &client->world->options->timeouts;
 	uint64_t since = client->wrote_at > client->answered_at ? client->wrote_at : client->answered_at;
 
+	client_ends_with_a_head(client, now);
 	require(client, client_may_end(client, err, now),
 	        "client: the connection ends (%s) with %u of %u answers and %zu bytes", err ? strerror(-err) : "FIN",
 	        client->answered, client->script.n, client->at);

@@ -61,8 +61,8 @@ static void refused_with(struct exchange *exchange, enum snapshot_error error)
 static void say_noise(struct script *script, uint64_t *dice)
 {
 	static const char *const lines[] = {
-		"User-Agent: sim\r\n",          "Accept: */*\r\n",           "X-Empty:\r\n",
-		"accept-encoding:identity\r\n", "X-Spaced: \t a  b \t \r\n", "Range: bytes=what\r\n",
+		"User-Agent: sim\r\n", "Accept: */*\r\n",           "X-Empty:\r\n",
+		"If-Match: *\r\n",     "X-Spaced: \t a  b \t \r\n", "Accept-Language: en\r\n",
 	};
 
 	while (sim_chance(dice, 400))
@@ -74,6 +74,26 @@ static enum site_page some_page(uint64_t *dice, bool large)
 	enum site_page page = sim_below(dice, SITE_PAGES);
 
 	return page == PAGE_LARGE && !large ? PAGE_SMALL : page;
+}
+
+/* What is acceptable; the best of it for every page that has variants. */
+static void say_codings(struct script *script, struct site_question *question, uint64_t *dice)
+{
+	static const struct {
+		const char *value;
+		enum content_coding coding; /* of the variants the one in zstd is the smallest, then gzip */
+	} wishes[] = {
+		{ "gzip, deflate, br, zstd", CODING_ZSTD },
+		{ "gzip, br", CODING_GZIP },
+		{ "br;q=1, gzip;q=0.5", CODING_BR },
+		{ "gzip;q=0.1, identity;q=0.2", CODING_IDENTITY },
+		{ "", CODING_IDENTITY },
+		{ "x-gzip\r\nAccept-Encoding: zstd;q=0.999", CODING_GZIP },
+	};
+	size_t i = sim_below(dice, sizeof(wishes) / sizeof(wishes[0]));
+
+	question->coding = wishes[i].coding;
+	say(script, "Accept-Encoding: %s\r\n", wishes[i].value);
 }
 
 /* GET or HEAD of something that is there or not, in HTTP/1.1 or 1.0, with what may change the answer. */
@@ -113,9 +133,16 @@ static void ask_plainly(struct script *script, struct exchange *exchange, uint64
 	say_noise(script, dice);
 	if (!old || sim_chance(dice, 500))
 		say(script, "Host: sim.test:8080\r\n");
+	if (sim_chance(dice, 300))
+		say_codings(script, question, dice);
+	if (sim_chance(dice, 150)) {
+		question->range_first = 1 + sim_below(dice, sim_chance(dice, 500) ? 100 : 20000);
+		say(script, "Range: bytes=%zu-\r\n", question->range_first);
+	}
 	if (!question->is_error && sim_chance(dice, 150)) {
 		question->etag_version = 1 + (unsigned)sim_below(dice, 3);
-		site_etag(question->etag_version, question->which, etag);
+		site_etag(question->etag_version, question->which,
+		          site_has_variants(question->which) ? question->coding : CODING_IDENTITY, etag);
 		say(script, sim_chance(dice, 500) ? "If-None-Match: %s\r\n" : "If-None-Match: \"x\", W/%s\r\n", etag);
 	} else if (!question->is_error && sim_chance(dice, 100)) {
 		question->since = true;
@@ -143,7 +170,7 @@ static void ask_with_body(struct script *script, struct exchange *exchange, uint
 
 	exchange->question.which = PAGE_SMALL;
 	if (method < 5)
-		answered_with(exchange, ERROR_405);
+		answered_with(exchange, method == 4 ? ANSWER_OPTIONS : ERROR_405);
 	say(script, "%s /small.txt HTTP/1.1\r\nHost: sim\r\n", methods[method]);
 	say_noise(script, dice);
 	if (sim_chance(dice, 500)) {
@@ -229,11 +256,13 @@ static void ask_badly(struct script *script, struct exchange *exchange, uint64_t
 static void end_in_half(struct script *script, struct exchange *exchange, uint64_t *dice)
 {
 	size_t len = script->len - exchange->start;
+	const char *request = script->bytes + exchange->start;
 
 	script->len = exchange->start + 1 + sim_below(dice, len - 1);
 	*exchange = (struct exchange){ .start = exchange->start };
 	refused_with(exchange, ERROR_408);
 	exchange->early = false;
+	exchange->question.head = script->len - exchange->start >= 4 && memcmp(request, "HEAD", 4) == 0;
 }
 
 void script_make(struct script *script, uint64_t *dice, const struct limits *limits, enum script_tail tail, bool large)
@@ -250,8 +279,10 @@ void script_make(struct script *script, uint64_t *dice, const struct limits *lim
 		bool last = script->n == n - 1, half = last && (tail == TAIL_HALF || tail == TAIL_HALF_FINISH);
 
 		exchange->start = script->len;
-		if (script->n > 0 && !half && sim_chance(dice, 50))
-			say(script, "\r\n"); /* forgiven before a request (RFC 9112 2.2) */
+		if (script->n > 0 && !half && sim_chance(dice, 50)) {
+			say(script, "\r\n"); /* forgiven before a request (RFC 9112 2.2), and no beginning of one */
+			exchange->blank = 2;
+		}
 		if (last && tail == TAIL_STUCK) {
 			exchange->question.which = PAGE_LARGE;
 			say(script, "GET %s HTTP/1.1\r\nHost: sim\r\n\r\n", site_paths[PAGE_LARGE]);

@@ -28,6 +28,7 @@ enum script_tail {
 
 struct exchange {
 	size_t start, end; /* of the request in script.bytes */
+	size_t blank;      /* bytes of an empty line that it starts with */
 	struct site_question question;
 	bool closes;     /* the answer ends the connection */
 	bool early;      /* the answer may come before the request is whole */

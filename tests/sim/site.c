@@ -6,6 +6,7 @@
 #include "site.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +19,25 @@ const char *const site_paths[SITE_PAGES] = {
 };
 
 static const size_t page_sizes[SITE_PAGES] = { 311, 17, 0, 4000, 5000, 150000, 23, 901 };
-static const unsigned error_statuses[SNAPSHOT_ERRORS] = { 400, 404, 405, 408, 413, 414, 417, 431, 500, 501, 503, 505 };
+static const unsigned error_statuses[SNAPSHOT_ERRORS] = { 400, 404, 405, 406, 408, 412, 413, 414,
+	                                                  416, 417, 431, 500, 501, 503, 505, 200 };
+
+/* Which pages have variants, and how long these are compared with identity: a quarter, a third, a fifth. */
+bool site_has_variants(enum site_page page)
+{
+	return page == PAGE_COPIED || page == PAGE_LENT || page == PAGE_LARGE;
+}
 
 /* What snapshot->owner points to. */
 struct site {
 	struct snapshot *snapshot;
 	unsigned version;
 	struct snapshot_slot slots[SITE_SLOTS];
-	struct representation pages[SITE_PAGES];
+	struct snapshot_variants variants[SITE_PAGES + 1];
+	struct representation pages[SITE_PAGES][CODINGS];
 	struct representation errors[SNAPSHOT_ERRORS];
-	void *memory[2 * (SITE_PAGES + SNAPSHOT_ERRORS) + SITE_PAGES];
-	size_t sizes[2 * (SITE_PAGES + SNAPSHOT_ERRORS) + SITE_PAGES];
+	void *memory[2 * (SITE_PAGES * CODINGS + SNAPSHOT_ERRORS)];
+	size_t sizes[2 * (SITE_PAGES * CODINGS + SNAPSHOT_ERRORS)];
 	unsigned pieces;
 };
 
@@ -42,9 +51,10 @@ static char *site_memory(struct site *site, size_t size)
 	return memory;
 }
 
-void site_etag(unsigned version, enum site_page page, char etag[ETAG_LEN + 1])
+void site_etag(unsigned version, enum site_page page, enum content_coding coding, char etag[ETAG_LEN + 1])
 {
-	snprintf(etag, ETAG_LEN + 1, "\"v%06u-page%02u-abcdefg\"", version % 1000000, (unsigned)page % 100);
+	snprintf(etag, ETAG_LEN + 1, "\"v%06u-page%02u-coding%c\"", version % 1000000, (unsigned)page % 100,
+	         '0' + (char)coding);
 }
 
 /* Bytes that differ from version to version, from page to page, and from one place to the next. */
@@ -59,66 +69,63 @@ static void site_fill(char *body, size_t len, unsigned version, unsigned page)
 	}
 }
 
-static void site_head(struct site *site, struct representation *made, const char *status, const char *fields,
-                      bool contiguous, unsigned page)
+/* Head and body; fields: those after Date, in the order of struct representation. */
+static void site_head(struct site *site, struct representation *made, const char *status, const char *validators,
+                      const char *metadata, bool contiguous, unsigned page)
 {
 	char head[REPRESENTATION_HEAD_MAX];
+	size_t len = 0;
 	char *memory;
-	int len;
 
-	len = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nDate: " DATE_BLANK "\r\n%sContent-Length: %zu\r\n", status,
-	               fields, made->body_len);
-	assert(len > 0 && (size_t)len < sizeof(head));
-	memory = site_memory(site, (size_t)len + 2 + (contiguous ? made->body_len : 0));
-	memcpy(memory, head, (size_t)len);
+#define SAY(...) (len += (size_t)snprintf(head + len, sizeof(head) - len, __VA_ARGS__))
+	SAY("HTTP/1.1 %s\r\n", status);
+	made->validators_at = (uint8_t)len;
+	SAY("Date: ");
+	made->date_at = (uint8_t)len;
+	SAY(DATE_BLANK "\r\n%s", validators);
+	made->metadata_at = (uint16_t)len;
+	SAY("%s", metadata);
+	made->type_at = (uint16_t)len;
+	SAY("Content-Type: text/plain\r\n");
+	made->length_at = (uint16_t)len;
+	SAY("Content-Length: %zu\r\n", made->body_len);
+#undef SAY
+	assert(len < sizeof(head));
+	memory = site_memory(site, len + 2 + (contiguous ? made->body_len : 0));
+	memcpy(memory, head, len);
 	memcpy(memory + len, "\r\n", 2);
 	made->head = memory;
 	made->head_len = (uint16_t)len;
-	made->date_at = (uint8_t)(strstr(head, DATE_BLANK) - head);
 	memory = contiguous ? memory + len + 2 : site_memory(site, made->body_len);
 	site_fill(memory, made->body_len, site->version, page);
 	made->body = (uint8_t *)memory;
 }
 
-static void site_not_modified(struct site *site, struct representation *made)
+static void site_page(struct site *site, enum site_page page, enum content_coding coding)
 {
-	char head[512];
-	char *memory;
-	int len;
+	static const size_t divisors[CODINGS] = { 1, 4, 3, 5 };
+	struct representation *made = &site->pages[page][coding];
+	char validators[256], etag[ETAG_LEN + 1];
 
-	len = snprintf(head, sizeof(head), "HTTP/1.1 304 Not Modified\r\nDate: " DATE_BLANK "\r\nETag: %.*s\r\n",
-	               made->etag_len, made->etag);
-	memory = site_memory(site, (size_t)len + 2);
-	memcpy(memory, head, (size_t)len);
-	memcpy(memory + len, "\r\n", 2);
-	made->not_modified = memory;
-	made->not_modified_len = (uint16_t)len;
-	made->not_modified_date_at = (uint8_t)(strstr(head, DATE_BLANK) - head);
-}
-
-static void site_page(struct site *site, enum site_page page)
-{
-	struct representation *made = &site->pages[page];
-	char fields[256], etag[ETAG_LEN + 1];
-
-	made->body_len = page_sizes[page];
+	made->body_len = page_sizes[page] / divisors[coding];
 	if (page_sizes[page] > 0)
 		made->body_len += site->version % 7;
 	if (page == PAGE_MOVED) {
 		made->status = 301;
-		site_head(site, made, "301 Moved Permanently", "Location: /dir/\r\n", true, page);
+		site_head(site, made, "301 Moved Permanently", "", "Location: /dir/\r\n", true, page);
 		made->location_end = (uint16_t)((const char *)memmem(made->head, made->head_len, "/dir/", 5) + 5 -
 		                                made->head);
 		return;
 	}
-	site_etag(site->version, page, etag);
+	site_etag(site->version, page, coding, etag);
 	made->status = 200;
 	made->etag_len = ETAG_LEN;
 	memcpy(made->etag, etag, ETAG_LEN);
 	made->last_modified = 1000000000 + (time_t)site->version;
-	snprintf(fields, sizeof(fields), "Content-Type: text/plain\r\nETag: %s\r\n", etag);
-	site_head(site, made, "200 OK", fields, made->body_len < 4096, page);
-	site_not_modified(site, made);
+	snprintf(validators, sizeof(validators), "ETag: %s\r\n%s", etag,
+	         site_has_variants(page) ? "Vary: Accept-Encoding\r\n" : "");
+	site_head(site, made, "200 OK", validators, coding ? "Content-Encoding: simulated\r\n" : "",
+	          made->body_len < 4096, page * CODINGS + coding);
 }
 
 static void site_error(struct site *site, enum snapshot_error error)
@@ -127,10 +134,24 @@ static void site_error(struct site *site, enum snapshot_error error)
 	char status[64];
 
 	made->status = (uint16_t)error_statuses[error];
-	made->body_len = 30 + error;
+	made->body_len = error == ANSWER_OPTIONS ? 0 : 30 + error;
 	snprintf(status, sizeof(status), "%u Simulated", error_statuses[error]);
-	site_head(site, made, status, error == ERROR_405 ? "Allow: GET, HEAD\r\n" : "", error % 2 == 0,
-	          SITE_PAGES + (unsigned)error);
+	site_head(site, made, status, "",
+	          error == ERROR_405 || error == ANSWER_OPTIONS ? "Allow: GET, HEAD, OPTIONS\r\n" : "", error % 2 == 0,
+	          SITE_PAGES * CODINGS + (unsigned)error);
+}
+
+/* Variants of a page, if it has any: into the table. The index there. */
+static uint32_t site_variants(struct site *site, enum site_page page)
+{
+	if (!site_has_variants(page))
+		return 0;
+	for (unsigned coding = 0; coding < CODINGS; coding++) {
+		if (coding != CODING_IDENTITY)
+			site_page(site, page, coding);
+		site->variants[page + 1].coded[coding] = &site->pages[page][coding];
+	}
+	return page + 1;
 }
 
 struct snapshot *site_build(unsigned version)
@@ -145,19 +166,21 @@ struct snapshot *site_build(unsigned version)
 	snapshot->owner = site;
 	snapshot->slots = site->slots;
 	snapshot->mask = SITE_SLOTS - 1;
+	snapshot->variants = site->variants;
 	atomic_init(&snapshot->shares, 1);
 	for (unsigned i = 0; i < SITE_PAGES; i++) {
 		size_t len = strlen(site_paths[i]);
 		uint64_t hash = snapshot_hash(site_paths[i], len), at = hash & snapshot->mask;
 
-		site_page(site, i);
+		site_page(site, i, CODING_IDENTITY);
 		while (site->slots[at].hash)
 			at = (at + 1) & snapshot->mask;
 		site->slots[at] = (struct snapshot_slot){
 			.hash = hash,
 			.key = site_paths[i],
 			.key_len = (uint32_t)len,
-			.representation = &site->pages[i],
+			.variants = site_variants(site, i),
+			.representation = &site->pages[i][CODING_IDENTITY],
 		};
 	}
 	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++) {
@@ -190,39 +213,89 @@ static void add(struct site_answer *answer, const char *text, size_t len)
 	answer->head_len += len;
 }
 
+/* The framing of an answer, and what it is of. */
+static void add_fields(struct site_answer *answer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add_fields(struct site_answer *answer, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	assert(len > 0 && (size_t)len < sizeof(text));
+	add(answer, text, (size_t)len);
+}
+
+/* What is sent of a page. */
+enum form {
+	WHOLE,
+	UNCHANGED,
+	PART,
+	NO_PART,
+};
+
+static enum form form_of(const struct site *site, const struct site_question *question,
+                         const struct representation *page)
+{
+	if (question->is_error || question->which == PAGE_MOVED)
+		return WHOLE;
+	if (question->etag_version ? question->etag_version == site->version : question->since)
+		return UNCHANGED;
+	if (question->range_first == 0 || question->head)
+		return WHOLE;
+	return question->range_first < page->body_len ? PART : NO_PART;
+}
+
+static void answer_whole(struct site_answer *answer, const struct representation *page, const char *query)
+{
+	size_t query_at = query && page->location_end ? page->location_end : page->head_len;
+
+	add(answer, page->head, query_at);
+	if (query_at < page->head_len)
+		add(answer, query, strlen(query));
+	add(answer, page->head + query_at, page->head_len - query_at);
+}
+
 void site_answer(const struct snapshot *snapshot, const struct site_question *question, struct site_answer *answer)
 {
 	const struct site *site = snapshot->owner;
-	const struct representation *page = question->is_error ? &site->errors[question->which]
-	                                                       : &site->pages[question->which];
-	const char *head = page->head;
-	size_t head_len = page->head_len;
-	bool unchanged = question->since;
-
-	if (question->etag_version)
-		unchanged = question->etag_version == site->version;
-	if (question->is_error || question->which == PAGE_MOVED)
-		unchanged = false;
+	bool coded = !question->is_error && site_has_variants(question->which);
+	const struct representation *page = question->is_error
+	                                            ? &site->errors[question->which]
+	                                            : &site->pages[question->which][coded * question->coding];
+	const char *validators = page->head + page->validators_at;
+	size_t length = page->body_len, first = 0;
 
 	answer->head_len = 0;
-	answer->body = page->body;
-	answer->body_len = unchanged || question->head ? 0 : page->body_len;
-	if (unchanged) {
-		head = page->not_modified;
-		head_len = page->not_modified_len;
+	switch (form_of(site, question, page)) {
+	case WHOLE:
+		answer_whole(answer, page, question->query);
+		break;
+	case UNCHANGED:
+		add_fields(answer, "HTTP/1.1 304 Not Modified\r\n");
+		add(answer, validators, (size_t)page->metadata_at - page->validators_at);
+		first = length;
+		break;
+	case PART:
+		first = question->range_first;
+		add_fields(answer, "HTTP/1.1 206 Partial Content\r\n");
+		add(answer, validators, (size_t)page->length_at - page->validators_at);
+		add_fields(answer, "Content-Range: bytes %zu-%zu/%zu\r\nContent-Length: %zu\r\n", first, length - 1,
+		           length, length - first);
+		break;
+	case NO_PART:
+		page = &site->errors[ERROR_416];
+		add(answer, page->head, page->head_len);
+		add_fields(answer, "Content-Range: bytes */%zu\r\n", length);
+		length = page->body_len;
+		break;
 	}
-	if (question->query && page->location_end) {
-		add(answer, head, page->location_end);
-		add(answer, question->query, strlen(question->query));
-		add(answer, head + page->location_end, head_len - page->location_end);
-	} else {
-		add(answer, head, head_len);
-	}
+	answer->body = page->body + first;
+	answer->body_len = question->head ? 0 : length - first;
 	answer->date_at = (size_t)((char *)memmem(answer->head, answer->head_len, "\r\nDate: ", 8) - answer->head) + 8;
-	if (question->connection) {
-		add(answer, "Connection: ", 12);
-		add(answer, question->connection, strlen(question->connection));
-		add(answer, "\r\n", 2);
-	}
+	if (question->connection)
+		add_fields(answer, "Connection: %s\r\n", question->connection);
 	add(answer, "\r\n", 2);
 }

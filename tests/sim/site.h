@@ -15,7 +15,7 @@ enum site_page {
 	PAGE_INDEX,  /* "/", some hundred bytes, contiguous with its head */
 	PAGE_SMALL,  /* "/small.txt" */
 	PAGE_EMPTY,  /* "/empty": no body */
-	PAGE_COPIED, /* "/copied.html": somewhat less than what is worth an iovec */
+	PAGE_COPIED, /* "/copied.html": somewhat less than what is worth an iovec; has variants, as have the next two */
 	PAGE_LENT,   /* "/lent.js": somewhat more */
 	PAGE_LARGE,  /* "/large.bin": many times a socket's buffer */
 	PAGE_MOVED,  /* "/dir": a redirect that keeps the query */
@@ -37,9 +37,11 @@ struct site_question {
 	unsigned which; /* enum site_page, or enum snapshot_error */
 	bool head;      /* HEAD */
 	const char *query;
-	unsigned etag_version;  /* 0, or If-None-Match with the tag that the page has in this version */
-	bool since;             /* If-Modified-Since with a date after every version */
-	const char *connection; /* "close", "keep-alive" or NULL: the Connection field of the answer */
+	enum content_coding coding; /* that is accepted, of pages that have it */
+	size_t range_first;         /* 0, or Range: bytes=range_first- */
+	unsigned etag_version;      /* 0, or If-None-Match with the tag that the page has in this version and coding */
+	bool since;                 /* If-Modified-Since with a date after every version */
+	const char *connection;     /* "close", "keep-alive" or NULL: the Connection field of the answer */
 };
 
 /* An answer that a client may get. */
@@ -54,7 +56,10 @@ struct site_answer {
 /* The right answer to the question in one version of the site. */
 void site_answer(const struct snapshot *snapshot, const struct site_question *question, struct site_answer *answer);
 
-/* The entity-tag of a page in a version, with its quotes: ETAG_LEN bytes. */
-void site_etag(unsigned version, enum site_page page, char etag[ETAG_LEN + 1]);
+/* Whether the page has variants in all codings. */
+bool site_has_variants(enum site_page page);
+
+/* The entity-tag of a page in a version and a coding, with its quotes: ETAG_LEN bytes. */
+void site_etag(unsigned version, enum site_page page, enum content_coding coding, char etag[ETAG_LEN + 1]);
 
 #endif

@@ -109,14 +109,16 @@ static void poison_and_free(struct snapshot *snapshot)
 static void read_one(struct worker *worker, const struct snapshot *snapshot)
 {
 	const struct representation *representation;
+	const struct snapshot_slot *slot;
 	char key[16];
 
 	key_name(key, sizeof(key), (unsigned)rand_r(&worker->seed) % KEYS);
-	representation = snapshot_find(snapshot, key, strlen(key));
-	if (!representation) {
+	slot = snapshot_find(snapshot, key, strlen(key));
+	if (!slot) {
 		worker->wrong++;
 		return;
 	}
+	representation = slot->representation;
 	for (size_t i = 0; i < representation->body_len; i++)
 		worker->wrong += representation->body[i] != (snapshot->files & 0x7f);
 	worker->read++;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "loom/coding.h"
 #include "loom/options.h"
 #include "loom/units.h"
 
@@ -78,6 +79,14 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(options.limits.head, 16384);
 	ck_assert_uint_eq(options.limits.fields, 100);
 	ck_assert_uint_eq(options.limits.body, 65536);
+	ck_assert_uint_eq(options.limits.requests, 0);
+	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD);
+	ck_assert(options.compress);
+	ck_assert_ptr_null(options.cache_dir);
+	ck_assert_ptr_null(options.cache_control);
+	ck_assert_uint_eq(options.immutables, 0);
+	ck_assert(options.immutable_auto);
+	ck_assert(options.nosniff);
 }
 END_TEST
 
@@ -85,7 +94,10 @@ START_TEST(every_option_is_read)
 {
 	expect_run("-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
 	           "--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
-	           "--hidden --symlinks deny --settle 0 --no-watch --grace 1h -v site");
+	           "--hidden --symlinks deny --settle 0 --no-watch --grace 1h -v --max-request-line 1K --max-head=4K "
+	           "--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
+	           "--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
+	           "--no-nosniff site");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
@@ -104,6 +116,20 @@ START_TEST(every_option_is_read)
 	ck_assert(!options.watch);
 	ck_assert_uint_eq(options.timeouts.grace, 3600000);
 	ck_assert_int_eq(options.verbosity, 1);
+	ck_assert_uint_eq(options.limits.request_line, 1024);
+	ck_assert_uint_eq(options.limits.head, 4096);
+	ck_assert_uint_eq(options.limits.fields, 7);
+	ck_assert_uint_eq(options.limits.body, 2 << 20);
+	ck_assert_uint_eq(options.limits.requests, 1000);
+	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP | 1 << CODING_BR);
+	ck_assert(!options.compress);
+	ck_assert_str_eq(options.cache_dir, "/var/cache/loom");
+	ck_assert_str_eq(options.cache_control, "max-age=60");
+	ck_assert_uint_eq(options.immutables, 2);
+	ck_assert_str_eq(options.immutable[0], "/assets/*");
+	ck_assert_str_eq(options.immutable[1], "*.woff2");
+	ck_assert(!options.immutable_auto);
+	ck_assert(!options.nosniff);
 }
 END_TEST
 
@@ -125,6 +151,17 @@ START_TEST(every_variable_is_read)
 	setenv("LOOM_NO_WATCH", "1", 1);
 	setenv("LOOM_GRACE", "0", 1);
 	setenv("LOOM_QUIET", "true", 1);
+	setenv("LOOM_MAX_REQUEST_LINE", "64", 1);
+	setenv("LOOM_MAX_HEAD", "128", 1);
+	setenv("LOOM_MAX_FIELDS", "1000", 1);
+	setenv("LOOM_MAX_BODY", "0", 1);
+	setenv("LOOM_MAX_REQUESTS", "4294967295", 1);
+	setenv("LOOM_ENCODINGS", "zstd", 1);
+	setenv("LOOM_NO_COMPRESS", "1", 1);
+	setenv("LOOM_CACHE_DIR", "cache", 1);
+	setenv("LOOM_CACHE_CONTROL", "public, max-age=3600", 1);
+	setenv("LOOM_IMMUTABLE", "/a/*,auto,*.js", 1);
+	setenv("LOOM_NO_NOSNIFF", "on", 1);
 	expect_run("");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
@@ -144,11 +181,34 @@ START_TEST(every_variable_is_read)
 	ck_assert(!options.watch);
 	ck_assert_uint_eq(options.timeouts.grace, 0);
 	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_uint_eq(options.limits.request_line, 64);
+	ck_assert_uint_eq(options.limits.head, 128);
+	ck_assert_uint_eq(options.limits.fields, 1000);
+	ck_assert_uint_eq(options.limits.body, 0);
+	ck_assert_uint_eq(options.limits.requests, UINT32_MAX);
+	ck_assert_uint_eq(options.encodings, 1 << CODING_ZSTD);
+	ck_assert(!options.compress);
+	ck_assert_str_eq(options.cache_dir, "cache");
+	ck_assert_str_eq(options.cache_control, "public, max-age=3600");
+	ck_assert_uint_eq(options.immutables, 2);
+	ck_assert_str_eq(options.immutable[0], "/a/*");
+	ck_assert_str_eq(options.immutable[1], "*.js");
+	ck_assert(options.immutable_auto);
+	ck_assert(!options.nosniff);
 
 	setenv("LOOM_HIDDEN", "0", 1);
 	setenv("LOOM_NO_WATCH", "off", 1);
 	setenv("LOOM_QUIET", "", 1);
+	setenv("LOOM_NO_COMPRESS", "no", 1);
+	setenv("LOOM_NO_NOSNIFF", "false", 1);
+	setenv("LOOM_IMMUTABLE", "", 1);
+	setenv("LOOM_CACHE_DIR", "", 1);
 	expect_run("");
+	ck_assert(options.compress);
+	ck_assert(options.nosniff);
+	ck_assert(options.immutable_auto);
+	ck_assert_uint_eq(options.immutables, 0);
+	ck_assert_ptr_null(options.cache_dir);
 	ck_assert(!options.hidden);
 	ck_assert(options.watch);
 	ck_assert_int_eq(options.verbosity, 0);
@@ -177,6 +237,72 @@ START_TEST(the_command_line_wins)
 	expect_run("-l :8");
 	ck_assert_uint_eq(options.listens, 1);
 	ck_assert_str_eq(options.listen[0], ":8");
+}
+END_TEST
+
+START_TEST(codings_are_listed)
+{
+	expect_run("--encodings none");
+	ck_assert_uint_eq(options.encodings, 0);
+	expect_run("--encodings zstd,br,gzip");
+	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD);
+	expect_run("--encodings GZIP,gzip"); /* as in Accept-Encoding, without regard to case */
+	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP);
+	expect_run("--encodings br --encodings gzip"); /* the last one wins */
+	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP);
+}
+END_TEST
+
+START_TEST(patterns_add_up_and_take_the_place_of_the_default)
+{
+	char line[1024] = "";
+
+	expect_run("--immutable none");
+	ck_assert_uint_eq(options.immutables, 0);
+	ck_assert(!options.immutable_auto);
+	expect_run("--immutable auto --immutable /a");
+	ck_assert_uint_eq(options.immutables, 1);
+	ck_assert(options.immutable_auto);
+	setenv("LOOM_IMMUTABLE", "/from/the/environment,auto", 1);
+	expect_run("--immutable [a-z]* --immutable ?x");
+	ck_assert_uint_eq(options.immutables, 2);
+	ck_assert_str_eq(options.immutable[0], "[a-z]*");
+	ck_assert(!options.immutable_auto);
+	for (int i = 0; i < OPTIONS_IMMUTABLE_MAX; i++)
+		strcat(line, "--immutable /x ");
+	expect_run(line);
+	ck_assert_uint_eq(options.immutables, OPTIONS_IMMUTABLE_MAX);
+	strcat(line, "--immutable /y");
+	expect_error(line, "--immutable: '/y' is one pattern too many (at most 16)");
+}
+END_TEST
+
+/* What becomes a field value must be one. */
+START_TEST(a_field_value_is_checked)
+{
+	char value[600];
+
+	memset(value, 'a', sizeof(value));
+	value[512] = '\0';
+	setenv("LOOM_CACHE_CONTROL", value, 1);
+	expect_run("");
+	ck_assert_uint_eq(strlen(options.cache_control), 512);
+	value[512] = 'a';
+	value[513] = '\0';
+	setenv("LOOM_CACHE_CONTROL", value, 1);
+	expect_error("", "LOOM_CACHE_CONTROL:");
+	for (int c = 1; c < 256; c++) {
+		snprintf(value, sizeof(value), "a%cb", c);
+		setenv("LOOM_CACHE_CONTROL", value, 1);
+		if (c >= 0x20 && c < 0x7f)
+			expect_run("");
+		else
+			expect_error("", "LOOM_CACHE_CONTROL: it holds a byte that no field value may have");
+	}
+	setenv("LOOM_CACHE_CONTROL", " a", 1);
+	expect_error("", "' a' is no field value");
+	setenv("LOOM_CACHE_CONTROL", "a ", 1);
+	expect_error("", "'a ' is no field value");
 }
 END_TEST
 
@@ -230,6 +356,35 @@ static const char *const mistakes[][3] = {
 	{ "--index a/b", "--index: 'a/b'", "without slashes" },
 	{ "--index ..", "--index: '..'", "without slashes" },
 	{ "--symlinks maybe", "--symlinks: 'maybe'", "contain|follow|deny" },
+	{ "--max-request-line 63", "--max-request-line: '63' is out of range", "from 64 to 16320 bytes" },
+	{ "--max-request-line 16K", "--max-request-line: '16K' is out of range", "from 64 to 16320 bytes" },
+	{ "--max-request-line x", "--max-request-line: 'x' is no size", "512K" },
+	{ "--max-head 127", "--max-head: '127' is out of range", "from 128 to 16384 bytes" },
+	{ "--max-head 16385", "--max-head: '16385' is out of range", "from 128 to 16384 bytes" },
+	{ "--max-head 4G", "--max-head: '4G' is out of range", "from 128 to 16384 bytes" },
+	{ "--max-head 8K", "--max-request-line must be smaller", "--max-head" },
+	{ "--max-request-line 4K --max-head 4096", "--max-request-line must be smaller", "--max-head" },
+	{ "--max-fields 0", "--max-fields: '0' is out of range", "1 to 1000" },
+	{ "--max-fields 1001", "--max-fields: '1001' is out of range", "1 to 1000" },
+	{ "--max-fields many", "--max-fields: 'many' is no number", "1 to 1000" },
+	{ "--max-body 2T", "--max-body: '2T' is out of range", "at most 1T" },
+	{ "--max-body -1", "--max-body: '-1' is no size", "512K" },
+	{ "--max-requests 4294967296", "--max-requests: '4294967296' is out of range", "0 to 4294967295" },
+	{ "--max-requests 1K", "--max-requests: '1K' is no number", "0 to 4294967295" },
+	{ "--encodings deflate", "--encodings: 'deflate'", "gzip, br, zstd" },
+	{ "--encodings gzip,deflate", "--encodings: 'deflate'", "gzip, br, zstd" },
+	{ "--encodings gzip,", "--encodings: ''", "none alone" },
+	{ "--encodings ,gzip", "--encodings: ''", "none alone" },
+	{ "--encodings gzip,none", "--encodings: 'none'", "none alone" },
+	{ "--encodings identity", "--encodings: 'identity'", "none alone" },
+	{ "--encodings=", "--encodings: ''", "none alone" },
+	{ "--immutable assets/*", "--immutable: 'assets/*' matches no path", "'/assets/*'" },
+	{ "--immutable=", "--immutable: '' matches no path", "'*.js'" },
+	{ "--cache-control=", "--cache-control: '' is no field value", "max-age=60" },
+	{ "--cache-dir=", "--cache-dir: ''", "no directory" },
+	{ "--cache-dir", "--cache-dir", "needs a value (DIR)" },
+	{ "--no-compress=1", "--no-compress", "takes no value" },
+	{ "--max 1", "ambiguous option '--max'", "loom --help" },
 };
 
 START_TEST(mistakes_are_explained)
@@ -247,6 +402,12 @@ START_TEST(mistakes_in_the_environment_name_the_variable)
 		{ "LOOM_LISTEN", ":80,nowhere", "LOOM_LISTEN: 'nowhere' lacks a port" },
 		{ "LOOM_LISTEN", ":80,", "LOOM_LISTEN: '' lacks a port" },
 		{ "LOOM_HIDDEN", "perhaps", "LOOM_HIDDEN: 'perhaps' is neither 1 nor 0" },
+		{ "LOOM_NO_COMPRESS", "2", "LOOM_NO_COMPRESS: '2' is neither 1 nor 0" },
+		{ "LOOM_MAX_HEAD", "1G", "LOOM_MAX_HEAD: '1G' is out of range" },
+		{ "LOOM_MAX_FIELDS", "-1", "LOOM_MAX_FIELDS: '-1'" },
+		{ "LOOM_ENCODINGS", "gzip br", "LOOM_ENCODINGS: 'gzip br' is none of" },
+		{ "LOOM_IMMUTABLE", "/a,b", "LOOM_IMMUTABLE: 'b' matches no path" },
+		{ "LOOM_IMMUTABLE", "/a,", "LOOM_IMMUTABLE: '' matches no path" },
 	};
 
 	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
@@ -408,8 +569,8 @@ START_TEST(the_manual_and_help_know_the_same_options)
 			options_seen[i]++;
 		}
 	}
-	ck_assert_int_ge(options_seen[0], 19);
-	ck_assert_int_ge(options_seen[1], 19);
+	ck_assert_int_ge(options_seen[0], 30);
+	ck_assert_int_ge(options_seen[1], 30);
 	free(help);
 	free(manual);
 }
@@ -471,7 +632,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 19);
+	ck_assert_int_eq(compared, 30);
 	free(help);
 	free(manual);
 }
@@ -499,6 +660,9 @@ int main(void)
 	tcase_add_test(tcase, every_option_is_read);
 	tcase_add_test(tcase, every_variable_is_read);
 	tcase_add_test(tcase, the_command_line_wins);
+	tcase_add_test(tcase, codings_are_listed);
+	tcase_add_test(tcase, patterns_add_up_and_take_the_place_of_the_default);
+	tcase_add_test(tcase, a_field_value_is_checked);
 	tcase_add_test(tcase, a_service_called_loom_is_not_a_port);
 	tcase_add_test(tcase, help_and_version_come_first);
 	tcase_add_loop_test(tcase, mistakes_are_explained, 0, (int)(sizeof(mistakes) / sizeof(mistakes[0])));

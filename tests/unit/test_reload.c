@@ -1,6 +1,6 @@
 /*
- * test_reload.c - the reloader's thread over real directories, with a builder of our own that can be told to fail, and
- * with workers that are nothing but inboxes.
+ * test_reload.c - the reloader's thread over real directories, with a builder of our own that can be told to fail, with
+ * variants that are nothing but numbers, and with workers that are nothing but inboxes.
  *
  * The reloader's clock runs 20 times as fast as ours: clock_gettime() and poll() are ours, so that what takes ten
  * seconds takes half a one. Every wait is for a condition, with a bound that only a failure reaches.
@@ -18,6 +18,7 @@
 #include "loom/build.h"
 #include "loom/log.h"
 #include "loom/reload.h"
+#include "loom/variants.h"
 #include "live_tree.h"
 
 #define SPEED    20
@@ -34,7 +35,8 @@ static struct options options;
 static atomic_int failing;   /* the error of the next builds, or 0 */
 static atomic_uint failures; /* how many more */
 static atomic_uint builds, alive;
-static atomic_bool reread; /* files have an ETag and no asset in common with the previous snapshot */
+static atomic_uint builds_as_before; /* these do not count as builds */
+static atomic_bool reread;           /* files have an ETag and no asset in common with the previous snapshot */
 static atomic_bool no_watches;
 static atomic_uint warnings, reloads;
 
@@ -94,7 +96,56 @@ void log_verbosity(int level)
 	(void)level;
 }
 
+/* The variants: how many the threads have done and will yet do, and how many the reloader has taken over. */
+static struct {
+	atomic_uint done, collected, left;
+	atomic_bool made, destroyed;
+	void (*news)(void *context);
+	void *context;
+} store;
+
+int variants_create(struct variants **variants, const struct variants_config *config, char *why, size_t size)
+{
+	ck_assert_uint_ge(config->threads, 1);
+	ck_assert(!atomic_exchange(&store.made, true));
+	store.news = config->news;
+	store.context = config->context;
+	*variants = (struct variants *)&store;
+	return 0;
+}
+
+void variants_destroy(struct variants *variants)
+{
+	if (!variants)
+		return;
+	ck_assert_ptr_eq(variants, &store);
+	/* Snapshots have bodies of the store's. */
+	ck_assert_uint_eq(atomic_load(&alive), 0);
+	ck_assert(!atomic_exchange(&store.destroyed, true));
+}
+
+unsigned variants_collect(struct variants *variants)
+{
+	ck_assert_ptr_eq(variants, &store);
+	return atomic_load(&store.done) - atomic_exchange(&store.collected, atomic_load(&store.done));
+}
+
+unsigned variants_pending(const struct variants *variants)
+{
+	ck_assert_ptr_eq(variants, &store);
+	return atomic_load(&store.left);
+}
+
+/* What a thread does with one more variant; worth: it is smaller than the content. */
+static void variant_done(bool worth, unsigned left)
+{
+	atomic_store(&store.left, left);
+	atomic_fetch_add(&store.done, worth);
+	store.news(store.context);
+}
+
 struct content {
+	struct snapshot_variants variants[2];
 	struct snapshot_slot slots[2 * KEYS_MAX];
 	struct representation representations[KEYS_MAX];
 	struct representation error;
@@ -157,6 +208,34 @@ static void tell_file(void *context, const char *path, int dirfd, const char *na
 	read_file(((const struct walk_context *)context)->content, path, dirfd, name);
 }
 
+/* The contents of another, at their new addresses. */
+static void copy_content(struct content *content, const struct content *from)
+{
+	memcpy(content, from, sizeof(*content));
+	for (unsigned i = 0; i < content->count; i++)
+		content->representations[i].body = (const uint8_t *)content->texts[i];
+	for (unsigned i = 0; i < 2 * KEYS_MAX; i++) {
+		struct snapshot_slot *slot = &content->slots[i];
+
+		if (!slot->hash)
+			continue;
+		slot->representation = &content->representations[slot->representation - from->representations];
+		slot->key = content->keys[slot->representation - content->representations];
+	}
+}
+
+/* One variant of every key, another one with each that was collected: it is told apart by its address alone. */
+static void give_variants(struct content *content)
+{
+	static const struct representation coded[100];
+	unsigned number = atomic_load(&store.collected);
+
+	ck_assert_uint_lt(number, 100);
+	content->variants[1].coded[CODING_BR] = &coded[number];
+	for (unsigned i = 0; i < 2 * KEYS_MAX; i++)
+		content->slots[i].variants = content->slots[i].hash && number > 0;
+}
+
 int build_snapshot(const struct build_request *request, struct snapshot **out, char *why, size_t size)
 {
 	size_t bytes = sizeof(struct snapshot) + request->workers * sizeof(struct snapshot_share);
@@ -168,8 +247,17 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 	int err;
 
 	ck_assert_ptr_nonnull(content);
-	atomic_fetch_add(&builds, 1);
-	err = tree_walk(&walk, request->options->root);
+	ck_assert_int_eq(request->variants != NULL, request->options->compress && request->options->encodings);
+	if (request->as_before) {
+		atomic_fetch_add(&builds_as_before, 1);
+		copy_content(content, request->previous->owner);
+		err = 0;
+	} else {
+		atomic_fetch_add(&builds, 1);
+		err = tree_walk(&walk, request->options->root);
+	}
+	if (request->variants)
+		give_variants(content);
 	if (err == 0 && atomic_load(&failures) > 0) {
 		atomic_fetch_sub(&failures, 1);
 		err = atomic_load(&failing);
@@ -183,6 +271,7 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 	ck_assert_ptr_nonnull(snapshot);
 	memset(snapshot, 0, bytes);
 	snapshot->slots = content->slots;
+	snapshot->variants = content->variants;
 	snapshot->mask = 2 * KEYS_MAX - 1;
 	snapshot->files = content->count;
 	snapshot->owner = content;
@@ -223,7 +312,7 @@ static void turn(unsigned worker)
 
 static bool serves(unsigned worker, const char *key, const char *text)
 {
-	const struct representation *found;
+	const struct snapshot_slot *found;
 
 	turn(worker);
 	if (!current[worker])
@@ -231,7 +320,8 @@ static bool serves(unsigned worker, const char *key, const char *text)
 	found = snapshot_find(current[worker], key, strlen(key));
 	if (!text)
 		return !found;
-	return found && found->body_len == strlen(text) && memcmp(found->body, text, strlen(text)) == 0;
+	return found && found->representation->body_len == strlen(text) &&
+	       memcmp(found->representation->body, text, strlen(text)) == 0;
 }
 
 #define wait_for(condition)                                                                             \
@@ -528,7 +618,7 @@ START_TEST(old_snapshots_are_freed_when_the_last_pin_goes)
 		becomes("/index.html", text);
 	}
 	wait_for(atomic_load(&alive) == 2);
-	ck_assert(snapshot_find(held, "/index.html", 11)->body_len == 5);
+	ck_assert_uint_eq(snapshot_find(held, "/index.html", 11)->representation->body_len, 5);
 	snapshot_unpin(held, 1);
 	wait_for(atomic_load(&alive) == 1);
 	stop();
@@ -569,6 +659,216 @@ START_TEST(whoever_can_wake_the_workers_is_told)
 	becomes("/index.html", "second");
 	wait_for(atomic_load(&published) == 1);
 	stop();
+}
+END_TEST
+
+/* Whether the key has the variant with this number; 0: none. */
+static bool serves_variant(unsigned worker, const char *key, unsigned number)
+{
+	static const struct representation *first;
+	const struct snapshot_slot *slot;
+	const struct representation *coded;
+
+	turn(worker);
+	slot = snapshot_find(current[worker], key, strlen(key));
+	ck_assert_ptr_nonnull(slot);
+	if (!slot->variants)
+		return number == 0;
+	coded = current[worker]->variants[slot->variants].coded[CODING_BR];
+	if (!first)
+		first = coded - 1; /* the test's first one has number 1 */
+	return coded == first + number;
+}
+
+static void start_compressing(void)
+{
+	options.compress = true;
+	options.encodings = 1 << CODING_BR;
+	options.watch = false; /* nobody tells of changes */
+	atomic_store(&store.left, 5);
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert(serves_variant(0, "/index.html", 0));
+}
+
+START_TEST(variants_are_published_without_a_look_at_the_tree)
+{
+	start_compressing();
+	ck_assert_uint_eq(atomic_load(&builds), 1);
+	tree_write("site/index.html", "not looked at");
+	tree_write("site/new.html", "not looked at");
+	variant_done(true, 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		wait_for(serves_variant(i, "/index.html", 1));
+	for (unsigned i = 0; i < WORKERS; i++) {
+		ck_assert(serves(i, "/index.html", "first"));
+		ck_assert(serves(i, "/new.html", NULL));
+	}
+	ck_assert_uint_eq(atomic_load(&builds), 1);
+	ck_assert_uint_eq(atomic_load(&builds_as_before), 1);
+	wait_for(atomic_load(&reloads) == 1); /* one line: all is done */
+	wait_for(atomic_load(&alive) == 1);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	stop();
+	ck_assert(atomic_load(&store.destroyed));
+}
+END_TEST
+
+START_TEST(workers_are_told_of_variants)
+{
+	static atomic_uint published;
+	char why[256] = "";
+
+	options.compress = true;
+	options.encodings = 1 << CODING_BR;
+	options.root = root;
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), 0);
+	reload_on_publish(reload, count_published, &published);
+	ck_assert_int_eq(reload_start(reload), 0);
+	variant_done(true, 0);
+	wait_for(atomic_load(&published) == 1);
+	stop();
+}
+END_TEST
+
+/* While there are more to come they are published now and then, and the last ones at once. */
+START_TEST(variants_are_published_together)
+{
+	start_compressing();
+	for (unsigned i = 0; i < 40; i++) { /* 200 ms, and 4 s of the reloader's */
+		variant_done(true, 40 - i);
+		usleep(5000);
+	}
+	ck_assert_uint_ge(atomic_load(&builds_as_before), 1);
+	ck_assert_uint_le(atomic_load(&builds_as_before), 4); /* a slow machine has more of them */
+	ck_assert_uint_eq(atomic_load(&reloads), 0);
+	variant_done(true, 0);
+	wait_for((turn(0), turn(1), current[0] == current[1] && atomic_load(&reloads) == 1));
+	ck_assert_uint_eq(atomic_load(&store.collected), 41);
+	ck_assert_uint_eq(atomic_load(&builds), 1);
+	stop();
+}
+END_TEST
+
+START_TEST(what_is_not_worth_having_is_not_published)
+{
+	start_compressing();
+	for (unsigned i = 0; i < 10; i++)
+		variant_done(false, 9 - i);
+	/* Something that can be waited for, behind all that. */
+	reload_request(reload);
+	wait_for(atomic_load(&reloads) == 1);
+	ck_assert_uint_eq(atomic_load(&builds_as_before), 0);
+	ck_assert_uint_eq(atomic_load(&alive), 1);
+	ck_assert(!snapshot_waiting(&inboxes[0]));
+	stop();
+}
+END_TEST
+
+/* The last ones may be of those that are not worth having. */
+START_TEST(variants_do_not_wait_for_what_never_comes)
+{
+	start_compressing();
+	variant_done(true, 1);
+	variant_done(false, 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		wait_for(serves_variant(i, "/index.html", 1));
+	stop();
+}
+END_TEST
+
+START_TEST(variants_that_a_reload_has_brought_are_not_published_again)
+{
+	start_compressing();
+	variant_done(true, 3);
+	tree_write("site/index.html", "second");
+	reload_request(reload);
+	becomes("/index.html", "second");
+	for (unsigned i = 0; i < WORKERS; i++)
+		wait_for(serves_variant(i, "/index.html", 1));
+	ck_assert_uint_eq(atomic_load(&builds), 2);
+	usleep(300000); /* six seconds of the reloader's */
+	ck_assert_uint_le(atomic_load(&builds_as_before), 1);
+	stop();
+}
+END_TEST
+
+START_TEST(variants_that_cannot_be_published_are_told_of)
+{
+	start_compressing();
+	atomic_store(&failing, -ENOMEM);
+	atomic_store(&failures, 1);
+	variant_done(true, 1);
+	wait_for(atomic_load(&warnings) == 1);
+	ck_assert(serves(0, "/index.html", "first"));
+	ck_assert(serves_variant(0, "/index.html", 0));
+	variant_done(true, 0);
+	wait_for(!serves_variant(0, "/index.html", 0));
+	ck_assert_uint_eq(atomic_load(&warnings), 1);
+	stop();
+}
+END_TEST
+
+START_TEST(variants_that_could_not_be_published_are_published_later)
+{
+	start_compressing();
+	atomic_store(&failing, -ENOMEM);
+	atomic_store(&failures, 1);
+	variant_done(true, 0); /* and nothing more comes */
+	wait_for(atomic_load(&warnings) == 1);
+	ck_assert(serves_variant(0, "/index.html", 0));
+	for (unsigned i = 0; i < WORKERS; i++)
+		wait_for(serves_variant(i, "/index.html", 1));
+	ck_assert_uint_eq(atomic_load(&builds), 1);
+	stop();
+}
+END_TEST
+
+START_TEST(requests_and_variants_do_not_hide_each_other)
+{
+	start_compressing();
+	for (unsigned i = 1; i <= 20; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "text %u", i);
+		tree_write("site/index.html", text);
+		variant_done(true, i < 20);
+		reload_request(reload);
+		reload_request(reload);
+		variant_done(true, i < 20);
+		becomes("/index.html", text);
+	}
+	wait_for(atomic_load(&store.collected) == 40);
+	wait_for((turn(0), current[0]->variants[1].coded[CODING_BR] != NULL));
+	stop();
+}
+END_TEST
+
+START_TEST(nothing_is_compressed_without_a_coding)
+{
+	options.compress = true; /* and no encodings */
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert(!atomic_load(&store.made));
+	stop();
+	options.encodings = 1 << CODING_BR;
+	options.compress = false;
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert(!atomic_load(&store.made));
+	stop();
+}
+END_TEST
+
+START_TEST(the_store_goes_when_the_first_build_fails)
+{
+	char why[256] = "";
+
+	options.compress = true;
+	options.encodings = 1 << CODING_BR;
+	options.root = "/nowhere/at/all";
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), -ENOENT);
+	ck_assert(atomic_load(&store.made) && atomic_load(&store.destroyed));
 }
 END_TEST
 
@@ -711,6 +1011,17 @@ int main(void)
 	tcase_add_test(all, old_snapshots_are_freed_when_the_last_pin_goes);
 	tcase_add_test(all, what_no_worker_picks_up_is_freed);
 	tcase_add_test(all, whoever_can_wake_the_workers_is_told);
+	tcase_add_test(all, variants_are_published_without_a_look_at_the_tree);
+	tcase_add_test(all, workers_are_told_of_variants);
+	tcase_add_test(all, variants_are_published_together);
+	tcase_add_test(all, what_is_not_worth_having_is_not_published);
+	tcase_add_test(all, variants_do_not_wait_for_what_never_comes);
+	tcase_add_test(all, variants_that_a_reload_has_brought_are_not_published_again);
+	tcase_add_test(all, variants_that_cannot_be_published_are_told_of);
+	tcase_add_test(all, variants_that_could_not_be_published_are_published_later);
+	tcase_add_test(all, requests_and_variants_do_not_hide_each_other);
+	tcase_add_test(all, nothing_is_compressed_without_a_coding);
+	tcase_add_test(all, the_store_goes_when_the_first_build_fails);
 	tcase_add_test(all, the_same_contents_are_not_published_again);
 	tcase_add_test(all, new_dates_of_the_same_contents_are_published);
 	tcase_add_test(all, a_request_rebuilds_where_nothing_is_watched);

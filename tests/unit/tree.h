@@ -21,10 +21,12 @@
 
 #include "loom/asset.h"
 #include "loom/build.h"
+#include "loom/variants.h"
 
 struct tree {
 	char root[64];
 	struct options options;
+	struct variants *variants; /* for the next builds; NULL: none are made */
 	char why[512];
 	char log[16384]; /* of the last build */
 	unsigned directories;
@@ -35,11 +37,12 @@ static struct tree tree;
 
 /*
  * The test program's own read(2) and clock: they come before the C library's. The hook runs before each read; files
- * are as old as the clock is ahead.
+ * are as old as the clock is ahead; or it stands still.
  */
 static unsigned long tree_reads;
 static void (*tree_before_read)(int fd);
 static time_t tree_clock_ahead;
+static time_t tree_clock_at; /* 0: it goes */
 
 __attribute__((used)) ssize_t read(int fd, void *bytes, size_t len)
 {
@@ -54,7 +57,7 @@ __attribute__((used)) int clock_gettime(clockid_t clock, struct timespec *now)
 	long result = syscall(SYS_clock_gettime, clock, now);
 
 	if (result == 0 && clock == CLOCK_REALTIME)
-		now->tv_sec += tree_clock_ahead;
+		now->tv_sec = tree_clock_at ? tree_clock_at : now->tv_sec + tree_clock_ahead;
 	return (int)result;
 }
 
@@ -66,6 +69,9 @@ static inline void tree_make(const char *root)
 		.index = "index.html",
 		.max_memory = 1 << 30,
 		.workers = 2,
+		.encodings = 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD,
+		.compress = true,
+		.nosniff = true,
 	};
 }
 
@@ -91,8 +97,10 @@ static inline void tree_remove(const char *root)
 
 static inline void tree_teardown(void)
 {
+	variants_destroy(tree.variants);
+	tree.variants = NULL;
 	tree_before_read = NULL;
-	tree_clock_ahead = 0;
+	tree_clock_ahead = tree_clock_at = 0;
 	tree_remove(tree.root);
 }
 
@@ -148,15 +156,8 @@ static inline void tree_directory(void *context, const char *path, int fd)
 }
 
 /* Builds, with what is logged kept in tree.log. */
-static inline int tree_build(const struct snapshot *previous, struct snapshot **snapshot)
+static inline int tree_request(const struct build_request *request, struct snapshot **snapshot)
 {
-	struct build_request request = {
-		.options = &tree.options,
-		.workers = tree.options.workers,
-		.previous = previous,
-		.directory = tree_directory,
-		.context = &tree,
-	};
 	int saved = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC), err;
 	ssize_t n;
 
@@ -164,13 +165,27 @@ static inline int tree_build(const struct snapshot *previous, struct snapshot **
 	tree.directory[0] = tree.why[0] = '\0';
 	ck_assert(saved >= 0 && log >= 0);
 	dup2(log, STDERR_FILENO);
-	err = build_snapshot(&request, snapshot, tree.why, sizeof(tree.why));
+	err = build_snapshot(request, snapshot, tree.why, sizeof(tree.why));
 	dup2(saved, STDERR_FILENO);
 	close(saved);
 	n = pread(log, tree.log, sizeof(tree.log) - 1, 0);
 	tree.log[n > 0 ? n : 0] = '\0';
 	close(log);
 	return err;
+}
+
+static inline int tree_build(const struct snapshot *previous, struct snapshot **snapshot)
+{
+	const struct build_request request = {
+		.options = &tree.options,
+		.workers = tree.options.workers,
+		.previous = previous,
+		.variants = tree.variants,
+		.directory = tree_directory,
+		.context = &tree,
+	};
+
+	return tree_request(&request, snapshot);
 }
 
 static inline struct snapshot *tree_snapshot(const struct snapshot *previous)
@@ -183,9 +198,81 @@ static inline struct snapshot *tree_snapshot(const struct snapshot *previous)
 	return snapshot;
 }
 
+/* The files of previous again, with the variants that have become ready; NULL when these do not fit. */
+static inline struct snapshot *tree_as_before(const struct snapshot *previous)
+{
+	const struct build_request request = {
+		.options = &tree.options,
+		.workers = tree.options.workers,
+		.previous = previous,
+		.variants = tree.variants,
+		.as_before = true,
+		.directory = tree_directory,
+		.context = &tree,
+	};
+	struct snapshot *snapshot = NULL;
+	int err = tree_request(&request, &snapshot);
+
+	ck_assert_msg(err == 0 || err == -ENOSPC, "%s", tree.why);
+	return snapshot;
+}
+
+static inline void tree_news(void *context)
+{
+	(void)context;
+}
+
+/* From now on builds ask for variants. */
+static inline void tree_compress(void)
+{
+	const struct variants_config config = { .threads = 2, .news = tree_news };
+
+	ck_assert_msg(variants_create(&tree.variants, &config, tree.why, sizeof(tree.why)) == 0, "%s", tree.why);
+}
+
+/* Waits until all that was asked for is there, or known not to be worth having. */
+static inline void tree_collect(void)
+{
+	for (int i = 0; variants_collect(tree.variants), variants_pending(tree.variants) > 0; i++) {
+		ck_assert_int_lt(i, 60000);
+		usleep(1000);
+	}
+}
+
+/* The identity representation of a key, or NULL. */
 static inline const struct representation *tree_find(const struct snapshot *snapshot, const char *key)
 {
-	return snapshot_find(snapshot, key, strlen(key));
+	const struct snapshot_slot *slot = snapshot_find(snapshot, key, strlen(key));
+
+	return slot ? slot->representation : NULL;
+}
+
+/* The key's variant in a coding, or NULL. */
+static inline const struct representation *tree_coded(const struct snapshot *snapshot, const char *key,
+                                                      enum content_coding coding)
+{
+	const struct snapshot_slot *slot = snapshot_find(snapshot, key, strlen(key));
+
+	ck_assert_msg(slot != NULL, "%s is not there; log: %s", key, tree.log);
+	return slot->variants ? snapshot->variants[slot->variants].coded[coding] : NULL;
+}
+
+/* A field's value in a head, as a string good for one more call; NULL when there is no such field. */
+static inline const char *tree_field(const struct representation *representation, const char *name)
+{
+	static char values[2][512];
+	static unsigned turn;
+	char *value = values[turn++ % 2], line[64];
+	const char *at, *end;
+
+	snprintf(line, sizeof(line), "\r\n%s: ", name);
+	at = memmem(representation->head, representation->head_len, line, strlen(line));
+	if (!at)
+		return NULL;
+	at += strlen(line);
+	end = memmem(at, (size_t)(representation->head + representation->head_len - at), "\r\n", 2);
+	snprintf(value, sizeof(values[0]), "%.*s", (int)(end - at), at);
+	return value;
 }
 
 /* The key's answer is a 200 with this content. */

@@ -1,0 +1,330 @@
+/*
+ * option_values.c - reads the values of options, as text, into struct options; and says what is wrong with them. Main thread,
+ * before any other exists.
+ */
+#include "option_values.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loom/coding.h"
+#include "loom/listen.h"
+#include "loom/units.h"
+
+#define BODY_MAX          (UINT64_C(1) << 40) /* so that sizes of chunks can be added up */
+#define CACHE_CONTROL_MAX 512
+
+/* What option_set_port() gives as an address: text that is neither argv's nor the environment's. */
+static char default_address[sizeof("[::]:65535")];
+
+int option_complain(struct complaint *complaint, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	snprintf(complaint->text, complaint->size, "%s%s%s", complaint->subject, *complaint->subject ? ": " : "", text);
+	return -EINVAL;
+}
+
+static const char *duration_text(uint32_t ms, char *text, size_t size)
+{
+	if (ms % HOUR == 0 && ms > 0)
+		snprintf(text, size, "%" PRIu32 "h", ms / HOUR);
+	else if (ms % 1000 == 0)
+		snprintf(text, size, "%" PRIu32 "s", ms / 1000);
+	else
+		snprintf(text, size, "%" PRIu32 "ms", ms);
+	return text;
+}
+
+int option_set_duration(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int64_t ms = units_duration(text);
+	char min[16], max[16];
+
+	if (ms == -EINVAL)
+		return option_complain(complaint, "'%s' is no duration (write it as 500ms, 5s, 2m or 1h)", text);
+	if (ms < row->min || ms > row->max)
+		return option_complain(complaint, "'%s' is out of range (from %s to %s)", text,
+		                       duration_text(row->min, min, sizeof(min)),
+		                       duration_text(row->max, max, sizeof(max)));
+	*(uint32_t *)((char *)options + row->offset) = (uint32_t)ms;
+	return 0;
+}
+
+static int parse_size(const char *text, uint64_t *size, struct complaint *complaint)
+{
+	int64_t bytes = units_size(text);
+
+	if (bytes == -EINVAL)
+		return option_complain(complaint, "'%s' is no size (write it as 65536, 512K, 512M or 2G)", text);
+	if (bytes < 0)
+		return option_complain(complaint, "'%s' is out of range (below 8 million T)", text);
+	*size = (uint64_t)bytes;
+	return 0;
+}
+
+int option_set_memory(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (parse_size(text, &options->max_memory, complaint))
+		return -EINVAL;
+	if (options->max_memory == 0)
+		return option_complain(complaint, "'%s' is out of range (at least 1 byte, below 8 million T)", text);
+	return 0;
+}
+
+int option_set_body(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (parse_size(text, &options->limits.body, complaint))
+		return -EINVAL;
+	if (options->limits.body > BODY_MAX)
+		return option_complain(complaint, "'%s' is out of range (at most 1T)", text);
+	return 0;
+}
+
+int option_set_size(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	uint64_t size = 0;
+
+	if (parse_size(text, &size, complaint))
+		return -EINVAL;
+	if (size < row->min || size > row->max)
+		return option_complain(complaint, "'%s' is out of range (from %" PRIu32 " to %" PRIu32 " bytes)", text,
+		                       row->min, row->max);
+	*(uint32_t *)((char *)options + row->offset) = (uint32_t)size;
+	return 0;
+}
+
+/* A whole number within the row's bounds; alternative: what else the option takes, for the complaint. */
+static int parse_bounded(const struct row *row, const char *text, const char *alternative, unsigned *value,
+                         struct complaint *complaint)
+{
+	const char *end;
+	uint64_t number;
+	int error;
+
+	error = units_number(text, &end, &number);
+	if (!error && *end != '\0')
+		error = -EINVAL;
+	if (error || number < row->min || number > row->max)
+		return option_complain(complaint, "'%s' is %s (%" PRIu32 " to %" PRIu32 "%s)", text,
+		                       error == -EINVAL ? "no number" : "out of range", row->min, row->max,
+		                       alternative);
+	*value = (unsigned)number;
+	return 0;
+}
+
+int option_set_connections(const struct row *row, struct options *options, const char *text,
+                           struct complaint *complaint)
+{
+	return parse_bounded(row, text, "", &options->max_connections, complaint);
+}
+
+int option_set_number(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	return parse_bounded(row, text, "", (uint32_t *)((char *)options + row->offset), complaint);
+}
+
+static unsigned usable_cpus(void)
+{
+	cpu_set_t set[8]; /* 8192 CPUs, as many as any kernel is built for; one cpu_set_t would be refused on these */
+	int count;
+
+	if (sched_getaffinity(0, sizeof(set), set) < 0)
+		return 1;
+	count = CPU_COUNT_S(sizeof(set), set);
+	return count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
+}
+
+int option_set_workers(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	if (strcmp(text, "auto") == 0) {
+		options->workers = usable_cpus();
+		return 0;
+	}
+	return parse_bounded(row, text, ", or auto", &options->workers, complaint);
+}
+
+/* The index of the text among the choices that the row's argument shows, or -EINVAL. */
+static int parse_choice(const struct row *row, const char *text, struct complaint *complaint)
+{
+	const char *choice = row->argument;
+
+	for (int i = 0;; i++) {
+		size_t len = strcspn(choice, "|");
+
+		if (strlen(text) == len && memcmp(choice, text, len) == 0)
+			return i;
+		if (choice[len] == '\0')
+			return option_complain(complaint, "'%s' is not one of %s", text, row->argument);
+		choice += len + 1;
+	}
+}
+
+int option_set_backend(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->backend = text;
+	return 0;
+}
+
+int option_set_symlinks(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const enum symlinks choices[] = { SYMLINKS_CONTAIN, SYMLINKS_FOLLOW, SYMLINKS_DENY };
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->symlinks = choices[choice];
+	return 0;
+}
+
+int option_set_index(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0' || strchr(text, '/') || strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
+		return option_complain(complaint, "'%s' is no file name (a name without slashes, like index.html)",
+		                       text);
+	options->index = text;
+	return 0;
+}
+
+/* A field value (RFC 9110 5.5) that does not make a head too long. */
+int option_set_cache_control(const struct row *row, struct options *options, const char *text,
+                             struct complaint *complaint)
+{
+	size_t len = strlen(text);
+
+	(void)row;
+	if (len == 0 || len > CACHE_CONTROL_MAX || text[0] == ' ' || text[len - 1] == ' ')
+		return option_complain(complaint,
+		                       "'%s' is no field value (write it as \"max-age=60\", at most %d bytes)", text,
+		                       CACHE_CONTROL_MAX);
+	for (const char *at = text; *at; at++)
+		if (*at < 0x20 || *at > 0x7e)
+			return option_complain(complaint, "it holds a byte that no field value may have");
+	options->cache_control = text;
+	return 0;
+}
+
+int option_set_cache_dir(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0')
+		return option_complain(complaint, "'' is no directory");
+	options->cache_dir = text;
+	return 0;
+}
+
+/* One more pattern, auto, or none. */
+int option_set_immutable(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (strcmp(text, "auto") == 0) {
+		options->immutable_auto = true;
+	} else if (*text != '/' && *text != '*' && *text != '[' && *text != '?' && strcmp(text, "none") != 0) {
+		return option_complain(complaint,
+		                       "'%s' matches no path (paths begin with a slash: '/assets/*', or write '*.js')",
+		                       text);
+	} else if (strcmp(text, "none") != 0) {
+		if (options->immutables == OPTIONS_IMMUTABLE_MAX)
+			return option_complain(complaint, "'%s' is one pattern too many (at most %d)", text,
+			                       OPTIONS_IMMUTABLE_MAX);
+		options->immutable[options->immutables++] = text;
+	}
+	return 0;
+}
+
+/* "gzip,br", or "none". */
+int option_set_encodings(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	options->encodings = 0;
+	if (strcmp(text, "none") == 0)
+		return 0;
+	for (;;) {
+		size_t len = strcspn(text, ",");
+		enum content_coding coding = coding_by_name(text, len);
+
+		if (coding == CODINGS || coding == CODING_IDENTITY)
+			return option_complain(complaint, "'%.*s' is none of gzip, br, zstd (or write none alone)",
+			                       (int)len, text);
+		options->encodings |= (uint8_t)(1 << coding);
+		if (text[len] == '\0')
+			return 0;
+		text += len + 1;
+	}
+}
+
+/* 1, 0 or -EINVAL. The command line's flags are "1"; the environment has to say it. */
+static int parse_switch(const char *text, struct complaint *complaint)
+{
+	static const char *const words[] = { "0", "1", "no", "yes", "off", "on", "false", "true" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(text, words[i]) == 0)
+			return i & 1;
+	}
+	return option_complain(complaint, "'%s' is neither 1 nor 0", text);
+}
+
+int option_set_switch(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int on = parse_switch(text, complaint);
+
+	if (on < 0)
+		return on;
+	*(bool *)((char *)options + row->offset) = on ? row->flag : !row->flag;
+	return 0;
+}
+
+int option_set_verbosity(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	int on = parse_switch(text, complaint);
+
+	if (on > 0)
+		options->verbosity = row->flag;
+	return on < 0 ? on : 0;
+}
+
+int option_set_port(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	unsigned port;
+	int error;
+
+	error = parse_bounded(row, text, "", &port, complaint);
+	if (error)
+		return error;
+	snprintf(default_address, sizeof(default_address), "[::]:%u", port & 0xffff);
+	options->listen[0] = default_address;
+	options->listens = 1;
+	return 0;
+}
+
+/* One more address. */
+int option_set_listen(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	struct listen_address address;
+	char why[256];
+
+	(void)row;
+	if (options->listens == OPTIONS_LISTEN_MAX)
+		return option_complain(complaint, "'%s' is one address too many (at most %d)", text,
+		                       OPTIONS_LISTEN_MAX);
+	if (listen_parse(text, &address, why, sizeof(why)) < 0)
+		return option_complain(complaint, "%s", why);
+	options->listen[options->listens++] = text;
+	return 0;
+}

@@ -155,8 +155,9 @@ def main():
     jobs = []
     for name, cls in classes().items():
         tests = tests_of(name, cls, options.patterns)
+        counts = (options.workers or WORKERS)[:1 if cls.matrix == "backends" else None]
         pairs = [("any", 2)] if cls.matrix == "once" else [
-            (backend, workers) for backend in options.backend or BACKENDS for workers in options.workers or WORKERS]
+            (backend, workers) for backend in options.backend or BACKENDS for workers in counts]
         jobs += [(name, backend, workers, tests) for backend, workers in pairs if tests]
     if options.list:
         for name, backend, workers, tests in jobs:

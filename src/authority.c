@@ -12,11 +12,6 @@ static bool is_figure(char c)
 	return c >= '0' && c <= '9';
 }
 
-static bool is_hex(char c)
-{
-	return is_figure(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
-
 /* "127.0.0.1": four numbers up to 255 without leading zeros. */
 static bool is_ipv4(const char *at, const char *end)
 {
@@ -47,7 +42,7 @@ static bool is_ipv6(const char *at, const char *end)
 	while (at < end) {
 		const char *begin = at;
 
-		while (at < end && is_hex(*at) && at - begin < 4)
+		while (at < end && chars_hex_digit(*at) >= 0 && at - begin < 4)
 			at++;
 		if (at == begin)
 			return false;
@@ -78,7 +73,7 @@ static bool is_ip_future(const char *at, const char *end)
 	if (!dot || dot == at + 1 || dot + 1 == end)
 		return false;
 	for (at++; at < dot; at++)
-		if (!is_hex(*at))
+		if (chars_hex_digit(*at) < 0)
 			return false;
 	for (at++; at < end; at++)
 		if (*at == '%' || (!chars_in(CHARS_NAME, *at) && *at != ':'))
@@ -99,7 +94,7 @@ static const char *host_end(const char *text, const char *end)
 		return ((*at | 0x20) == 'v' ? is_ip_future(at, close) : is_ipv6(at, close)) ? close + 1 : NULL;
 	}
 	for (; at < end && chars_in(CHARS_NAME, *at); at++)
-		if (*at == '%' && (end - at < 3 || !is_hex(at[1]) || !is_hex(at[2])))
+		if (*at == '%' && (end - at < 3 || chars_hex_digit(at[1]) < 0 || chars_hex_digit(at[2]) < 0))
 			return NULL;
 	return at;
 }

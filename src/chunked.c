@@ -28,18 +28,9 @@ void chunked_begin(struct chunked *chunked)
 	*chunked = (struct chunked){ .state = SIZE_FIRST };
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
-}
-
 static enum state read_size(struct chunked *chunked, char c, uint64_t size_max)
 {
-	int digit = hex_digit(c);
+	int digit = chars_hex_digit(c);
 
 	if (digit >= 0) {
 		chunked->left = chunked->left * 16 + (unsigned)digit;

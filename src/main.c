@@ -1,6 +1,7 @@
 /*
  * main.c - the program: reads the options, then help, the version, or the server.
  */
+#include <malloc.h>
 #include <stdio.h>
 
 #include "loom/io.h"
@@ -23,6 +24,14 @@ int main(int argc, char *argv[])
 	struct options options;
 	char error[512];
 
+#ifdef M_MMAP_THRESHOLD
+	/*
+	 * Bodies, and what compressing them takes, go back to the system when they are freed. glibc would raise this
+	 * threshold after the first large one, and keep the next ones in its arenas: a third more memory, measured on
+	 * python3-doc.
+	 */
+	mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
+#endif
 	switch (options_parse(&options, argc, argv, error, sizeof(error))) {
 	case OPTIONS_RUN:
 		log_verbosity(options.verbosity);

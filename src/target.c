@@ -13,15 +13,6 @@
 #include "loom/authority.h"
 #include "loom/chars.h"
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
-}
-
 /* Decodes each percent-encoding once. The length, or -EINVAL, or -ENOENT for an encoded slash. */
 static long decode(const char *text, size_t len, char *out)
 {
@@ -33,7 +24,8 @@ static long decode(const char *text, size_t len, char *out)
 		if (c == '%') {
 			int high, low;
 
-			if (len - i < 3 || (high = hex_digit(text[i + 1])) < 0 || (low = hex_digit(text[i + 2])) < 0)
+			if (len - i < 3 || (high = chars_hex_digit(text[i + 1])) < 0 ||
+			    (low = chars_hex_digit(text[i + 2])) < 0)
 				return -EINVAL;
 			c = (unsigned char)(high << 4 | low);
 			i += 2;

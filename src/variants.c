@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "job_heap.h"
 #include "loom/cache.h"
 #include "loom/compress.h"
 #include "loom/log.h"
@@ -45,22 +46,11 @@ struct entry {
 	struct variant variants[CODINGS];
 };
 
-struct job {
-	struct job *next; /* among those done */
-	struct variant *variant;
-	struct body *identity;
-	enum content_coding coding;
-	uint64_t number; /* of equal lengths, the first asked for comes first */
-	struct body *coded;
-};
-
 struct yard {
 	pthread_mutex_t mutex;
 	pthread_mutex_t telling; /* held while news() is called; never together with the other */
 	pthread_cond_t wakeup;   /* for one thread: there is a job, or the cache to look through; or all are to end */
-	struct job **heap;       /* the smallest content on top */
-	size_t jobs;
-	size_t room;
+	struct job_heap heap;
 	struct job *done;
 	bool expire;
 	atomic_bool stop; /* set under the mutex, looked at without it by the encoders */
@@ -103,58 +93,6 @@ static void tell_cache(struct variants *variants, int err)
 	if (!atomic_exchange(&variants->told_cache, true))
 		log_warn("cannot write to the cache directory %s: %s; compressing goes on without the cache",
 		         variants->cache_dir, strerror(-err));
-}
-
-static bool before(const struct job *a, const struct job *b)
-{
-	if (a->identity->len != b->identity->len)
-		return a->identity->len < b->identity->len;
-	return a->number < b->number;
-}
-
-static int push_job(struct yard *yard, struct job *job)
-{
-	size_t i;
-
-	if (yard->jobs == yard->room) {
-		size_t room = yard->room ? yard->room * 2 : 64;
-		struct job **heap = reallocarray(yard->heap, room, sizeof(struct job *));
-
-		if (!heap)
-			return -ENOMEM;
-		yard->heap = heap;
-		yard->room = room;
-	}
-	for (i = yard->jobs++; i > 0; i = (i - 1) / 2) {
-		struct job *parent = yard->heap[(i - 1) / 2];
-
-		if (before(parent, job))
-			break;
-		yard->heap[i] = parent;
-	}
-	yard->heap[i] = job;
-	return 0;
-}
-
-static struct job *pop_job(struct yard *yard)
-{
-	struct job *top, *last;
-	size_t i = 0, child;
-
-	if (yard->jobs == 0)
-		return NULL;
-	top = yard->heap[0];
-	last = yard->heap[--yard->jobs];
-	while ((child = 2 * i + 1) < yard->jobs) {
-		if (child + 1 < yard->jobs && before(yard->heap[child + 1], yard->heap[child]))
-			child++;
-		if (before(last, yard->heap[child]))
-			break;
-		yard->heap[i] = yard->heap[child];
-		i = child;
-	}
-	yard->heap[i] = last;
-	return top;
 }
 
 /* What the cache has, if it is right. 0, -ENODATA: there is none; -ENOMEM; or another -errno: nothing. */
@@ -237,7 +175,7 @@ static void tell_news(struct variants *variants)
 static bool work(struct variants *variants)
 {
 	struct yard *yard = &variants->yard;
-	struct job *job = pop_job(yard);
+	struct job *job = job_heap_pop(&yard->heap);
 
 	if (job) {
 		pthread_mutex_unlock(&yard->mutex);
@@ -400,15 +338,15 @@ void variants_destroy(struct variants *variants)
 		return; /* they still look at all of it */
 	free(variants->threads);
 	yard = &variants->yard;
-	for (size_t i = 0; i < yard->jobs; i++)
-		free_job(yard->heap[i]);
+	for (size_t i = 0; i < yard->heap.count; i++)
+		free_job(yard->heap.jobs[i]);
 	while (yard->done) {
 		struct job *job = yard->done;
 
 		yard->done = job->next;
 		free_job(job);
 	}
-	free(yard->heap);
+	free(yard->heap.jobs);
 	pthread_cond_destroy(&yard->wakeup);
 	pthread_mutex_destroy(&yard->mutex);
 	pthread_mutex_destroy(&yard->telling);
@@ -487,7 +425,7 @@ static int ask(struct variants *variants, struct variant *variant, struct body *
 	job->number = variants->number++;
 	job->identity = body_reference(identity);
 	pthread_mutex_lock(&yard->mutex);
-	err = push_job(yard, job);
+	err = job_heap_push(&yard->heap, job);
 	if (!err)
 		pthread_cond_signal(&yard->wakeup);
 	pthread_mutex_unlock(&yard->mutex);

@@ -39,6 +39,9 @@ struct build_request {
  */
 int build_snapshot(const struct build_request *request, struct snapshot **snapshot, char *why, size_t size);
 
+/* Whether clients would get the same answers from both, dates included: then the newer one need not be published. */
+bool build_same(const struct snapshot *a, const struct snapshot *b);
+
 /* Frees a snapshot and every asset that no other snapshot shares. Same thread as build_snapshot(). */
 void build_free(struct snapshot *snapshot);
 

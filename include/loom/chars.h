@@ -38,6 +38,16 @@ static inline const char *chars_skip_space(const char *at, const char *end)
 	return at;
 }
 
+/* The value of a hexadecimal digit, in either case, or -1. */
+static inline int chars_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+		return (c | 0x20) - 'a' + 10;
+	return -1;
+}
+
 /* Whether the bytes are name, which is in lower case, without regard to case. For letters, digits and '-' only. */
 static inline bool chars_equal(const char *bytes, const char *name, size_t len)
 {

@@ -75,6 +75,11 @@ static void check_layout(const struct representation *r)
 	if (r->type_at < r->length_at)
 		ck_assert_mem_eq(h + r->type_at, "Content-Type: ", 14);
 	ck_assert_mem_eq(h + r->length_at - 2, "\r\n", 2);
+	ck_assert_int_eq(r->modified_at != 0, strstr(h, "\r\nLast-Modified: ") != NULL);
+	if (r->modified_at) {
+		ck_assert_mem_eq(h + r->modified_at - 15, "Last-Modified: ", 15);
+		ck_assert_mem_eq(h + r->modified_at + 29, "\r\n", 2);
+	}
 	snprintf(line, sizeof(line), "Content-Length: %zu\r\n", r->body_len);
 	ck_assert_str_eq(h + r->length_at, line);
 	for (const char *at = h + r->date_at + 31; at < h + r->metadata_at; at = strstr(at, "\r\n") + 2)
@@ -306,6 +311,8 @@ static const struct {
 	{ "/dir", "/dir/" },
 	{ "/a/b.c-d_e~f", "/a/b.c-d_e~f/" },
 	{ "/a!$&'()*+,;=:@", "/a!$&'()*+,;=:@/" },
+	{ "/AMZamz059", "/AMZamz059/" },
+	{ "/@[`{/:", "/@%5B%60%7B/:/" },
 	{ "/a b", "/a%20b/" },
 	{ "/100%", "/100%25/" },
 	{ "/a?b#c", "/a%3Fb%23c/" },

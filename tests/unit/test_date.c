@@ -118,6 +118,13 @@ START_TEST(test_what_is_no_date_is_refused)
 		"Sun, 06 Nov 1994 08:49:37 gmt",
 		"Mon, 06 Nov 1994 08:49:37 GMT",
 		"Sun, 31 Nov 1994 08:49:37 GMT",
+		/* days that would be the first of the next month, with its weekday */
+		"Thu, 31 Nov 1994 08:49:37 GMT",
+		"Wed, 29 Feb 2023 00:00:00 GMT",
+		"Mon, 29 Feb 2100 00:00:00 GMT",
+		"Fri, 30 Feb 2024 00:00:00 GMT",
+		"Wed, 31 Apr 2024 00:00:00 GMT",
+		"Sat, 32 Jan 2020 00:00:00 GMT",
 		"Sun, 06 Nov 1994 24:49:37 GMT",
 		"Sun, 06 Nov 1994 08:60:37 GMT",
 		"Sun, 06 Nov 1994 08:49:61 GMT",

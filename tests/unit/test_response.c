@@ -9,12 +9,13 @@
 
 #include "loom/response.h"
 
-#define DATE  "Sun, 06 Nov 1994 08:49:37 GMT"
-#define LATER "Sun, 06 Nov 1994 08:49:38 GMT"
-#define PAST  "Sun, 06 Nov 1994 08:49:36 GMT"
-#define BLANK "-----------------------------"
-#define MTIME 784111777
-#define NOW   784112000
+#define DATE       "Sun, 06 Nov 1994 08:49:37 GMT"
+#define LATER      "Sun, 06 Nov 1994 08:49:38 GMT"
+#define PAST       "Sun, 06 Nov 1994 08:49:36 GMT"
+#define BLANK      "-----------------------------"
+#define OTHER_DATE "Sun, 06 Nov 1994 08:00:00 GMT"
+#define MTIME      784111777
+#define NOW        784112000
 
 /* Of 24 bytes, as boundaries are made of them. */
 #define ETAG      "\"identity-0123456789abc\""
@@ -64,6 +65,8 @@ static struct representation make(const char *text, size_t body_len, const char 
 	made.type_at = made.length_at;
 	if (strstr(head, "Content-Type: "))
 		made.type_at = (uint16_t)(strstr(head, "Content-Type: ") - head);
+	if (strstr(head, "Last-Modified: "))
+		made.modified_at = (uint16_t)(strstr(head, "Last-Modified: ") - head + 15);
 	location = strstr(head, "Location: ");
 	if (location)
 		made.location_end = (uint16_t)(strstr(location, "\r\n") - head);
@@ -346,6 +349,8 @@ START_TEST(test_heads)
 	                       "\r\nETag: \"e\"\r\nContent-Length: 2\r\nConnection: close\r\n\r\n");
 	plan("GET /dir?q=1 " H "\r\n");
 	ck_assert_ptr_nonnull(strstr(head, "\r\nLocation: /dir/?q=1\r\n"));
+	plan("GET /dir? " H "\r\n");
+	ck_assert_ptr_nonnull(strstr(head, "\r\nLocation: /dir/?\r\n"));
 	plan("GET / " H "If-None-Match: *\r\n\r\n");
 	ck_assert_str_eq(head, "HTTP/1.1 304 Not Modified\r\nDate: " DATE "\r\nETag: \"e\"\r\n\r\n");
 	plan("GET /page " H "If-None-Match: *\r\nConnection: close\r\n\r\n");
@@ -398,6 +403,52 @@ START_TEST(test_heads_of_parts)
 	                       "\r\nContent-Length: 2\r\nContent-Range: bytes */1000\r\n\r\n");
 	plan("GET /empty " H "Range: bytes=0-\r\n\r\n");
 	ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Range: bytes */0\r\n"));
+}
+END_TEST
+
+/* No Last-Modified is later than Date (RFC 9110 8.8.2.1), also where the clock has been set back. */
+START_TEST(test_a_clock_that_is_behind)
+{
+	static const char *const requests[] = { "GET /page " H "\r\n", "HEAD /page " H "\r\n",
+		                                "GET /page " H "Accept-Encoding: br\r\n\r\n",
+		                                "GET /page " H "Range: bytes=0-0\r\n\r\n",
+		                                "GET /page " H "Range: bytes=0-0,500-500\r\n\r\n" };
+	static const char *const without[] = { "GET /page " H "If-None-Match: *\r\n\r\n",
+		                               "GET /page " H "If-Range: " ETAG "\r\nRange: bytes=0-0\r\n\r\n",
+		                               "GET /page " H "If-Range: " ETAG "\r\nRange: bytes=0-0,500-500\r\n\r\n",
+		                               "GET /plain " H "\r\n",
+		                               "GET /page " H "Range: bytes=1000-\r\n\r\n",
+		                               "GET /page " H "If-Match: \"x\"\r\n\r\n" };
+	struct response_context behind = context;
+
+	for (int back = -1; back <= 1; back++) {
+		char expected[64];
+
+		behind.now = MTIME - back;
+		/* A date that is neither, so that it can be told from both. */
+		snprintf(expected, sizeof(expected), "\r\nLast-Modified: %s\r\n", back > 0 ? OTHER_DATE : DATE);
+		for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+			struct response response = plan_in(&behind, requests[i]);
+			size_t len = response_head(&response, OTHER_DATE, head);
+
+			head[len] = '\0';
+			ck_assert_msg(strstr(head, expected) != NULL, "%d, %s: %s", back, requests[i], head);
+			ck_assert_ptr_nonnull(strstr(head, "\r\nDate: " OTHER_DATE "\r\n"));
+			ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Type: "));
+		}
+		for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++) {
+			struct response response = plan_in(&behind, without[i]);
+			size_t len;
+
+			memset(head, 'h', sizeof(head));
+			len = response_head(&response, OTHER_DATE, head);
+			head[len] = '\0';
+			ck_assert_ptr_null(strstr(head, "Last-Modified"));
+			ck_assert_str_eq(head + len - 4, "\r\n\r\n");
+			/* That date, once. */
+			ck_assert_ptr_null(strstr(strstr(head, OTHER_DATE) + 1, OTHER_DATE));
+		}
+	}
 }
 END_TEST
 
@@ -651,6 +702,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_plans, 0, sizeof(cases) / sizeof(*cases));
 	tcase_add_test(tcase, test_heads);
 	tcase_add_test(tcase, test_heads_of_parts);
+	tcase_add_test(tcase, test_a_clock_that_is_behind);
 	tcase_add_test(tcase, test_parts);
 	tcase_add_loop_test(tcase, test_variants, 0, sizeof(choices) / sizeof(*choices));
 	tcase_add_test(tcase, test_a_variant_that_is_not_there_is_not_chosen);

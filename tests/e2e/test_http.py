@@ -23,6 +23,7 @@ from server import VALGRIND, wait_for
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "http")
 OLD = 1000000000  # Sun, 09 Sep 2001 01:46:40 GMT, the time of every planted file but a few
 PATIENCE = 60 if VALGRIND else 15  # seconds; only an answer that never comes takes so long
+VARIANTS = 120  # seconds; they are made when nothing else wants the processor
 BATCH = 64  # connections at a time
 PAUSE = 0.0001  # seconds between two rounds of single bytes, for the server to read them
 SINGLE = 320  # so many bytes at either end of a request go singly; the middle of a long one in larger pieces
@@ -616,9 +617,9 @@ class Http(Case):
             return ""
 
         try:
-            wait_for(lambda: not lacking(), "the variants", bound=PATIENCE, step=0.05)
+            wait_for(lambda: not lacking(), "the variants", bound=VARIANTS, step=0.05)
         except AssertionError:
-            return f"no variants within {PATIENCE} s: {lacking()}"
+            return f"no variants within {VARIANTS} s: {lacking()}"
         finally:
             type(self).settled = server.pid  # once is enough to wait
         return ""

@@ -18,11 +18,11 @@ from email.utils import format_datetime
 
 from case import Case, write
 from client import STRONG_ETAG, Ended, Malformed, close_all, http_time, request
-from server import VALGRIND, wait_for
+from server import wait_for
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "http")
 OLD = 1000000000  # Sun, 09 Sep 2001 01:46:40 GMT, the time of every planted file but a few
-PATIENCE = 60 if VALGRIND else 15  # seconds; only an answer that never comes takes so long
+PATIENCE = 60  # seconds; only an answer that never comes takes so long
 VARIANTS = 120  # seconds; they are made when nothing else wants the processor
 BATCH = 64  # connections at a time
 PAUSE = 0.0001  # seconds between two rounds of single bytes, for the server to read them

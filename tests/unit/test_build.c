@@ -602,6 +602,31 @@ START_TEST(sidecars_are_sent_in_place_of_their_file)
 }
 END_TEST
 
+/* A file that is deployed before its sidecar is, or without it: what was right once is judged again. */
+START_TEST(a_sidecar_of_the_content_before_is_not_sent)
+{
+	struct snapshot *a, *b, *c;
+
+	tree_put("app.js", compressible(1, 5000));
+	put_sidecar("app.js", CODING_GZIP, compressible(1, 5000));
+	tree_clock_ahead = LATER; /* the sidecar's asset is shared */
+	a = tree_snapshot(NULL);
+	check_variant(a, "/app.js", CODING_GZIP, compressible(1, 5000));
+	tree_put("app.js", compressible(2, 5000));
+	b = tree_snapshot(a);
+	ck_assert_ptr_eq(tree_find(a, "/app.js.gz"), tree_find(b, "/app.js.gz"));
+	ck_assert_ptr_null(tree_coded(b, "/app.js", CODING_GZIP));
+	check_policy(b, "/app.js", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(tree.log, "/app.js.gz is not sent in place of /app.js"));
+	build_free(a);
+	tree_put("app.js", compressible(1, 5000)); /* and back */
+	c = tree_snapshot(b);
+	check_variant(c, "/app.js", CODING_GZIP, compressible(1, 5000));
+	build_free(b);
+	build_free(c);
+}
+END_TEST
+
 START_TEST(a_sidecar_wins_over_our_own)
 {
 	struct snapshot *a, *b;
@@ -614,7 +639,7 @@ START_TEST(a_sidecar_wins_over_our_own)
 	b = tree_as_before(a);
 	build_free(a);
 	own = tree_coded(b, "/page.html", CODING_GZIP);
-	/* One of lesser quality: a stored block would not be smaller, so a truncation of effort must do. */
+	/* The same bytes: whose they are shows by where they lie. */
 	tree_write("page.html.gz", (const char *)own->body, own->body_len);
 	a = tree_snapshot(b);
 	build_free(b);
@@ -1265,6 +1290,7 @@ int main(void)
 	tcase_add_test(tcase, equal_contents_share_their_variants);
 	tcase_add_test(tcase, only_the_codings_that_are_offered);
 	tcase_add_test(tcase, sidecars_are_sent_in_place_of_their_file);
+	tcase_add_test(tcase, a_sidecar_of_the_content_before_is_not_sent);
 	tcase_add_test(tcase, a_sidecar_wins_over_our_own);
 	tcase_add_test(tcase, what_is_no_sidecar_is_not_sent_as_one);
 	tcase_add_test(tcase, a_sidecar_that_is_not_smaller_is_not_sent);

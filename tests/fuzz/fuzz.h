@@ -27,7 +27,7 @@ _Noreturn void fuzz_fail(const char *format, ...) __attribute__((format(printf, 
 void *fuzz_copy(const void *bytes, size_t len);
 void *fuzz_memory(size_t len);
 
-/* The bytes as people can read them, cut where they are too long, for the text of a failure. Two such texts at a time. */
+/* The bytes as people can read them, cut where they are too long, for what a failure says. Two such texts at a time. */
 const char *fuzz_text(const void *bytes, size_t len);
 
 /*

@@ -6,6 +6,7 @@ brotli and zstd.
 """
 import pathlib
 import subprocess
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent / "corpus"
 HOST = b"Host: a\r\n"
@@ -51,6 +52,8 @@ MESSAGES = {
     "pipelined-close": get(b"/s", b"Connection: close") + get(),
     "empty-line-before": b"\r\n" + get() + b"\r\n" + get(),
     "empty-lines-before": get() + b"\r\n\r\n" + get(),
+    "empty-line-and-nul": b"\r\n\0" + get(),
+    "cr-alone": get() + b"\rGET",
     "half": get(b"/s")[:-5],
     "half-line": b"GET /s HT",
     "bare-lf": get().replace(b"\r\n", b"\n"),
@@ -147,7 +150,8 @@ TARGETS = [
 AUTHORITIES = [
     b"", b"a", b"a.b:80", b"a:", b":80", b"127.0.0.1", b"256.0.0.1", b"[::1]", b"[::1]:80", b"[::]",
     b"[1:2:3:4:5:6:7:8]", b"[1:2:3:4:5:6:7::]", b"[1::2::3]", b"[::ffff:1.2.3.4]", b"[::1.2.3.256]", b"[12345::]",
-    b"[:1]", b"[1:]", b"[v1.a:b]", b"[V.a]", b"[fe80::1%25eth0]", b"[::1", b"[]", b"%41", b"%4", b"%zz", b"u@a", b"a/b", b"a:8 0", b"!$&'()*+,;=-._~",
+    b"[:1]", b"[1:]", b"[v1.a:b]", b"[V.a]", b"[fe80::1%25eth0]", b"[::1", b"[]", b"%41", b"%4", b"%zz", b"u@a",
+    b"a/b", b"a:8 0", b"!$&'()*+,;=-._~",
     b"\xc3\xa9", b"[1:2:3:4:5:6:1.2.3.4]:1",
 ]
 
@@ -251,8 +255,8 @@ def numbered(inputs):
 
 
 def spread(inputs, *headers):
-    """Each input behind one of the headers, which choose how it is split."""
-    return {name: headers[i % len(headers)] + one for i, (name, one) in enumerate(inputs.items())}
+    """Each input behind one of the headers, which choose how it is split. By its name, so that each keeps its own."""
+    return {name: headers[zlib.crc32(name.encode()) % len(headers)] + one for name, one in inputs.items()}
 
 
 for target, inputs in {

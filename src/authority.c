@@ -93,10 +93,15 @@ static const char *host_end(const char *text, const char *end)
 			return NULL;
 		return ((*at | 0x20) == 'v' ? is_ip_future(at, close) : is_ipv6(at, close)) ? close + 1 : NULL;
 	}
-	for (; at < end && chars_in(CHARS_NAME, *at); at++)
-		if (*at == '%' && (end - at < 3 || chars_hex_digit(at[1]) < 0 || chars_hex_digit(at[2]) < 0))
+	for (;;) {
+		while (at < end && chars_in(CHARS_HOST, *at))
+			at++;
+		if (at == end || *at != '%')
+			return at;
+		if (end - at < 3 || chars_hex_digit(at[1]) < 0 || chars_hex_digit(at[2]) < 0)
 			return NULL;
-	return at;
+		at += 3;
+	}
 }
 
 bool authority_parse(const char *text, size_t len, size_t *host_len, bool *has_port)

@@ -350,12 +350,14 @@ static void read_requests(struct conn_context *context, struct conn *conn, const
 			keep_bytes(context, conn, bytes, len);
 			return;
 		}
-		used = pass_empty_line(conn, bytes, len);
-		bytes += used;
-		len -= used;
-		if (len == 0)
-			break;
-		request_begin(parser, context->limits, bytes);
+		if (conn->blank > 0 || *bytes == '\r' || *bytes == '\n') {
+			used = pass_empty_line(conn, bytes, len);
+			bytes += used;
+			len -= used;
+			if (len == 0)
+				break;
+		}
+		request_next(parser, context->limits, bytes);
 		conn->started = true;
 		if (conn->blank == 1 || *bytes == '\r' || *bytes == '\n') {
 			request_refuse(parser, 400); /* a CR without its LF, or a second empty line */

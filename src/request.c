@@ -65,6 +65,8 @@ static int on_url_complete(llhttp_t *llhttp)
 	const char *target = parser->base + parser->request.target.at;
 	const char *at = parser->base;
 
+	if (target - at == 4 && memcmp(at, "GET ", 4) == 0)
+		at += 3;
 	while (at < target && chars_in(CHARS_TOKEN, *at))
 		at++;
 	if (at != target - 1 || *at != ' ' || target[parser->request.target.len] != ' ')
@@ -81,6 +83,8 @@ static bool line_ended(const struct request_parser *parser, size_t next)
 {
 	const char *at = parser->base + parser->line_end, *end = parser->base + next;
 
+	if (end - at == 2)
+		return at[0] == '\r' && at[1] == '\n';
 	while (at < end && (*at == ' ' || *at == '\t'))
 		at++;
 	return end - at == 2 && at[0] == '\r' && at[1] == '\n';
@@ -139,12 +143,22 @@ static bool next_member(const char **at, const char *end, const char **member, s
 }
 
 /* Once, and valid (RFC 9112 3.2). Its value is not used. */
-static bool read_host(struct request *request, const char *value, size_t len)
+static bool read_host(struct request_parser *parser, const char *value, size_t len)
 {
 	size_t host_len;
 	bool has_port;
 
-	return request->hosts++ == 0 && authority_parse(value, len, &host_len, &has_port);
+	if (parser->request.hosts++ > 0)
+		return false;
+	if (len > 0 && len == parser->known_host_len && memcmp(value, parser->known_host, len) == 0)
+		return true;
+	if (!authority_parse(value, len, &host_len, &has_port))
+		return false;
+	if (len <= sizeof(parser->known_host)) {
+		memcpy(parser->known_host, value, len);
+		parser->known_host_len = (uint8_t)len;
+	}
+	return true;
 }
 
 /* RFC 9110 7.6.1. */
@@ -229,7 +243,7 @@ static int read_field(struct request_parser *parser, const char *name, size_t na
 
 	switch (name_len) {
 	case 4:
-		if (chars_equal(name, "host", 4) && !read_host(request, value, span.len))
+		if (chars_equal(name, "host", 4) && !read_host(parser, value, span.len))
 			return refuse(parser, 400);
 		break;
 	case 5:
@@ -323,6 +337,12 @@ static const llhttp_settings_t settings = {
 };
 
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base)
+{
+	parser->known_host_len = 0;
+	request_next(parser, limits, base);
+}
+
+void request_next(struct request_parser *parser, const struct limits *limits, const char *base)
 {
 	assert(limits->head <= REQUEST_HEAD_MAX && limits->request_line < limits->head);
 

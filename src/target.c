@@ -112,14 +112,17 @@ static bool is_authority(const char *text, size_t len)
 static const char *scan_path(const char *at, const char *end, bool *normal)
 {
 	*normal = true;
-	for (; at < end && *at != '?'; at++) {
+	for (;; at++) {
+		while (at < end && chars_in(CHARS_PLAIN, *at))
+			at++;
+		if (at == end || *at == '?')
+			return at;
 		if (!chars_in(CHARS_PATH, *at))
 			return NULL;
 		/* A dot after a slash may be a dot segment or a hidden name; the slow way finds out. */
-		if (*at == '%' || (*at == '/' && at + 1 < end && (at[1] == '/' || at[1] == '.')))
+		if (*at == '%' || (at + 1 < end && (at[1] == '/' || at[1] == '.')))
 			*normal = false;
 	}
-	return at;
 }
 
 int target_parse(const char *text, size_t len, char *scratch, struct target *target)

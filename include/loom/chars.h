@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum chars_class {
 	CHARS_TOKEN = 1 << 0, /* tchar (RFC 9110 5.6.2) */
@@ -15,6 +16,8 @@ enum chars_class {
 	CHARS_QUERY = 1 << 2, /* that a query may have: what RFC 3986 allows, and what browsers send all the same */
 	CHARS_PATH = 1 << 3,  /* the same of a path */
 	CHARS_VALUE = 1 << 4, /* field-vchar, SP and HTAB (RFC 9110 5.5) */
+	CHARS_PLAIN = 1 << 6, /* of a path, but '%' and '/': nothing to look into */
+	CHARS_HOST = 1 << 7,  /* of a reg-name, but '%' */
 	CHARS_ETAG = 1 << 5,  /* etagc (RFC 9110 8.8.3) */
 };
 
@@ -51,6 +54,13 @@ static inline int chars_hex_digit(char c)
 /* Whether the bytes are name, which is in lower case, without regard to case. For letters, digits and '-' only. */
 static inline bool chars_equal(const char *bytes, const char *name, size_t len)
 {
+	if (__builtin_constant_p(len) && len == 4) { /* Host, in every request */
+		uint32_t four, lower;
+
+		memcpy(&four, bytes, 4);
+		memcpy(&lower, name, 4);
+		return (four | UINT32_C(0x20202020)) == lower;
+	}
 	for (size_t i = 0; i < len; i++)
 		if ((bytes[i] | 0x20) != name[i])
 			return false;

@@ -19,6 +19,9 @@
 /* The longest head that limits may allow: spans are of 16 bits, and a remainder must fit an input buffer (conn.h). */
 #define REQUEST_HEAD_MAX (16 * 1024)
 
+/* The longest Host that is worth remembering. */
+#define REQUEST_KNOWN_HOST 47
+
 /* Bytes of the head, from its first. */
 struct span {
 	uint16_t at;
@@ -85,6 +88,10 @@ struct request_parser {
 	struct chunked chunked;
 	uint64_t length; /* Content-Length; of a body that is being read: what is still to come */
 	struct request request;
+
+	/* The last valid Host, which most requests of a client repeat: the same bytes need no second look. */
+	uint8_t known_host_len;
+	char known_host[REQUEST_KNOWN_HOST];
 };
 
 enum request_progress {
@@ -95,6 +102,9 @@ enum request_progress {
 
 /* Begins a request whose head lies, or will lie, at base. */
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base);
+
+/* The same on a parser that has read requests before, or is zeroed: what it remembers of them saves work. */
+void request_next(struct request_parser *parser, const struct limits *limits, const char *base);
 
 /* Makes an error of a request that has just begun, because of what came before it: as if request_read() had failed. */
 void request_refuse(struct request_parser *parser, unsigned status);

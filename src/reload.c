@@ -447,8 +447,12 @@ static int create_variants(struct reload *reload, char *why, size_t size)
 
 	int err;
 
-	if (!reload->options.compress || !reload->options.encodings)
+	if (!reload->options.compress || !reload->options.encodings) {
+		if (reload->options.cache_dir)
+			log_warn(
+				"--cache-dir has no effect: nothing is compressed (--no-compress, or --encodings none)");
 		return 0;
+	}
 	err = variants_create(&reload->variants, &config, why, size);
 	return err ? err : refuse_cache_in_root(reload, why, size);
 }

@@ -158,8 +158,9 @@ class Codings(Case):
         self.settled(server)
         for coding in ("br", "zstd"):
             self.assertIsNone(self.coded(server, "/page.html", coding))
-        for arguments in (["--encodings=none"], ["--no-compress"]):
+        for arguments in (["--encodings=none"], ["--no-compress", f"--cache-dir={self.directory()}"]):
             server = self.start(*arguments, root=root)
+            self.assertEqual("--cache-dir has no effect" in server.log(), len(arguments) > 1)
             response = server.get("/page.html", "Accept-Encoding: gzip")
             self.assertEqual((response["content-encoding"], response["vary"]), (None, None))
 

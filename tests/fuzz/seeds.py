@@ -234,6 +234,26 @@ BODIES = {
     "trailer-without-colon": b"0\r\nA\r\n\r\n",
 }
 
+PAGES = {
+    "usual": b'<!doctype html><html><head><title>a</title><link rel="stylesheet" href="/a.css"><link rel=icon href=b.svg>'
+             b'<script type="module" src="./c.js?v=1"></script></head><body><img src="../d.png" alt="">\n',
+    "cases": b"<SCRIPT SRC=A></Script><IMG sRc='b'><LINK REL='a StyleSheet' HREF=\"c\">",
+    "elsewhere": b"<img src=//h/a><img src=https://h/a><img src=data:,a><img src='\\\\h'><img src='#a'><img src='?a'>",
+    "dots": b"<img src=../../a/./b/../c><img src=%2e%2E/.%2e/d><img src=a/..><img src=.><img src=a//b>",
+    "references": b"<img src='a&amp;b&#38;c&#x26;d&copy;&#0;&#xd800;&#1114112;&#x1F600;&quot;&'>",
+    "encoded": b"<img src='a b%20c%zz'><img src=a%2Fb><img src=caf\xc3\xa9><img src='{{ x }}'>",
+    "comments": b"<!-- <img src=a> --><!--><img src=b><!----!><img src=c><!-- <img src=d>",
+    "texts": b"<script>'<img src=a>'</scripts></SCRIPT ><style><img src=b></style><textarea><img src=c></textarea>",
+    "base": b"<base target=_top><base href='../e/f?x'><img src=a><base href=//h><img src=/b>",
+    "base-elsewhere": b"<base href=https://h/><img src=a>",
+    "template": b"<template><img src=a><template></template><img src=b></template><img src=c>",
+    "attributes": b"<img =x / a==b src = 'c' src=d><img alt='>'src=e/><img src><img\tsrc\n=\f\"f\"",
+    "declarations": b"<?xml <a?><!x <img src=a></ <b><</p title='>'><img src=b>",
+    "plaintext": b"<plaintext><img src=a>",
+    "value": b"../a/%2e/b c&amp;d?e#f",
+    "unclosed": b"<img src='a><img src=b>",
+}
+
 
 def coded():
     text = b"hello, " * 30
@@ -270,6 +290,7 @@ for target, inputs in {
     "range": RANGES,
     "date": DATES,
     "condition": CONDITIONS,
+    "links": PAGES,
     "chunked": spread(BODIES, b"125", b"3A!"),
     "compress": dict(coded()),
 }.items():

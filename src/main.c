@@ -1,12 +1,14 @@
 /*
- * main.c - the program: reads the options, then help, the version, or the server.
+ * main.c - the program: reads the options, and does what they ask for: help, the version, a check, a plan, or the server.
  */
 #include <malloc.h>
 #include <stdio.h>
 
+#include "loom/check.h"
 #include "loom/io.h"
 #include "loom/log.h"
 #include "loom/options.h"
+#include "loom/plan.h"
 #include "loom/request.h"
 #include "loom/server.h"
 
@@ -36,6 +38,12 @@ int main(int argc, char *argv[])
 	case OPTIONS_RUN:
 		log_verbosity(options.verbosity);
 		return server_run(&options);
+	case OPTIONS_CHECK:
+		log_verbosity(options.verbosity);
+		return check_run(&options);
+	case OPTIONS_PLAN:
+		log_verbosity(options.verbosity);
+		return plan_run(&options);
 	case OPTIONS_HELP:
 		options_help(stdout);
 		return 0;

@@ -177,6 +177,12 @@ static const struct row rows[] = {
 	  FIELD(watch),
 	  .flag = false,
 	  .help = "do not watch the files; SIGHUP reads them again" },
+	{ .name = "gate",
+	  .argument = "RULES",
+	  .standard = "index,vanished=50%",
+	  .set = option_set_gate,
+	  .help = "what a snapshot must pass to go live, with commas between:\n"
+	          "index, vanished=N%, links; or none" },
 	{ .name = "grace",
 	  .argument = "DURATION",
 	  .standard = "10s",
@@ -198,8 +204,18 @@ static const struct row rows[] = {
 	  .set = option_set_verbosity,
 	  .flag = -1,
 	  .help = "say only what is wrong" },
-	{ .name = "version", .help = "print versions, and what this kernel offers" },
-	{ .name = "help", .letter = 'h', .help = "print this" },
+
+	{ .group = "Instead of serving",
+	  .name = "check",
+	  .rival = "plan",
+	  .action = OPTIONS_CHECK,
+	  .help = "apply the rules of the gate to ROOT, once; exit status 1\nwhen one refuses it" },
+	{ .name = "plan",
+	  .rival = "check",
+	  .action = OPTIONS_PLAN,
+	  .help = "print what serving ROOT would hold in memory" },
+	{ .name = "version", .action = OPTIONS_VERSION, .help = "print versions, and what this kernel offers" },
+	{ .name = "help", .letter = 'h', .action = OPTIONS_HELP, .help = "print this" },
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))

@@ -17,6 +17,7 @@
 
 #define BODY_MAX          (UINT64_C(1) << 40) /* so that sizes of chunks can be added up */
 #define CACHE_CONTROL_MAX 512
+#define GATE_PERCENT      50 /* of vanished files, when the rule does not say */
 
 /* What option_set_port() gives as an address: text that is neither argv's nor the environment's. */
 static char default_address[sizeof("[::]:65535")];
@@ -266,6 +267,54 @@ int option_set_encodings(const struct row *row, struct options *options, const c
 			return 0;
 		text += len + 1;
 	}
+}
+
+/* "vanished" or "vanished=N%". */
+static int parse_vanished(struct gate_rules *rules, const char *text, size_t len, struct complaint *complaint)
+{
+	const char *end = text;
+	uint64_t percent = GATE_PERCENT;
+
+	rules->vanished = true;
+	if (len > strlen("vanished")) {
+		text += strlen("vanished=");
+		if (units_number(text, &end, &percent) || (*end != '%' && *end != ',' && *end != '\0') ||
+		    percent > 99 || (*end == '%' && end[1] != ',' && end[1] != '\0'))
+			return option_complain(complaint, "'vanished=%.*s' is no share of the files (from 0%% to 99%%)",
+			                       (int)strcspn(text, ","), text);
+	}
+	rules->percent = (uint8_t)percent;
+	return 0;
+}
+
+/* "index,vanished=50%,links", or "none". */
+int option_set_gate(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	struct gate_rules rules = { 0 };
+
+	(void)row;
+	options->gate = rules;
+	if (strcmp(text, "none") == 0)
+		return 0;
+	for (;;) {
+		size_t len = strcspn(text, ",");
+
+		if (len == 5 && memcmp(text, "index", len) == 0)
+			rules.index = true;
+		else if (len == 5 && memcmp(text, "links", len) == 0)
+			rules.links = true;
+		else if (len < 8 || memcmp(text, "vanished", 8) != 0 || (len > 8 && text[8] != '='))
+			return option_complain(complaint,
+			                       "'%.*s' is none of index, vanished=50%%, links (or write none alone)",
+			                       (int)len, text);
+		else if (parse_vanished(&rules, text, len, complaint))
+			return -EINVAL;
+		if (text[len] == '\0')
+			break;
+		text += len + 1;
+	}
+	options->gate = rules;
+	return 0;
 }
 
 /* 1, 0 or -EINVAL. The command line's flags are "1"; the environment has to say it. */

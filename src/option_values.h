@@ -32,7 +32,8 @@ struct row {
 	const char *argument; /* as --help shows it; NULL: a flag */
 	const char *standard; /* the default, read like a given value; NULL: none, or found out later */
 	const char *rival;    /* the option that cannot be given together with this one */
-	set_fn *set;          /* NULL: not a setting (--help, --version), so not in the environment either */
+	set_fn *set;          /* NULL: not a setting but an action (--help), so not in the environment either */
+	enum options_action action;
 	size_t offset; /* into struct options; with flag and bounds, for the setters that serve several options */
 	int flag;
 	uint32_t min;
@@ -45,8 +46,8 @@ int option_complain(struct complaint *complaint, const char *format, ...) __attr
 
 /* Each reads a value into the options: 0, or -EINVAL with a complaint. */
 set_fn option_set_backend, option_set_body, option_set_cache_control, option_set_cache_dir, option_set_connections,
-	option_set_duration, option_set_encodings, option_set_immutable, option_set_index, option_set_listen,
-	option_set_memory, option_set_number, option_set_port, option_set_size, option_set_switch, option_set_symlinks,
-	option_set_verbosity, option_set_workers;
+	option_set_duration, option_set_encodings, option_set_gate, option_set_immutable, option_set_index,
+	option_set_listen, option_set_memory, option_set_number, option_set_port, option_set_size, option_set_switch,
+	option_set_symlinks, option_set_verbosity, option_set_workers;
 
 #endif

@@ -150,6 +150,7 @@ static bool adds_up(const struct row *row)
 static enum options_action collect_command_line(struct options *options, struct given given[ROWS], int argc,
                                                 char *argv[], struct complaint *complaint)
 {
+	enum options_action action = OPTIONS_RUN;
 	struct option longs[ROWS + 1];
 	char shorts[2 * ROWS + 2];
 	int c;
@@ -169,8 +170,10 @@ static enum options_action collect_command_line(struct options *options, struct 
 			option_complain(complaint, "--%s needs a value (%s)", rows[i].name, rows[i].argument);
 			return OPTIONS_ERROR;
 		}
+		if (rows[i].action == OPTIONS_HELP || rows[i].action == OPTIONS_VERSION)
+			return rows[i].action;
 		if (!rows[i].set)
-			return rows[i].letter == 'h' ? OPTIONS_HELP : OPTIONS_VERSION;
+			action = rows[i].action;
 		given[i] = (struct given){ optarg ? optarg : "1", SOURCE_COMMAND_LINE };
 		if (adds_up(&rows[i])) {
 			char subject[64];
@@ -189,7 +192,7 @@ static enum options_action collect_command_line(struct options *options, struct 
 	}
 	if (optind < argc)
 		options->root = argv[optind];
-	return OPTIONS_RUN;
+	return action;
 }
 
 static void collect_environment(struct options *options, struct given given[ROWS])
@@ -265,7 +268,7 @@ static int read_given(struct options *options, const struct given given[ROWS], s
 		char subject[64];
 		int error;
 
-		if (given[i].source == SOURCE_NONE)
+		if (given[i].source == SOURCE_NONE || !rows[i].set)
 			continue;
 		if (given[i].source == SOURCE_ENVIRONMENT)
 			variable_name(rows[i].name, subject, sizeof(subject));
@@ -288,6 +291,14 @@ static int read_given(struct options *options, const struct given given[ROWS], s
 static bool was_given(const struct given given[ROWS], const char *name)
 {
 	return given[find_row(name) - rows].source != SOURCE_NONE;
+}
+
+/* What the default of --gate stands for. Whoever asks for a check asks for all that one tree can be checked for. */
+static void settle_gate(struct options *options, const struct given given[ROWS], enum options_action action)
+{
+	options->gate.chosen = given[find_row("gate") - rows].source > SOURCE_DEFAULT;
+	if (action == OPTIONS_CHECK && !options->gate.chosen)
+		options->gate = (struct gate_rules){ .chosen = true, .index = true, .links = true };
 }
 
 /* The default, or a check, of max_connections. */
@@ -327,7 +338,7 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 		.nosniff = true,
 	};
 	action = collect_command_line(options, given, argc, argv, &complaint);
-	if (action != OPTIONS_RUN)
+	if (action == OPTIONS_HELP || action == OPTIONS_VERSION || action == OPTIONS_ERROR)
 		return action;
 	collect_environment(options, given);
 	if (settle_rivals(given, &complaint) || read_given(options, given, &complaint))
@@ -343,9 +354,10 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 		                "--max-request-line must be smaller than --max-head, of which it is a part");
 		return OPTIONS_ERROR;
 	}
-	if (fit_descriptors(options, &complaint))
+	settle_gate(options, given, action);
+	if (action == OPTIONS_RUN && fit_descriptors(options, &complaint))
 		return OPTIONS_ERROR;
-	return OPTIONS_RUN;
+	return action;
 }
 
 #define HELP_COLUMN 33

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "loom/build.h"
+#include "loom/gate.h"
 #include "loom/log.h"
 #include "loom/variants.h"
 #include "loom/watch.h"
@@ -73,7 +74,8 @@ struct reload {
 	uint32_t retry_wait;
 
 	bool asked;       /* somebody waits for an answer in the log */
-	char reason[256]; /* of the last failure that was logged */
+	char reason[512]; /* of the last failure that was logged */
+	uint64_t refusal; /* the same of a refusal by the gate; 0: there was none since the last success */
 };
 
 static uint64_t now_ms(void)
@@ -182,20 +184,40 @@ static bool changes_unseen(const struct reload *reload)
 	return watch_blind(reload->watch) || reload->options.symlinks == SYMLINKS_FOLLOW;
 }
 
-static void succeeded(struct reload *reload, uint64_t began, uint64_t now)
+/* The tree has been read as it is: the next build is for what changes. */
+static void has_read(struct reload *reload, uint64_t began, uint64_t now)
 {
 	reload->restless_since = NEVER;
 	reload->failing_since = NEVER;
 	reload->retry_wait = RETRY_MS;
-	reload->reason[0] = '\0';
-	reload->asked = false;
 	reload->build_at = NEVER;
-	reload->variants_at = NEVER; /* what is ready is in it */
 	if (changes_unseen(reload)) {
 		uint64_t pause = (now - began) * POLL_FACTOR;
 
 		reload->build_at = now + (pause > POLL_MS ? pause : POLL_MS);
 	}
+}
+
+static void succeeded(struct reload *reload, uint64_t began, uint64_t now)
+{
+	has_read(reload, began, now);
+	reload->reason[0] = '\0';
+	reload->refusal = 0;
+	reload->asked = false;
+	reload->variants_at = NEVER; /* what is ready is in it */
+}
+
+/* By the gate. Nothing is tried again before the tree changes: the same would be refused. */
+static void refused(struct reload *reload, uint64_t reason, const char *why, uint64_t began, uint64_t now)
+{
+	has_read(reload, began, now);
+	if (reload->asked || reload->refusal != reason)
+		log_warn("cannot reload, the old snapshot stays: %s", why);
+	else
+		log_debug("cannot reload yet: %s", why);
+	reload->refusal = reason;
+	reload->reason[0] = '\0';
+	reload->asked = false;
 }
 
 /* The old snapshot stays. The reason is told once, and again when it is another one or when somebody has asked. */
@@ -229,7 +251,7 @@ static void rebuild(struct reload *reload)
 {
 	struct snapshot *snapshot = NULL;
 	char why[sizeof(reload->reason)] = "";
-	uint64_t began = now_ms(), now;
+	uint64_t began = now_ms(), now, reason;
 	bool asked = reload->asked, changed;
 	int err = build(reload, &snapshot, why, sizeof(why));
 
@@ -239,6 +261,11 @@ static void rebuild(struct reload *reload)
 	}
 	assert(snapshot);
 	changed = strcmp(snapshot->id, reload->current->id) != 0;
+	if (changed && gate_check(&reload->options, snapshot, reload->current, &reason, why, sizeof(why)) < 0) {
+		build_free(snapshot);
+		refused(reload, reason, why, began, now_ms());
+		return;
+	}
 	if (build_same(reload->current, snapshot)) {
 		build_free(snapshot);
 	} else if ((err = publish(reload, snapshot)) < 0) {
@@ -388,12 +415,18 @@ static int first_build(struct reload *reload, char *why, size_t size)
 	const struct timespec pause = { .tv_nsec = AGAIN_MIN_MS * 1000000L };
 	uint64_t began = now_ms();
 	struct snapshot *snapshot = NULL;
+	uint64_t reason;
 	int err;
 
 	while ((err = build(reload, &snapshot, why, size)) == -EAGAIN && now_ms() - began < UNREST_MAX_MS)
 		nanosleep(&pause, NULL);
 	if (err < 0)
 		return err;
+	err = gate_check(&reload->options, snapshot, NULL, &reason, why, size);
+	if (err < 0) {
+		build_free(snapshot);
+		return err;
+	}
 	err = publish(reload, snapshot);
 	assert(err == 0); /* there is none to retire */
 	succeeded(reload, began, now_ms());

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loom/coding.h"
 #include "loom/options.h"
 #include "loom/snapshot.h"
 
@@ -41,6 +42,23 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 
 /* Whether clients would get the same answers from both, dates included: then the newer one need not be published. */
 bool build_same(const struct snapshot *a, const struct snapshot *b);
+
+/* A file of a snapshot, borrowed from it. */
+struct build_file {
+	const char *key; /* NUL-terminated */
+	size_t key_len;
+	const char *type; /* the media type */
+	const uint8_t *bytes;
+	uint64_t len;
+	uint64_t memory;         /* of all that is held for identity */
+	const uint8_t *hash;     /* of the bytes: BODY_HASH_LEN */
+	uint64_t coded[CODINGS]; /* lengths of the variants; 0: there is none */
+};
+
+typedef int build_file_fn(void *context, const struct build_file *file);
+
+/* Every file of a snapshot, in the order of the keys. A result other than 0 ends it, and is its result. Builder's thread. */
+int build_files(const struct snapshot *snapshot, build_file_fn *fn, void *context);
 
 /* Frees a snapshot and every asset that no other snapshot shares. Same thread as build_snapshot(). */
 void build_free(struct snapshot *snapshot);

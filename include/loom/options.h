@@ -34,6 +34,15 @@ struct timeouts {
 	uint32_t grace;     /* from the signal to the end of draining */
 };
 
+/* What a snapshot must pass before it goes live; gate.h says what each rule means. */
+struct gate_rules {
+	bool chosen; /* asked for, and not the default: a first snapshot must pass too */
+	bool index;
+	bool links;
+	bool vanished;
+	uint8_t percent; /* that may vanish, 0 to 99 */
+};
+
 struct options {
 	const char *root;
 	const char *listen[OPTIONS_LISTEN_MAX]; /* as given; defaults filled in by options_parse() */
@@ -53,6 +62,7 @@ struct options {
 	unsigned immutables;
 	bool immutable_auto; /* names that carry a fingerprint are immutable too */
 	bool nosniff;
+	struct gate_rules gate;
 	uint32_t settle; /* milliseconds of quiet before a reload */
 	bool watch;
 	int verbosity; /* -1 quiet, 0, 1 verbose */
@@ -62,6 +72,8 @@ struct options {
 
 enum options_action {
 	OPTIONS_RUN,     /* serve */
+	OPTIONS_CHECK,   /* apply the gate's rules to ROOT, once */
+	OPTIONS_PLAN,    /* say what serving ROOT would take */
 	OPTIONS_HELP,    /* print options_help() */
 	OPTIONS_VERSION, /* print the version */
 	OPTIONS_ERROR,   /* one line has been written to error; exit status 2 */
@@ -71,7 +83,8 @@ enum options_action {
  * Reads the environment (LOOM_NAME for every long option --name; '-' becomes '_'; LOOM_ROOT for ROOT), and the command
  * line, which wins. error gets one line that says which option or variable, what is wrong and what would be right.
  * Strings are borrowed from argv, the environment and this module. Every address has been read by listen_parse();
- * whether ROOT exists is not looked at. Raises the descriptor limit, see below. May be called again.
+ * whether ROOT exists is not looked at. Raises the descriptor limit, see below, unless nothing is to be served. May be
+ * called again.
  */
 enum options_action options_parse(struct options *options, int argc, char *argv[], char *error, size_t size);
 

@@ -69,6 +69,8 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert(!options.hidden);
 	ck_assert_int_eq(options.symlinks, SYMLINKS_CONTAIN);
 	ck_assert_uint_eq(options.settle, 500);
+	ck_assert(options.gate.index && options.gate.vanished && !options.gate.links && !options.gate.chosen);
+	ck_assert_uint_eq(options.gate.percent, 50);
 	ck_assert(options.watch);
 	ck_assert_int_eq(options.verbosity, 0);
 	ck_assert_uint_eq(options.timeouts.keepalive, 5000);
@@ -97,7 +99,7 @@ START_TEST(every_option_is_read)
 	           "--hidden --symlinks deny --settle 0 --no-watch --grace 1h -v --max-request-line 1K --max-head=4K "
 	           "--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 	           "--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
-	           "--no-nosniff site");
+	           "--no-nosniff --gate links,vanished=7% site");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
@@ -130,6 +132,8 @@ START_TEST(every_option_is_read)
 	ck_assert_str_eq(options.immutable[1], "*.woff2");
 	ck_assert(!options.immutable_auto);
 	ck_assert(!options.nosniff);
+	ck_assert(!options.gate.index && options.gate.vanished && options.gate.links && options.gate.chosen);
+	ck_assert_uint_eq(options.gate.percent, 7);
 }
 END_TEST
 
@@ -162,6 +166,7 @@ START_TEST(every_variable_is_read)
 	setenv("LOOM_CACHE_CONTROL", "public, max-age=3600", 1);
 	setenv("LOOM_IMMUTABLE", "/a/*,auto,*.js", 1);
 	setenv("LOOM_NO_NOSNIFF", "on", 1);
+	setenv("LOOM_GATE", "index,links", 1);
 	expect_run("");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
@@ -195,7 +200,9 @@ START_TEST(every_variable_is_read)
 	ck_assert_str_eq(options.immutable[1], "*.js");
 	ck_assert(options.immutable_auto);
 	ck_assert(!options.nosniff);
+	ck_assert(options.gate.index && !options.gate.vanished && options.gate.links && options.gate.chosen);
 
+	setenv("LOOM_GATE", "", 1);
 	setenv("LOOM_HIDDEN", "0", 1);
 	setenv("LOOM_NO_WATCH", "off", 1);
 	setenv("LOOM_QUIET", "", 1);
@@ -204,6 +211,7 @@ START_TEST(every_variable_is_read)
 	setenv("LOOM_IMMUTABLE", "", 1);
 	setenv("LOOM_CACHE_DIR", "", 1);
 	expect_run("");
+	ck_assert(options.gate.vanished && !options.gate.chosen);
 	ck_assert(options.compress);
 	ck_assert(options.nosniff);
 	ck_assert(options.immutable_auto);
@@ -250,6 +258,52 @@ START_TEST(codings_are_listed)
 	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP);
 	expect_run("--encodings br --encodings gzip"); /* the last one wins */
 	ck_assert_uint_eq(options.encodings, 1 << CODING_GZIP);
+}
+END_TEST
+
+START_TEST(rules_of_the_gate_are_listed)
+{
+	static const char *const all[] = { "index,vanished,links", "links,vanished=50%,index",
+		                           "vanished=50,index,links" };
+
+	expect_run("--gate none");
+	ck_assert(!options.gate.index && !options.gate.vanished && !options.gate.links && options.gate.chosen);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		setenv("LOOM_GATE", all[i], 1);
+		expect_run("");
+		ck_assert(options.gate.index && options.gate.vanished && options.gate.links && options.gate.chosen);
+		ck_assert_uint_eq(options.gate.percent, 50);
+	}
+	expect_run("--gate vanished=0%"); /* the command line wins */
+	ck_assert(!options.gate.index && options.gate.vanished && !options.gate.links);
+	ck_assert_uint_eq(options.gate.percent, 0);
+	expect_run("--gate links --gate vanished=99%"); /* the last one wins */
+	ck_assert(options.gate.vanished && !options.gate.links);
+	ck_assert_uint_eq(options.gate.percent, 99);
+}
+END_TEST
+
+/* What is done instead of serving needs ROOT and its options all the same. */
+START_TEST(a_check_and_a_plan_read_the_other_options)
+{
+	ck_assert_int_eq(parse("--check --index home.htm site"), OPTIONS_CHECK);
+	ck_assert_str_eq(options.root, "site");
+	ck_assert_str_eq(options.index, "home.htm");
+	/* Without rules of its own, all that one tree can be checked for. */
+	ck_assert(options.gate.chosen && options.gate.index && options.gate.links && !options.gate.vanished);
+	ck_assert_int_eq(parse("--gate index site --check"), OPTIONS_CHECK);
+	ck_assert(options.gate.chosen && options.gate.index && !options.gate.links);
+	setenv("LOOM_GATE", "links", 1);
+	ck_assert_int_eq(parse("--check"), OPTIONS_CHECK);
+	ck_assert(options.gate.chosen && !options.gate.index && options.gate.links);
+	ck_assert_int_eq(parse("--plan --max-memory 1M site"), OPTIONS_PLAN);
+	ck_assert_uint_eq(options.max_memory, 1 << 20);
+	ck_assert_int_eq(parse("--plan --version"), OPTIONS_VERSION);
+	ck_assert_int_eq(parse("--plan -w 0"), OPTIONS_ERROR);
+	/* They are no settings: these are variables of somebody else. */
+	setenv("LOOM_CHECK", "1", 1);
+	setenv("LOOM_PLAN", "1", 1);
+	expect_run("");
 }
 END_TEST
 
@@ -384,6 +438,19 @@ static const char *const mistakes[][3] = {
 	{ "--cache-dir=", "--cache-dir: ''", "no directory" },
 	{ "--cache-dir", "--cache-dir", "needs a value (DIR)" },
 	{ "--no-compress=1", "--no-compress", "takes no value" },
+	{ "--gate", "--gate", "needs a value (RULES)" },
+	{ "--gate=", "--gate: ''", "index, vanished=50%, links" },
+	{ "--gate index,", "--gate: ''", "none of index" },
+	{ "--gate index,none", "--gate: 'none'", "write none alone" },
+	{ "--gate vanishing", "--gate: 'vanishing'", "none of index" },
+	{ "--gate vanished,indexes", "--gate: 'indexes'", "none of index" },
+	{ "--gate vanished=", "--gate: 'vanished='", "from 0% to 99%" },
+	{ "--gate vanished=100%", "--gate: 'vanished=100%'", "from 0% to 99%" },
+	{ "--gate vanished=-1%,index", "--gate: 'vanished=-1%'", "from 0% to 99%" },
+	{ "--gate vanished=5%%", "--gate: 'vanished=5%%'", "from 0% to 99%" },
+	{ "--gate vanished=99999999999999999999%", "--gate: 'vanished=9999", "from 0% to 99%" },
+	{ "--check --plan", "--check and --plan", "exclude each other" },
+	{ "--check=site", "--check", "takes no value" },
 	{ "--max 1", "ambiguous option '--max'", "loom --help" },
 };
 
@@ -613,7 +680,8 @@ static void compare_with_manual(const char *line, const char *manual)
 		ck_assert_msg(strstr(entry, text), "%s: the manual lacks '%s'", name, text);
 	}
 	free(entry);
-	if (strcmp(name, "--help") == 0 || strcmp(name, "--version") == 0)
+	if (strcmp(name, "--help") == 0 || strcmp(name, "--version") == 0 || strcmp(name, "--check") == 0 ||
+	    strcmp(name, "--plan") == 0)
 		return;
 	snprintf(variable, sizeof(variable), ".BR LOOM_%s ", name + 2);
 	for (char *c = variable + strlen(".BR "); *c; c++)
@@ -632,7 +700,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 30);
+	ck_assert_int_eq(compared, 33);
 	free(help);
 	free(manual);
 }
@@ -661,6 +729,8 @@ int main(void)
 	tcase_add_test(tcase, every_variable_is_read);
 	tcase_add_test(tcase, the_command_line_wins);
 	tcase_add_test(tcase, codings_are_listed);
+	tcase_add_test(tcase, rules_of_the_gate_are_listed);
+	tcase_add_test(tcase, a_check_and_a_plan_read_the_other_options);
 	tcase_add_test(tcase, patterns_add_up_and_take_the_place_of_the_default);
 	tcase_add_test(tcase, a_field_value_is_checked);
 	tcase_add_test(tcase, a_service_called_loom_is_not_a_port);

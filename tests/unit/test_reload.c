@@ -1,6 +1,6 @@
 /*
- * test_reload.c - the reloader's thread over real directories, with a builder of our own that can be told to fail, with
- * variants that are nothing but numbers, and with workers that are nothing but inboxes.
+ * test_reload.c - the reloader's thread over real directories, with a builder of our own that can be told to fail, with a
+ * gate that can be told to refuse, with variants that are nothing but numbers, and with workers that are nothing but inboxes.
  *
  * The reloader's clock runs 20 times as fast as ours: clock_gettime() and poll() are ours, so that what takes ten
  * seconds takes half a one. Every wait is for a condition, with a bound that only a failure reaches.
@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "loom/build.h"
+#include "loom/gate.h"
 #include "loom/log.h"
 #include "loom/reload.h"
 #include "loom/variants.h"
@@ -39,6 +40,9 @@ static atomic_uint builds_as_before; /* these do not count as builds */
 static atomic_bool reread;           /* files have an ETag and no asset in common with the previous snapshot */
 static atomic_bool no_watches;
 static atomic_uint warnings, reloads;
+static atomic_bool refusing, refusing_first; /* what the gate says of the next snapshots, and of the first one */
+static atomic_uint asked, compared;          /* the gate; with a snapshot to compare with */
+static atomic_uint reason;                   /* that it gives */
 
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
@@ -303,6 +307,21 @@ void build_free(struct snapshot *snapshot)
 	free(snapshot->owner);
 	free(snapshot);
 	atomic_fetch_sub(&alive, 1);
+}
+
+int gate_check(const struct options *given, const struct snapshot *snapshot, const struct snapshot *previous,
+               uint64_t *number, char *why, size_t size)
+{
+	unsigned times = atomic_fetch_add(&asked, 1);
+
+	ck_assert(given && snapshot && snapshot != previous);
+	if (previous)
+		atomic_fetch_add(&compared, 1);
+	if (!atomic_load(previous ? &refusing : &refusing_first))
+		return 0;
+	*number = 1 + atomic_load(&reason);
+	snprintf(why, size, "reason %u, after %u others", atomic_load(&reason), times);
+	return -EPERM;
 }
 
 /* What a worker does once a turn. */
@@ -578,6 +597,106 @@ START_TEST(a_failed_build_is_tried_again_without_a_change)
 		/* A file that is being written is no fault. */
 		ck_assert_uint_eq(atomic_load(&warnings), i);
 	}
+	stop();
+}
+END_TEST
+
+START_TEST(a_first_snapshot_that_is_refused_is_an_error_at_start)
+{
+	char why[256] = "";
+
+	atomic_store(&refusing_first, true);
+	options.root = root;
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), -EPERM);
+	ck_assert_str_eq(why, "reason 0, after 0 others");
+	ck_assert_uint_eq(atomic_load(&alive), 0);
+	ck_assert(!snapshot_waiting(&inboxes[0]));
+}
+END_TEST
+
+START_TEST(what_the_gate_refuses_is_freed_and_told_once)
+{
+	start(root);
+	becomes("/index.html", "first");
+	atomic_store(&refusing, true);
+	for (unsigned i = 1; i <= 4; i++) {
+		tree_write("site/index.html", i % 2 ? "half" : "a half");
+		wait_for(atomic_load(&compared) == i);
+		atomic_store(&reason, i / 3); /* of the fourth */
+	}
+	wait_for(atomic_load(&warnings) == 2 && atomic_load(&alive) == 1);
+	for (unsigned i = 0; i < WORKERS; i++)
+		ck_assert(serves(i, "/index.html", "first"));
+	/* Nothing has changed, and nothing is built. */
+	ck_assert_uint_eq(atomic_load(&builds), 5);
+	usleep(2 * 5000000 / SPEED);
+	ck_assert_uint_eq(atomic_load(&builds), 5);
+	/* The next change that passes is served. */
+	atomic_store(&refusing, false);
+	tree_write("site/index.html", "whole");
+	becomes("/index.html", "whole");
+	ck_assert_uint_eq(atomic_load(&warnings), 2);
+	/* And the same reason afterwards is a new one. */
+	atomic_store(&refusing, true);
+	tree_write("site/index.html", "half again");
+	wait_for(atomic_load(&warnings) == 3);
+	stop();
+}
+END_TEST
+
+START_TEST(the_gate_is_asked_about_requests_too)
+{
+	options.watch = false;
+	start(root);
+	becomes("/index.html", "first");
+	atomic_store(&refusing, true);
+	tree_write("site/index.html", "second");
+	/* Who asks is answered each time. */
+	for (unsigned i = 1; i <= 2; i++) {
+		reload_request(reload);
+		wait_for(atomic_load(&warnings) == i);
+	}
+	usleep(2 * 5000000 / SPEED);
+	ck_assert_uint_eq(atomic_load(&builds), 3);
+	ck_assert(serves(0, "/index.html", "first"));
+	atomic_store(&refusing, false);
+	reload_request(reload);
+	becomes("/index.html", "second");
+	stop();
+}
+END_TEST
+
+START_TEST(the_gate_is_not_asked_about_the_same_contents)
+{
+	atomic_store(&reread, true);
+	options.compress = true;
+	options.encodings = 1 << CODING_BR;
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert_uint_eq(atomic_load(&asked), 1); /* about the first one */
+	atomic_store(&refusing, true);
+	reload_request(reload);
+	wait_for(atomic_load(&reloads) == 1);
+	variant_done(true, 0);
+	wait_for(atomic_load(&builds_as_before) > 0);
+	ck_assert_uint_eq(atomic_load(&asked), 1);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	stop();
+}
+END_TEST
+
+/* Where nothing can be watched, the tree is looked at as before, and taken once it passes. */
+START_TEST(what_was_refused_is_looked_at_again_where_nothing_can_be_watched)
+{
+	atomic_store(&no_watches, true);
+	start(root);
+	becomes("/index.html", "first");
+	atomic_store(&refusing, true);
+	tree_write("site/index.html", "half");
+	wait_for(atomic_load(&compared) >= 3);
+	ck_assert(serves(0, "/index.html", "first"));
+	atomic_store(&refusing, false);
+	becomes("/index.html", "half");
 	stop();
 }
 END_TEST
@@ -1015,6 +1134,11 @@ int main(void)
 	tcase_add_test(all, a_relative_root_is_found_again);
 	tcase_add_test(all, a_failed_build_keeps_the_old_and_is_told_once);
 	tcase_add_test(all, a_failed_build_is_tried_again_without_a_change);
+	tcase_add_test(all, a_first_snapshot_that_is_refused_is_an_error_at_start);
+	tcase_add_test(all, what_the_gate_refuses_is_freed_and_told_once);
+	tcase_add_test(all, the_gate_is_asked_about_requests_too);
+	tcase_add_test(all, the_gate_is_not_asked_about_the_same_contents);
+	tcase_add_test(all, what_was_refused_is_looked_at_again_where_nothing_can_be_watched);
 	tcase_add_test(all, a_tree_that_never_rests_is_served_all_the_same);
 	tcase_add_test(all, old_snapshots_are_freed_when_the_last_pin_goes);
 	tcase_add_test(all, what_no_worker_picks_up_is_freed);

@@ -8,7 +8,10 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
+
+#include "loom/file.h"
 
 #define ALIGNMENT 64 /* a cache line */
 
@@ -53,6 +56,9 @@ void body_release(struct body *body)
 	if (!body)
 		return;
 	assert(body->references > 0);
-	if (--body->references == 0)
+	if (--body->references == 0) {
+		if (body->file)
+			close(body->file->fd);
 		free(body);
+	}
 }

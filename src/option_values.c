@@ -82,6 +82,14 @@ int option_set_memory(const struct row *row, struct options *options, const char
 	return 0;
 }
 
+int option_set_stream_above(const struct row *row, struct options *options, const char *text,
+                            struct complaint *complaint)
+{
+	(void)row;
+	options->stream_above = UINT64_MAX;
+	return strcmp(text, "off") == 0 ? 0 : parse_size(text, &options->stream_above, complaint);
+}
+
 int option_set_body(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;
@@ -192,6 +200,17 @@ int option_set_symlinks(const struct row *row, struct options *options, const ch
 	return 0;
 }
 
+int option_set_watch(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const enum watch_mode choices[] = { WATCH_AUTO, WATCH_INOTIFY, WATCH_POLL, WATCH_OFF };
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->watch = choices[choice];
+	return 0;
+}
+
 int option_set_index(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;
@@ -217,6 +236,21 @@ int option_set_cache_control(const struct row *row, struct options *options, con
 		if (*at < 0x20 || *at > 0x7e)
 			return option_complain(complaint, "it holds a byte that no field value may have");
 	options->cache_control = text;
+	return 0;
+}
+
+/* "unix:/path", the only kind there is: who may use it is a matter of its mode. */
+int option_set_admin(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	struct listen_address address;
+	char why[256];
+
+	(void)row;
+	if (strncmp(text, "unix:", 5) != 0 || text[5] != '/')
+		return option_complain(complaint, "'%s' is no Unix socket (write it as unix:/run/loom/admin)", text);
+	if (listen_parse(text, &address, why, sizeof(why)) < 0)
+		return option_complain(complaint, "%s", why);
+	options->admin = text + strlen("unix:");
 	return 0;
 }
 

@@ -25,7 +25,9 @@
 /* Memory for connections is taken at start, and in a container the limit may be a billion descriptors. */
 #define CONNECTIONS_DEFAULT 65536
 
-/* Descriptors that are no connections: standard streams, the reloader's, what a build has open, each worker's own. */
+#define STREAMS_MAX (1000 * 1000)
+
+/* Descriptors that are neither connections nor streamed files: the reloader's, what a build has open, each worker's own. */
 #define RESERVE_PROCESS 64
 #define RESERVE_WORKER  8
 
@@ -301,7 +303,7 @@ static void settle_gate(struct options *options, const struct given given[ROWS],
 		options->gate = (struct gate_rules){ .chosen = true, .index = true, .links = true };
 }
 
-/* The default, or a check, of max_connections. */
+/* The default, or a check, of max_connections; and what it leaves for streamed files. */
 static int fit_descriptors(struct options *options, struct complaint *complaint)
 {
 	uint64_t limit = options_descriptor_limit();
@@ -314,13 +316,17 @@ static int fit_descriptors(struct options *options, struct complaint *complaint)
 		                       " are for loom itself with %u workers (raise it: ulimit -n, LimitNOFILE=)",
 		                       limit, reserve, options->workers);
 	if (options->max_connections == 0)
-		options->max_connections = most < CONNECTIONS_DEFAULT ? (unsigned)most : CONNECTIONS_DEFAULT;
+		options->max_connections = most - most / 8 < CONNECTIONS_DEFAULT ? (unsigned)(most - most / 8)
+		                                                                 : CONNECTIONS_DEFAULT;
 	if (options->max_connections > most)
 		return option_complain(complaint,
 		                       "--max-connections: %u is more than the limit of %" PRIu64
 		                       " open files allows: at most "
 		                       "%" PRIu64 " beside loom's own %" PRIu64 " (raise it: ulimit -n, LimitNOFILE=)",
 		                       options->max_connections, limit, most, reserve);
+	options->max_streams = most - options->max_connections < STREAMS_MAX
+	                               ? (unsigned)(most - options->max_connections)
+	                               : STREAMS_MAX;
 	return 0;
 }
 
@@ -333,7 +339,6 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 	assert(argc > 0 && size > 0);
 	*error = '\0';
 	*options = (struct options){
-		.watch = true,
 		.compress = true,
 		.nosniff = true,
 	};
@@ -401,7 +406,7 @@ void options_help(FILE *out)
 	for (size_t i = 0; i < ROWS; i++)
 		help_row(&rows[i], out);
 	fputs("\nDurations: 500ms, 5s, 2m, 1h. Sizes: 65536, 512K, 512M, 2G.\n"
-	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_NO_WATCH=1,\n"
+	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_HIDDEN=1,\n"
 	      "LOOM_LISTEN and LOOM_IMMUTABLE with commas; and LOOM_ROOT. The command line wins.\n"
 	      "Signals: TERM and INT drain and end, a second one ends at once; HUP reads ROOT again.\n",
 	      out);

@@ -28,7 +28,6 @@
 #include "loom/watch.h"
 
 #define NEVER         UINT64_MAX
-#define UNREST_MAX_MS 10000 /* a tree that never rests is built all the same, after this time */
 #define AGAIN_MIN_MS  100   /* before a file that was being written is tried again, however short the settle time */
 #define RETRY_MS      5000  /* after any other failure, when nothing changes meanwhile; doubled each time */
 #define RETRY_MAX_MS  120000
@@ -52,7 +51,7 @@ struct reload {
 	struct snapshot_inbox *inboxes;
 	void (*published)(void *context);
 	void *context;
-	struct watch *watch;       /* NULL with --no-watch */
+	struct watch *watch;       /* NULL with --watch off */
 	struct variants *variants; /* NULL with --no-compress */
 	int event;
 	bool started;
@@ -96,7 +95,7 @@ static void restless(struct reload *reload, uint64_t now, uint64_t settle)
 {
 	if (reload->restless_since == NEVER)
 		reload->restless_since = now;
-	reload->build_at = earlier(now + settle, reload->restless_since + UNREST_MAX_MS);
+	reload->build_at = earlier(now + settle, reload->restless_since + reload->options.settle_max);
 }
 
 /* The present files again, with the variants that have become ready. */
@@ -232,7 +231,7 @@ static void failed(struct reload *reload, int err, const char *why, uint64_t now
 
 		restless(reload, now, settle > AGAIN_MIN_MS ? settle : AGAIN_MIN_MS);
 		/* Normal while a large file arrives; worth a line only when it goes on. */
-		if (now - reload->failing_since < UNREST_MAX_MS) {
+		if (now - reload->failing_since < reload->options.settle_max) {
 			log_debug("reload put off: %s", why);
 			return;
 		}
@@ -418,7 +417,7 @@ static int first_build(struct reload *reload, char *why, size_t size)
 	uint64_t reason;
 	int err;
 
-	while ((err = build(reload, &snapshot, why, size)) == -EAGAIN && now_ms() - began < UNREST_MAX_MS)
+	while ((err = build(reload, &snapshot, why, size)) == -EAGAIN && now_ms() - began < reload->options.settle_max)
 		nanosleep(&pause, NULL);
 	if (err < 0)
 		return err;
@@ -519,7 +518,7 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 		snprintf(why, size, "cannot create an eventfd: %s", strerror(-err));
 		goto fail;
 	}
-	if (options->watch) {
+	if (options->watch != WATCH_OFF) {
 		err = watch_create(&reload->watch, reload->root);
 		if (err < 0) {
 			snprintf(why, size, "%s", strerror(-err));

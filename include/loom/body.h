@@ -1,6 +1,7 @@
 /*
  * body.h - the bytes of answers, apart from their heads: a file's content as it is or in a content coding, or a text of
- * our own. One body may serve several answers and snapshots. It is filled once and never changes afterwards.
+ * our own. One body may serve several answers and snapshots. It is filled once and never changes afterwards. Its bytes are
+ * in memory, or left in the file, which it then holds open ("streamed").
  *
  * References are counted by the builder's thread alone. Other threads read bytes, len and hash of a body that somebody
  * holds a reference for.
@@ -17,7 +18,8 @@ struct body {
 	uint64_t len;
 	uint64_t memory;             /* of the whole allocation */
 	uint8_t hash[BODY_HASH_LEN]; /* of the bytes (XXH3, 128 bits); the same on every machine */
-	uint8_t *bytes;              /* from a cache line's start */
+	uint8_t *bytes;              /* from a cache line's start; NULL: streamed */
+	struct file *file;           /* streamed: closed with the body; otherwise NULL */
 };
 
 /* What a body of so many bytes takes. */

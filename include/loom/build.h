@@ -21,6 +21,11 @@ struct build_request {
 	unsigned workers;                /* shares that the snapshot is born with */
 	const struct snapshot *previous; /* may be NULL: where unchanged assets are taken from */
 	struct variants *variants; /* where coded variants are asked for; NULL: there are those beside the files */
+	bool restless; /* the tree never comes to rest: what cannot be read whole now stays as it was in previous, or is
+	                            * left out, with a warning; never -EAGAIN */
+	/* Frees something that is held for comfort alone, such as an old generation. False: there is nothing left. May be NULL.
+	 * Not previous. */
+	bool (*make_room)(void *context);
 	bool as_before; /* the files of previous, without a look at the tree, with the variants that have become ready */
 	build_directory_fn *directory;
 	void *context;
@@ -43,12 +48,19 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 /* Whether clients would get the same answers from both, dates included: then the newer one need not be published. */
 bool build_same(const struct snapshot *a, const struct snapshot *b);
 
+/*
+ * Another snapshot of the same index and assets, born with its own shares, for being published once more: in microseconds,
+ * whatever its size. snapshot must not have been freed; each of the two is freed for itself, in any order. NULL: no memory.
+ * Any thread, one at a time with the others that call this or build_free() on snapshots of the same index.
+ */
+struct snapshot *build_again(const struct snapshot *snapshot, unsigned workers);
+
 /* A file of a snapshot, borrowed from it. */
 struct build_file {
 	const char *key; /* NUL-terminated */
 	size_t key_len;
-	const char *type; /* the media type */
-	const uint8_t *bytes;
+	const char *type;     /* the media type */
+	const uint8_t *bytes; /* NULL: streamed */
 	uint64_t len;
 	uint64_t memory;         /* of all that is held for identity */
 	const uint8_t *hash;     /* of the bytes: BODY_HASH_LEN */

@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "loom/file.h"
+
 /* The most bytes that one IO_RECV lends, on every backend. A remainder buffer of this size always suffices. */
 #define IO_RECV_MAX (16 * 1024)
 
@@ -45,11 +47,32 @@ struct io_conn {
 	uint16_t niov;        /* of iov, what is left to send */
 	int result;           /* a completion that waits to be pulled */
 	struct io_conn *next; /* in the backend's list of connections that have something to say */
-	struct iovec *iov;    /* the send in flight; the caller's memory, advanced by the backend */
-	uint64_t sent;        /* bytes of all sends that the kernel has taken, for io_progress() */
-	uint16_t held_first;  /* received buffers that wait for a credit: indices private to the backend */
+	union {
+		struct iovec *iov;          /* the send in flight; the caller's memory, advanced by the backend */
+		struct io_file_send *files; /* or this, while a send of io_send_file() is in flight */
+	};
+	uint64_t sent;       /* bytes of all sends that the kernel has taken, for io_progress() */
+	uint16_t held_first; /* received buffers that wait for a credit: indices private to the backend */
 	uint16_t held_last;
 	uint32_t held; /* their number, or what the backend likes */
+};
+
+/*
+ * Bytes of memory and then of a file, to be sent as one. The caller sets the first part and lends it all, file and
+ * what it refers to included, until IO_SENT or IO_CLOSED; the backend may change any of it.
+ */
+struct io_file_send {
+	struct iovec *iov; /* niov entries, 0 <= niov <= IO_SEND_IOVS, none empty */
+	unsigned niov;
+	const struct file *file;
+	uint64_t offset; /* offset + len <= file->size */
+	uint64_t len;    /* at least 1 */
+
+	/* Private to the backend. */
+	struct io_conn *conn;
+	struct io_file_send *next;
+	uint32_t state;
+	int result;
 };
 
 /* A listening socket. The caller sets fd, and zeroes the rest before the first io_listen(). */
@@ -75,6 +98,7 @@ struct io_event {
 struct io_config {
 	unsigned conns;     /* the most connections open at a time; at least 1 */
 	unsigned listeners; /* the most listeners at a time; at least 1 */
+	bool files;         /* io_send_file() will be called: what it needs is taken now */
 };
 
 struct io;
@@ -99,6 +123,7 @@ struct io_ops {
 	void (*open)(struct io *io, struct io_conn *conn, int fd);
 	void (*recv)(struct io *io, struct io_conn *conn);
 	void (*send)(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n);
+	void (*send_file)(struct io *io, struct io_conn *conn, struct io_file_send *send);
 	void (*shutdown)(struct io *io, struct io_conn *conn);
 	void (*close)(struct io *io, struct io_conn *conn);
 	uint64_t (*progress)(struct io *io, struct io_conn *conn);
@@ -186,6 +211,19 @@ static inline void io_recv(struct io *io, struct io_conn *conn)
 static inline void io_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
 {
 	io->ops->send(io, conn, iov, n);
+}
+
+/*
+ * Sends send->iov, then len bytes of the file from offset: exactly one IO_SENT follows, as for io_send(), which it otherwise
+ * equals. Needs io_config.files. Never waits for a disk: what is not in the page cache is brought in aside, and other
+ * connections have their turns meanwhile. Bytes of two versions of the file never reach the peer as one whole answer: before
+ * the last bytes are handed to the kernel, the file must still be what send->file says, and nothing that was handed over
+ * before may still refer to the page cache; otherwise some of the last bytes are withheld, and IO_SENT says -ESTALE. Other
+ * results: -EIO and what else reading gives. After any error the caller can only close.
+ */
+static inline void io_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send)
+{
+	io->ops->send_file(io, conn, send);
 }
 
 /* Sends a FIN after the bytes already sent (shutdown(2), SHUT_WR). No send may be in flight or follow. No event. */

@@ -43,6 +43,14 @@ struct gate_rules {
 	uint8_t percent; /* that may vanish, 0 to 99 */
 };
 
+/* How changes of ROOT are found out. */
+enum watch_mode {
+	WATCH_AUTO,    /* by inotify(7), and by looking from time to time where that does not serve */
+	WATCH_INOTIFY, /* by inotify alone: what it cannot watch is an error at start, and a warning later */
+	WATCH_POLL,    /* by looking from time to time */
+	WATCH_OFF,     /* not: SIGHUP and loomctl reload read ROOT again */
+};
+
 struct options {
 	const char *root;
 	const char *listen[OPTIONS_LISTEN_MAX]; /* as given; defaults filled in by options_parse() */
@@ -50,7 +58,10 @@ struct options {
 	const char *backend;      /* "auto" or a name */
 	unsigned workers;         /* 1 or more; "auto" has been resolved (sched_getaffinity(2)) */
 	unsigned max_connections; /* 1 or more; the default has been resolved from the descriptor limit */
-	uint64_t max_memory;      /* bytes that snapshots may hold */
+	unsigned max_streams;     /* descriptors that are left for streamed files */
+	uint64_t max_memory;      /* bytes that snapshots may hold, all together */
+	uint64_t
+		stream_above; /* larger files are streamed, not held in memory; UINT64_MAX: none is, whatever the memory */
 	const char *index;
 	bool hidden;
 	enum symlinks symlinks;
@@ -63,9 +74,14 @@ struct options {
 	bool immutable_auto; /* names that carry a fingerprint are immutable too */
 	bool nosniff;
 	struct gate_rules gate;
-	uint32_t settle; /* milliseconds of quiet before a reload */
-	bool watch;
-	int verbosity; /* -1 quiet, 0, 1 verbose */
+	uint32_t settle;     /* milliseconds of quiet before a reload */
+	uint32_t settle_max; /* milliseconds of unrest after which there is a reload all the same */
+	enum watch_mode watch;
+	uint32_t keep_generations; /* earlier snapshots that stay for a roll-back, and whose assets are still served */
+	uint32_t keep_for;         /* milliseconds that assets which are gone are still served */
+	const char *admin;         /* the path of the admin socket; NULL: none */
+	bool snapshot_header;      /* say the snapshot's id in each answer */
+	int verbosity;             /* -1 quiet, 0, 1 verbose */
 	struct limits limits;
 	struct timeouts timeouts;
 };

@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "loom/coding.h"
+#include "loom/file.h"
 
 #define CACHE_LINE 64
 
@@ -45,7 +46,8 @@
  */
 struct representation {
 	const char *head;
-	const uint8_t *body;
+	const uint8_t *body;     /* NULL: the bytes are those of file */
+	const struct file *file; /* NULL: the bytes are at body */
 	size_t body_len;
 	uint16_t head_len;
 	uint16_t status;
@@ -87,6 +89,8 @@ enum snapshot_error {
 /* A worker's pins on one snapshot: a plain integer on a cache line of its own. */
 struct snapshot_share {
 	alignas(CACHE_LINE) uint32_t pins;
+	uint32_t *
+		hits; /* requests answered from slots[i] by this worker: plain stores of its own, relaxed loads of others */
 };
 
 /* The representations of one key by content coding; NULL where there is none. Identity is always there. */

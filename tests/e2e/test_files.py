@@ -280,7 +280,7 @@ class Replicas(Case):
         self.assertEqual(len(seen), 1, "the same tree, different ETags or ids")
 
     def test_reload_of_the_same_tree_keeps_them(self):
-        server = self.start("--no-watch")
+        server = self.start("--watch=off")
         before = server.get("/d1/1.txt").stable_head()
         for _ in range(3):
             server.signal(1)

@@ -125,7 +125,7 @@ class Gate(Case):
 
     def test_requests_without_watching(self):
         root = self.site()
-        server = self.start("--no-watch", "--gate=links", root=root)
+        server = self.start("--watch=off", "--gate=links", root=root)
         write(root, "index.html", PAGE % (b"two", b"two"))
         server.signal(signal.SIGHUP)
         self.refused(server, r"/js/two\.js")

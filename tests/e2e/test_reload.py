@@ -152,7 +152,7 @@ class Rebuilds(Case):
 
     def test_without_watching_only_sighup_rebuilds(self):
         root = self.tree()
-        server = self.start("--no-watch", root=root)
+        server = self.start("--watch=off", root=root)
         for turn in range(5):
             body = b"turn %d" % turn
             write(root, "index.html", body)
@@ -183,7 +183,7 @@ class Rebuilds(Case):
         self.sees(server, b"turn 180")
 
     def test_a_root_that_vanishes_goes_on_being_served(self):
-        for arguments in (("--no-watch",), ("--settle=20ms",)):
+        for arguments in (("--watch=off",), ("--settle=20ms",)):
             root = self.tree()
             server = self.start(*arguments, root=root)
             lines = server.log().count("\n")

@@ -27,7 +27,7 @@ class CommandLine(Case):
     def test_unknown_options(self):
         self.fails(2, "--frobnicate", self.root, says=["frobnicate"])
         self.fails(2, "-Z", self.root, says=["Z"])
-        self.fails(2, "--no-watch=5", self.root, says=["no-watch"])
+        self.fails(2, "--hidden=5", self.root, says=["hidden"])
         self.fails(2, "--settle", says=["settle"])
         self.fails(2, self.root, self.root)
 
@@ -83,7 +83,8 @@ class CommandLine(Case):
             self.assertEqual((status, err), (0, ""))
             for option in ("listen", "port", "backend", "workers", "keepalive-timeout", "header-timeout",
                            "send-timeout", "max-connections", "max-memory", "index", "hidden", "symlinks", "settle",
-                           "no-watch", "grace", "version", "help"):
+                           "watch", "settle-max", "stream-above", "keep-generations", "keep-for", "admin",
+                           "snapshot-header", "grace", "version", "help"):
                 self.assertIn("--" + option, out)
         status, out, err = run(["--version"])
         self.assertEqual((status, err), (0, ""))

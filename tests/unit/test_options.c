@@ -71,7 +71,13 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(options.settle, 500);
 	ck_assert(options.gate.index && options.gate.vanished && !options.gate.links && !options.gate.chosen);
 	ck_assert_uint_eq(options.gate.percent, 50);
-	ck_assert(options.watch);
+	ck_assert_int_eq(options.watch, WATCH_AUTO);
+	ck_assert_uint_eq(options.settle_max, 10000);
+	ck_assert_uint_eq(options.stream_above, 64 << 20);
+	ck_assert_uint_eq(options.keep_generations, 3);
+	ck_assert_uint_eq(options.keep_for, 3600000);
+	ck_assert_ptr_null(options.admin);
+	ck_assert(!options.snapshot_header);
 	ck_assert_int_eq(options.verbosity, 0);
 	ck_assert_uint_eq(options.timeouts.keepalive, 5000);
 	ck_assert_uint_eq(options.timeouts.header, 10000);
@@ -96,7 +102,8 @@ START_TEST(every_option_is_read)
 {
 	expect_run("-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
 	           "--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
-	           "--hidden --symlinks deny --settle 0 --no-watch --grace 1h -v --max-request-line 1K --max-head=4K "
+	           "--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --keep-generations 0 "
+	           "--keep-for 5s --admin unix:/run/admin --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
 	           "--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 	           "--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
 	           "--no-nosniff --gate links,vanished=7% site");
@@ -115,7 +122,13 @@ START_TEST(every_option_is_read)
 	ck_assert(options.hidden);
 	ck_assert_int_eq(options.symlinks, SYMLINKS_DENY);
 	ck_assert_uint_eq(options.settle, 0);
-	ck_assert(!options.watch);
+	ck_assert_int_eq(options.watch, WATCH_POLL);
+	ck_assert_uint_eq(options.settle_max, 60000);
+	ck_assert(options.stream_above == UINT64_MAX);
+	ck_assert_uint_eq(options.keep_generations, 0);
+	ck_assert_uint_eq(options.keep_for, 5000);
+	ck_assert_str_eq(options.admin, "/run/admin");
+	ck_assert(options.snapshot_header);
 	ck_assert_uint_eq(options.timeouts.grace, 3600000);
 	ck_assert_int_eq(options.verbosity, 1);
 	ck_assert_uint_eq(options.limits.request_line, 1024);
@@ -152,7 +165,7 @@ START_TEST(every_variable_is_read)
 	setenv("LOOM_HIDDEN", "yes", 1);
 	setenv("LOOM_SYMLINKS", "follow", 1);
 	setenv("LOOM_SETTLE", "2s", 1);
-	setenv("LOOM_NO_WATCH", "1", 1);
+	setenv("LOOM_WATCH", "off", 1);
 	setenv("LOOM_GRACE", "0", 1);
 	setenv("LOOM_QUIET", "true", 1);
 	setenv("LOOM_MAX_REQUEST_LINE", "64", 1);
@@ -183,7 +196,7 @@ START_TEST(every_variable_is_read)
 	ck_assert(options.hidden);
 	ck_assert_int_eq(options.symlinks, SYMLINKS_FOLLOW);
 	ck_assert_uint_eq(options.settle, 2000);
-	ck_assert(!options.watch);
+	ck_assert_int_eq(options.watch, WATCH_OFF);
 	ck_assert_uint_eq(options.timeouts.grace, 0);
 	ck_assert_int_eq(options.verbosity, -1);
 	ck_assert_uint_eq(options.limits.request_line, 64);
@@ -204,7 +217,7 @@ START_TEST(every_variable_is_read)
 
 	setenv("LOOM_GATE", "", 1);
 	setenv("LOOM_HIDDEN", "0", 1);
-	setenv("LOOM_NO_WATCH", "off", 1);
+	setenv("LOOM_WATCH", "", 1);
 	setenv("LOOM_QUIET", "", 1);
 	setenv("LOOM_NO_COMPRESS", "no", 1);
 	setenv("LOOM_NO_NOSNIFF", "false", 1);
@@ -218,7 +231,7 @@ START_TEST(every_variable_is_read)
 	ck_assert_uint_eq(options.immutables, 0);
 	ck_assert_ptr_null(options.cache_dir);
 	ck_assert(!options.hidden);
-	ck_assert(options.watch);
+	ck_assert_int_eq(options.watch, WATCH_AUTO);
 	ck_assert_int_eq(options.verbosity, 0);
 }
 END_TEST

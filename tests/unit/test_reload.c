@@ -388,7 +388,7 @@ static void setup(void)
 	tree_write("site/docs/page.html", "page");
 	snprintf(root, sizeof(root), "%s", tree_path("site"));
 	options = (struct options){
-		.workers = WORKERS, .index = "index.html", .settle = 200, .watch = true, .symlinks = SYMLINKS_CONTAIN
+		.workers = WORKERS, .index = "index.html", .settle = 200, .settle_max = 10000, .watch = WATCH_AUTO, .stream_above = UINT64_MAX, .symlinks = SYMLINKS_CONTAIN
 	};
 }
 
@@ -646,7 +646,7 @@ END_TEST
 
 START_TEST(the_gate_is_asked_about_requests_too)
 {
-	options.watch = false;
+	options.watch = WATCH_OFF;
 	start(root);
 	becomes("/index.html", "first");
 	atomic_store(&refusing, true);
@@ -811,7 +811,7 @@ static void start_compressing(void)
 {
 	options.compress = true;
 	options.encodings = 1 << CODING_BR;
-	options.watch = false; /* nobody tells of changes */
+	options.watch = WATCH_OFF; /* nobody tells of changes */
 	atomic_store(&store.left, 5);
 	start(root);
 	becomes("/index.html", "first");
@@ -1032,7 +1032,7 @@ END_TEST
 
 START_TEST(a_request_rebuilds_where_nothing_is_watched)
 {
-	options.watch = false;
+	options.watch = WATCH_OFF;
 	start(root);
 	becomes("/index.html", "first");
 	ck_assert_uint_eq(atomic_load(&builds), 1);

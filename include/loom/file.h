@@ -1,0 +1,23 @@
+/*
+ * file.h - an open file whose bytes are sent as they lie there, and what tells that nobody has written to it since it was
+ * opened. The builder opens and closes it (body.h); a backend reads and sends from it (io_send_file()); what lies between
+ * only passes it on.
+ */
+#ifndef LOOM_FILE_H
+#define LOOM_FILE_H
+
+#include <stdint.h>
+#include <time.h>
+
+struct file {
+	int fd; /* open for reading, close-on-exec; its offset is nobody's, since all reads say where */
+	uint64_t size;
+	/*
+	 * What statx(2) says as long as the content is the one that the validators stand for. The file had been at rest for
+	 * longer than any clock ticks when it was opened, so that a later write must show here.
+	 */
+	struct timespec mtime;
+	struct timespec ctime;
+};
+
+#endif

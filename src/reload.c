@@ -27,18 +27,18 @@
 #include "loom/variants.h"
 #include "loom/watch.h"
 
-#define NEVER         UINT64_MAX
-#define AGAIN_MIN_MS  100   /* before a file that was being written is tried again, however short the settle time */
-#define RETRY_MS      5000  /* after any other failure, when nothing changes meanwhile; doubled each time */
-#define RETRY_MAX_MS  120000
-#define POLL_MS       5000 /* between looks at a tree that cannot be watched in full; */
-#define POLL_FACTOR   20   /* and at least so many times what the last look took, so that it costs 5 % at most */
-#define NAP_MIN_MS    10   /* between two looks at the watch */
-#define NAP_MAX_MS    500
-#define REAP_MS       10 /* until retired snapshots are looked at; doubled each time */
-#define REAP_MAX_MS   2000
-#define VARIANTS_MS   3000 /* while variants are being made, those that are ready are published so often */
-#define THREADS_MAX   4    /* that make variants: each may take a hundred megabytes for the largest files */
+#define NEVER        UINT64_MAX
+#define AGAIN_MIN_MS 100  /* before a file that was being written is tried again, however short the settle time */
+#define RETRY_MS     5000 /* after any other failure, when nothing changes meanwhile; doubled each time */
+#define RETRY_MAX_MS 120000
+#define POLL_MS      5000 /* between looks at a tree that cannot be watched in full; */
+#define POLL_FACTOR  20   /* and at least so many times what the last look took, so that it costs 5 % at most */
+#define NAP_MIN_MS   10   /* between two looks at the watch */
+#define NAP_MAX_MS   500
+#define REAP_MS      10 /* until retired snapshots are looked at; doubled each time */
+#define REAP_MAX_MS  2000
+#define VARIANTS_MS  3000 /* while variants are being made, those that are ready are published so often */
+#define THREADS_MAX  4    /* that make variants: each may take a hundred megabytes for the largest files */
 
 /* What the eventfd counts: requests, variants that have become ready, and at last the order to end. */
 #define EVENT_REQUEST UINT64_C(1)

@@ -100,13 +100,14 @@ END_TEST
 
 START_TEST(every_option_is_read)
 {
-	expect_run("-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
-	           "--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
-	           "--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --keep-generations 0 "
-	           "--keep-for 5s --admin unix:/run/admin --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
-	           "--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
-	           "--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
-	           "--no-nosniff --gate links,vanished=7% site");
+	expect_run(
+		"-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
+		"--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
+		"--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --keep-generations 0 "
+		"--keep-for 5s --admin unix:/run/admin --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
+		"--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
+		"--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
+		"--no-nosniff --gate links,vanished=7% site");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
@@ -568,11 +569,13 @@ START_TEST(connections_fit_the_descriptors)
 	set_descriptors(200, 1000);
 	ck_assert_uint_eq(options_descriptor_limit(), 1000);
 	expect_run("-w 2");
-	ck_assert_uint_eq(options.max_connections, 1000 - 64 - 2 * 8);
+	ck_assert_uint_eq(options.max_connections, 920 - 920 / 8); /* 1000 - 64 - 2 * 8 */
+	ck_assert_uint_eq(options.max_streams, 920 / 8);
 	expect_run("-w 2 -l :1 -l :2 -l :3");
-	ck_assert_uint_eq(options.max_connections, 1000 - 64 - 2 * 10);
+	ck_assert_uint_eq(options.max_connections, 916 - 916 / 8);
 	expect_run("-w 2 --max-connections 920");
 	ck_assert_uint_eq(options.max_connections, 920);
+	ck_assert_uint_eq(options.max_streams, 0);
 	expect_error("-w 2 --max-connections 921", "--max-connections: 921 is more than the limit of 1000 open files");
 	expect_error("-w 2 --max-connections 921", "at most 920");
 	set_descriptors(72, 72);
@@ -713,7 +716,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 33);
+	ck_assert_int_eq(compared, 39);
 	free(help);
 	free(manual);
 }

@@ -387,9 +387,13 @@ static void setup(void)
 	tree_write("site/index.html", "first");
 	tree_write("site/docs/page.html", "page");
 	snprintf(root, sizeof(root), "%s", tree_path("site"));
-	options = (struct options){
-		.workers = WORKERS, .index = "index.html", .settle = 200, .settle_max = 10000, .watch = WATCH_AUTO, .stream_above = UINT64_MAX, .symlinks = SYMLINKS_CONTAIN
-	};
+	options = (struct options){ .workers = WORKERS,
+		                    .index = "index.html",
+		                    .settle = 200,
+		                    .settle_max = 10000,
+		                    .watch = WATCH_AUTO,
+		                    .stream_above = UINT64_MAX,
+		                    .symlinks = SYMLINKS_CONTAIN };
 }
 
 static void stop(void)

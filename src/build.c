@@ -69,8 +69,7 @@ static int fail_full(const struct builder *builder, char *why, size_t size)
 	return -ENOSPC;
 }
 
-/* Takes over a reference, also when it fails. */
-static int add_entry(struct builder *builder, const char *key, size_t key_len, struct asset *asset)
+struct build_entry *build_add_entry(struct builder *builder, const char *key, size_t key_len, struct asset *asset)
 {
 	struct build_owner *owner = builder->owner;
 
@@ -80,17 +79,22 @@ static int add_entry(struct builder *builder, const char *key, size_t key_len, s
 
 		if (!entries) {
 			asset_release(asset);
-			return -ENOMEM;
+			return NULL;
 		}
 		owner->entries = entries;
 		builder->entries_size = size;
 	}
-	owner->entries[owner->count++] = (struct build_entry){
+	owner->entries[owner->count] = (struct build_entry){
 		.key = key,
 		.key_len = (uint32_t)key_len,
 		.asset = asset,
 	};
-	return 0;
+	return &owner->entries[owner->count++];
+}
+
+static int add_entry(struct builder *builder, const char *key, size_t key_len, struct asset *asset)
+{
+	return build_add_entry(builder, key, key_len, asset) ? 0 : -ENOMEM;
 }
 
 /* "/dir" answers with a redirect to "/dir/". */
@@ -375,6 +379,8 @@ static int take_all(struct builder *builder)
 		struct asset *asset = entry->asset;
 		int err;
 
+		if (entry->gone > 0)
+			continue;
 		asset_reference(asset);
 		builder->keys++;
 		err = add_entry(builder, entry->key, entry->key_len, asset);

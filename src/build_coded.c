@@ -163,6 +163,14 @@ static int add_variants(struct builder *builder, struct build_entry *entry)
 	const struct build_entry *before = build_find(builder->previous, entry->key, entry->key_len);
 	bool any = false;
 
+	if (entry->gone > 0) {
+		/* It keeps those that it had. */
+		for (unsigned coding = CODING_IDENTITY + 1; coding < CODINGS; coding++)
+			any |= entry->coded[coding] != NULL;
+		if (any)
+			entry->variants = (uint32_t)++builder->owner->varying;
+		return 0;
+	}
 	if (before && before->asset->kind != ASSET_FILE)
 		before = NULL;
 	for (unsigned coding = CODING_IDENTITY + 1; coding < CODINGS; coding++) {

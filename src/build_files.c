@@ -21,8 +21,8 @@ int build_files(const struct snapshot *snapshot, build_file_fn *fn, void *contex
 			.hash = asset->body->hash,
 		};
 
-		/* A directory is the same asset as its index file, under a shorter key. */
-		if (asset->kind != ASSET_FILE || entry->key_len != asset->key_len)
+		/* What is gone is no file any more. A directory is the same asset as its index file, under a shorter key. */
+		if (entry->gone > 0 || asset->kind != ASSET_FILE || entry->key_len != asset->key_len)
 			continue;
 		for (unsigned coding = CODING_IDENTITY + 1; coding < CODINGS; coding++)
 			if (entry->coded[coding])

@@ -33,19 +33,20 @@ static bool same_variants(const struct snapshot *a, const struct snapshot_slot *
 
 bool build_same(const struct snapshot *a, const struct snapshot *b)
 {
-	if (a->mask != b->mask || a->files != b->files || strcmp(a->id, b->id) != 0)
+	if (a->mask != b->mask || a->files != b->files || a->kept != b->kept || strcmp(a->id, b->id) != 0)
 		return false;
 	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++)
 		if (!same_representation(a->errors[i], b->errors[i]))
 			return false;
-	/* Equal ids are equal sets of keys, so that one direction is enough. */
+	/* Equal ids are equal sets of keys in the tree, and of those that are gone there are as many: one direction is enough. */
 	for (uint64_t i = 0; i <= a->mask; i++) {
 		const struct snapshot_slot *slot = &a->slots[i], *other;
 
 		if (slot->hash == 0)
 			continue;
 		other = snapshot_find(b, slot->key, slot->key_len);
-		if (!other || !same_representation(slot->representation, other->representation) ||
+		if (!other || other->gone != slot->gone ||
+		    !same_representation(slot->representation, other->representation) ||
 		    !same_variants(a, slot, b, other))
 			return false;
 	}

@@ -20,7 +20,7 @@ static int compare_keys(const char *a, size_t a_len, const char *b, size_t b_len
 	return order ? order : (a_len > b_len) - (a_len < b_len);
 }
 
-static int by_key(const void *a, const void *b)
+int build_by_key(const void *a, const void *b)
 {
 	const struct build_entry *left = a, *right = b;
 
@@ -201,13 +201,14 @@ static int build_slots(struct build_owner *owner, uint64_t count)
 		uint64_t at = hash & (count - 1);
 
 		assert(hash != 0);
-		assert(i == 0 || by_key(entry - 1, entry) < 0);
+		assert(i == 0 || build_by_key(entry - 1, entry) < 0);
 		while (slots[at].hash)
 			at = (at + 1) & (count - 1);
 		slots[at] = (struct snapshot_slot){
 			.hash = hash,
 			.key = entry->key,
-			.key_len = entry->key_len,
+			.key_len = (uint16_t)entry->key_len,
+			.gone = entry->gone > 0,
 			.variants = entry->variants,
 			.representation = &entry->asset->representation,
 		};
@@ -220,23 +221,31 @@ int build_finish(struct builder *builder, struct snapshot **made)
 {
 	const struct build_request *request = builder->request;
 	struct build_owner *owner = builder->owner;
-	uint64_t slots = slot_count(owner->count);
+	uint64_t slots;
 	size_t size = snapshot_size(request->workers);
 	struct snapshot *snapshot;
+	char id[ETAG_LEN - 1];
 	int err;
 
 	assert(builder->keys == owner->count);
 	if (owner->count) {
 		struct build_entry *entries = realloc(owner->entries, owner->count * sizeof(*entries));
 
-		if (entries)
+		if (entries) {
 			owner->entries = entries;
-		qsort(owner->entries, owner->count, sizeof(*entries), by_key);
+			builder->entries_size = owner->count;
+		}
+		qsort(owner->entries, owner->count, sizeof(*entries), build_by_key);
 	}
 	builder->directories = 0;
-	err = build_errors(builder);
+	err = build_id(owner, id);
+	if (!err)
+		err = build_errors(builder);
+	if (!err)
+		err = build_keep(builder, id);
 	if (err)
 		return err;
+	slots = slot_count(owner->count);
 	if (!build_fits(builder, 0)) {
 		builder->full = true;
 		return -ENOSPC;
@@ -253,11 +262,7 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	if (!snapshot)
 		return -ENOMEM;
 	memset(snapshot, 0, size);
-	err = build_id(owner, snapshot->id);
-	if (err) {
-		free(snapshot);
-		return err;
-	}
+	memcpy(snapshot->id, id, sizeof(id));
 	snapshot->slots = owner->slots;
 	snapshot->mask = slots - 1;
 	snapshot->variants = owner->variants;
@@ -267,6 +272,9 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	snapshot->bytes = builder->bytes;
 	snapshot->coded = builder->coded;
 	snapshot->coded_bytes = builder->coded_bytes;
+	snapshot->kept = owner->kept;
+	snapshot->kept_bytes = owner->kept_bytes;
+	snapshot->kept_until = owner->kept_until;
 	snapshot->memory = builder->fresh + builder->shared + overhead(builder);
 	snapshot->owner = owner;
 	atomic_init(&snapshot->shares, request->workers);

@@ -1,6 +1,6 @@
 /*
- * builder.h - what the parts of the builder share: build.c, from the tree to entries; build_coded.c, the coded variants of
- * the entries; build_snapshot.c, from entries to a snapshot. Private to them.
+ * builder.h - what the parts of the builder share: build.c, from the tree to entries; build_keep.c,
+ * those of earlier snapshots that are still served; build_coded.c, the coded variants of the entries; build_snapshot.c, from entries to a snapshot. Private to them.
  */
 #ifndef LOOM_BUILDER_H
 #define LOOM_BUILDER_H
@@ -17,6 +17,8 @@
 struct build_entry {
 	const char *key; /* lies in an asset of the same snapshot: a directory's key begins its index file's */
 	uint32_t key_len;
+	uint32_t gone;                /* from the tree, for so many generations; 0: it is there */
+	uint64_t gone_since;          /* milliseconds of CLOCK_MONOTONIC */
 	uint32_t variants;            /* into the owner's variants; 0: identity alone */
 	struct asset *asset;          /* identity */
 	struct asset *coded[CODINGS]; /* NULL where there is none; that of identity always is */
@@ -30,6 +32,9 @@ struct build_owner {
 	struct snapshot_variants *variants; /* from 1; NULL when nothing has any */
 	size_t varying;                     /* their number */
 	struct asset *errors[SNAPSHOT_ERRORS];
+	uint64_t kept; /* entries that are gone, and their bytes */
+	uint64_t kept_bytes;
+	uint64_t kept_until;
 	uint64_t without; /* variants that there was no room for */
 };
 
@@ -72,6 +77,18 @@ bool build_is_candidate(const struct builder *builder, const char *type, uint64_
 
 /* All assets are there: the index and the snapshot itself. -ENOSPC: with these it does not fit. */
 int build_finish(struct builder *builder, struct snapshot **made);
+
+/* By key, of what qsort(3) sorts. */
+int build_by_key(const void *a, const void *b);
+
+/* One more entry, unsorted. Takes over a reference, also when it fails. */
+struct build_entry *build_add_entry(struct builder *builder, const char *key, size_t key_len, struct asset *asset);
+
+/*
+ * The entries are sorted, and id is theirs: adds those of request->keep_from that are gone and still to be served, as far as
+ * there is room, and sorts them in. 0 or -ENOMEM.
+ */
+int build_keep(struct builder *builder, const char *id);
 
 void build_free_owner(struct build_owner *owner);
 

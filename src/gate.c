@@ -84,6 +84,8 @@ static int find_example(void *context, const struct build_file *file)
 	const struct snapshot_slot *slot = snapshot_find(examples->snapshot, file->key, file->key_len);
 	size_t len = strlen(examples->text);
 
+	if (slot && slot->gone)
+		slot = NULL; /* still served, but not there */
 	if (file->len == 0 || (slot && slot->representation->body_len > 0))
 		return 0;
 	snprintf(examples->text + len, sizeof(examples->text) - len, "%s%s%s", len ? ", " : "; among them ",
@@ -156,12 +158,14 @@ struct search {
 static int check_link(void *context, const struct links_link *link)
 {
 	struct search *search = context;
+	const struct snapshot_slot *slot;
 	const char *key = link->key ? link->key : link->url;
 	size_t len = link->key ? link->key_len : link->url_len;
 	struct missing *missing = search->missing;
 	uint64_t hash;
 
-	if (link->key && snapshot_find(search->inspection->snapshot, key, len))
+	slot = link->key ? snapshot_find(search->inspection->snapshot, key, len) : NULL;
+	if (slot && !slot->gone)
 		return 0;
 	hash = snapshot_hash(key, len);
 	while (missing < search->missing + search->count && missing->hash != hash)

@@ -67,7 +67,8 @@ struct reload {
 	uint64_t build_at;
 	uint64_t look_at; /* at the watch, not before */
 	uint64_t reap_at;
-	uint64_t variants_at; /* variants that are ready are published then */
+	uint64_t
+		follow_at; /* the same files are published again: variants are ready, or what is gone has been kept long enough */
 	uint64_t failing_since;
 	uint32_t reap_wait;
 	uint32_t retry_wait;
@@ -107,6 +108,8 @@ static int build_as_before(struct reload *reload, struct snapshot **snapshot, ch
 		.previous = reload->current,
 		.variants = reload->variants,
 		.as_before = true,
+		.keep_from = reload->current,
+		.now = now_ms(),
 	};
 
 	return build_snapshot(&request, snapshot, why, size);
@@ -120,6 +123,8 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 		.workers = reload->options.workers,
 		.previous = reload->current,
 		.variants = reload->variants,
+		.keep_from = reload->current,
+		.now = now_ms(),
 		.directory = reload->watch ? watch_directory : NULL,
 		.context = reload->watch,
 	};
@@ -197,13 +202,19 @@ static void has_read(struct reload *reload, uint64_t began, uint64_t now)
 	}
 }
 
+/* When something that is gone has been served long enough. */
+static uint64_t kept_until(const struct reload *reload)
+{
+	return reload->current->kept_until > 0 ? reload->current->kept_until : NEVER;
+}
+
 static void succeeded(struct reload *reload, uint64_t began, uint64_t now)
 {
 	has_read(reload, began, now);
 	reload->reason[0] = '\0';
 	reload->refusal = 0;
 	reload->asked = false;
-	reload->variants_at = NEVER; /* what is ready is in it */
+	reload->follow_at = kept_until(reload); /* what is ready is in it */
 }
 
 /* By the gate. Nothing is tried again before the tree changes: the same would be refused. */
@@ -273,6 +284,10 @@ static void rebuild(struct reload *reload)
 		return;
 	}
 	now = now_ms();
+	if (changed && reload->current->kept > 0)
+		log_info("%" PRIu64 " files of earlier snapshots are still served, %" PRIu64
+		         " bytes (--keep-generations)",
+		         reload->current->kept, reload->current->kept_bytes);
 	if (changed)
 		log_info("reloaded: snapshot %s, %" PRIu64 " files, %" PRIu64 " bytes, in %" PRIu64 " ms",
 		         reload->current->id, reload->current->files, reload->current->bytes, now - began);
@@ -288,20 +303,21 @@ static void rebuild(struct reload *reload)
 static void collect_variants(struct reload *reload, uint64_t now)
 {
 	if (variants_collect(reload->variants) > 0)
-		reload->variants_at = earlier(reload->variants_at, now + VARIANTS_MS);
-	if (variants_pending(reload->variants) == 0 && reload->variants_at != NEVER)
-		reload->variants_at = now;
+		reload->follow_at = earlier(reload->follow_at, now + VARIANTS_MS);
+	if (variants_pending(reload->variants) == 0 && reload->follow_at != NEVER)
+		reload->follow_at = now;
 }
 
-static void publish_variants(struct reload *reload, uint64_t now)
+static void publish_follower(struct reload *reload, uint64_t now)
 {
 	struct snapshot *snapshot = NULL;
+	uint64_t kept = reload->current->kept;
 	char why[sizeof(reload->reason)] = "";
 	int err = build_as_before(reload, &snapshot, why, sizeof(why));
 
-	reload->variants_at = NEVER;
 	if (!err && build_same(reload->current, snapshot)) {
 		build_free(snapshot);
+		reload->follow_at = kept_until(reload);
 		return;
 	}
 	if (!err) {
@@ -311,9 +327,15 @@ static void publish_variants(struct reload *reload, uint64_t now)
 	}
 	if (err) {
 		/* An older snapshot may be in the way that is gone by then. */
-		reload->variants_at = now + RETRY_MAX_MS;
+		reload->follow_at = now + RETRY_MAX_MS;
 		log_warn("cannot publish what has been compressed: %s", why[0] ? why : strerror(-err));
-	} else if (variants_pending(reload->variants) == 0) {
+		return;
+	}
+	reload->follow_at = kept_until(reload);
+	if (snapshot->kept < kept) {
+		log_debug("%" PRIu64 " files that are gone are no longer served, %" PRIu64 " still are",
+		          kept - snapshot->kept, snapshot->kept);
+	} else if (reload->variants && variants_pending(reload->variants) == 0) {
 		log_info("compressed: snapshot %s has %" PRIu64 " variants of %" PRIu64 " bytes", snapshot->id,
 		         snapshot->coded, snapshot->coded_bytes);
 	}
@@ -339,7 +361,7 @@ static void look(struct reload *reload, uint64_t now)
 
 static int sleep_for(const struct reload *reload, uint64_t now)
 {
-	uint64_t next = earlier(earlier(reload->build_at, reload->variants_at), reload->reap_at);
+	uint64_t next = earlier(earlier(reload->build_at, reload->follow_at), reload->reap_at);
 
 	if (now < reload->look_at)
 		next = earlier(next, reload->look_at);
@@ -383,8 +405,8 @@ static void *reload_run(void *argument)
 		}
 		if (now >= reload->build_at)
 			rebuild(reload);
-		if (now >= reload->variants_at)
-			publish_variants(reload, now);
+		if (now >= reload->follow_at)
+			publish_follower(reload, now);
 		if (now >= reload->reap_at)
 			reap(reload, now);
 	}
@@ -502,7 +524,7 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 	}
 	reload->options = *options;
 	reload->inboxes = inboxes;
-	reload->restless_since = reload->build_at = reload->reap_at = reload->variants_at = NEVER;
+	reload->restless_since = reload->build_at = reload->reap_at = reload->follow_at = NEVER;
 	reload->failing_since = NEVER;
 	reload->event = -1;
 	reload->root = absolute(options->root);

@@ -131,3 +131,20 @@ bool rules_is_compressible(const char *type)
 			return true;
 	return false;
 }
+
+bool rules_is_kept(const struct options *options, const char *key, size_t len, const char *type)
+{
+	static const char *const trees[] = { "font/", "image/", "audio/", "video/" };
+	static const char *const types[] = { "text/css", "text/javascript", "application/javascript",
+		                             "application/wasm", "application/vnd.ms-fontobject" };
+
+	if (is_html(type))
+		return false;
+	for (size_t i = 0; i < sizeof(trees) / sizeof(trees[0]); i++)
+		if (strncmp(type, trees[i], strlen(trees[i])) == 0)
+			return true;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (has_type(type, types[i]))
+			return true;
+	return rules_caching(options, key, len, type).immutable;
+}

@@ -27,6 +27,12 @@ struct build_request {
 	 * Not previous. */
 	bool (*make_room)(void *context);
 	bool as_before; /* the files of previous, without a look at the tree, with the variants that have become ready */
+	/*
+	 * Files that are in this snapshot and gone from the tree are still served (--keep-generations, --keep-for): previous,
+	 * or after a roll-back what was served before it. NULL: none are.
+	 */
+	const struct snapshot *keep_from;
+	uint64_t now; /* milliseconds of CLOCK_MONOTONIC, for keep_from */
 	build_directory_fn *directory;
 	void *context;
 };

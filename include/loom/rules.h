@@ -25,6 +25,13 @@ struct rules_caching {
 /* key: NUL-terminated, of len bytes, from "/"; type: its media type. */
 struct rules_caching rules_caching(const struct options *options, const char *key, size_t len, const char *type);
 
+/*
+ * Whether a page that was loaded earlier may still ask for this file: what never changes under its name, and whatever the
+ * type, styles, scripts, fonts, images, sound and moving images. Never HTML; and not any file, since whoever deletes a
+ * document by all rights wants it gone.
+ */
+bool rules_is_kept(const struct options *options, const char *key, size_t len, const char *type);
+
 /* Whether contents of this media type are worth compressing. */
 bool rules_is_compressible(const char *type);
 

@@ -102,7 +102,8 @@ struct snapshot_variants {
 struct snapshot_slot {
 	uint64_t hash; /* of the key; 0 marks an empty slot */
 	const char *key;
-	uint32_t key_len;
+	uint16_t key_len;
+	bool gone;                                   /* no longer in the tree, and served for those who saw it there */
 	uint32_t variants;                           /* index into snapshot->variants; 0: there is identity alone */
 	const struct representation *representation; /* identity */
 };
@@ -119,8 +120,11 @@ struct snapshot {
 	uint64_t bytes; /* of file contents */
 	uint64_t coded; /* variants in a content coding */
 	uint64_t coded_bytes;
-	uint64_t memory; /* held for this snapshot alone or with others, in bytes */
-	void *owner;     /* the builder's: what to free */
+	uint64_t kept; /* files that are gone from the tree and still served; in none of the figures above */
+	uint64_t kept_bytes;
+	uint64_t kept_until; /* milliseconds of CLOCK_MONOTONIC: the first of them is to go then; 0: none */
+	uint64_t memory;     /* held for this snapshot alone or with others, in bytes */
+	void *owner;         /* the builder's: what to free */
 
 	alignas(CACHE_LINE) atomic_uint shares; /* workers that have not given theirs back */
 	struct snapshot_share share[];          /* one a worker */

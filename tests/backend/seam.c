@@ -5,13 +5,18 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
 static int seam_nowait(void)
 {
 	int cold = seam.cold, n = ++seam.reads;
+	void (*before)(void *) = seam.before;
 
+	seam.before = NULL;
+	if (before)
+		before(seam.context);
 	if (seam.nowait)
 		return seam.nowait;
 	return cold && (cold == INT_MAX || n % cold) ? EAGAIN : 0;

@@ -13,6 +13,10 @@ struct seam {
 	atomic_int spliced;    /* an errno for every sendfile(2), or 0 */
 	atomic_int splice_max; /* the most bytes that one sendfile(2) takes, or 0 */
 	atomic_int reads, splices; /* calls so far, told by the seam */
+
+	/* Called once, before the next read with RWF_NOWAIT gets its answer. */
+	void (*before)(void *context);
+	void *context;
 };
 
 extern struct seam seam;

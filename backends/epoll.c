@@ -32,22 +32,7 @@
 /* The most bytes that one turn sends: a reader that keeps up must not hold the loop for the length of a body. */
 #define EPOLL_SEND_MAX (256 * 1024)
 
-enum conn_flag {
-	CONN_QUEUED = 1 << 0,   /* in the FIFO */
-	CONN_CREDIT = 1 << 1,   /* an IO_RECV is owed to the caller */
-	CONN_READABLE = 1 << 2, /* a receive may find something */
-	CONN_TO_EOF = 1 << 3,   /* the end or urgent data was seen: a short read does not mean drained */
-	CONN_ENDED = 1 << 4,    /* an IO_RECV with res <= 0 was given: no credit may follow */
-	CONN_SENDING = 1 << 5,  /* iov has bytes left */
-	CONN_FULL = 1 << 6,     /* the socket takes no more: wait for the edge */
-	CONN_SENT = 1 << 7,     /* result waits to be pulled as IO_SENT */
-	CONN_SHUT = 1 << 8,     /* a FIN was sent: no send may follow */
-	CONN_FAILED = 1 << 9,   /* could not be registered: result is what every operation gets */
-	CONN_CLOSED = 1 << 10,  /* IO_CLOSED waits to be pulled */
-	CONN_OPEN = 1 << 11,    /* between io_open() and IO_CLOSED */
-};
-
-static void conn_push(struct io_epoll *ep, struct io_conn *conn)
+void ep_push(struct io_epoll *ep, struct io_conn *conn)
 {
 	if (conn->flags & CONN_QUEUED)
 		return;
@@ -71,14 +56,22 @@ static struct io_conn *conn_pop(struct io_epoll *ep)
 	return conn;
 }
 
+/* Whether a send of memory may get on. Those of files have a queue of their own. */
+static bool conn_may_send(const struct io_conn *conn)
+{
+	return (conn->flags & (CONN_SENDING | CONN_FULL | CONN_FILE)) == CONN_SENDING;
+}
+
 /* Whether the connection's next turn would do anything. */
 static bool conn_has_turn(const struct io_conn *conn)
 {
-	if (conn->flags & (CONN_CLOSED | CONN_SENT))
+	if (conn->flags & CONN_CLOSED)
+		return !(conn->flags & (CONN_WAITS | CONN_READING));
+	if (conn->flags & CONN_SENT)
 		return true;
 	if ((conn->flags & (CONN_CREDIT | CONN_READABLE)) == (CONN_CREDIT | CONN_READABLE))
 		return true;
-	return (conn->flags & (CONN_SENDING | CONN_FULL)) == CONN_SENDING;
+	return conn_may_send(conn);
 }
 
 /* Notes what an edge says. Nothing is read or sent here: the caller may not have asked, and its turn will come. */
@@ -90,8 +83,10 @@ static void conn_edge(struct io_epoll *ep, struct io_conn *conn, uint32_t events
 		conn->flags |= CONN_TO_EOF;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		conn->flags &= ~CONN_FULL;
+	if (conn->flags & CONN_FILE)
+		ep_file_ready(ep, conn);
 	if (conn_has_turn(conn))
-		conn_push(ep, conn);
+		ep_push(ep, conn);
 }
 
 static int ep_wait(struct io *io, int timeout_ms)
@@ -100,7 +95,7 @@ static int ep_wait(struct io *io, int timeout_ms)
 	int n;
 
 	assert(timeout_ms >= -1);
-	if (ep->head || ep->listener_head)
+	if (ep->head || ep->listener_head || ep->sender.turns.first)
 		timeout_ms = 0;
 
 	n = epoll_wait(ep->fd, ep->events, EPOLL_BATCH, timeout_ms);
@@ -125,7 +120,10 @@ static int ep_wait(struct io *io, int timeout_ms)
 		/* Else a wake: its edge is spent, and the counter of an eventfd may grow for ever. */
 	}
 
+	if (ep->config.files)
+		ep_files_done(ep);
 	ep->turns = 2 * ep->queued + EPOLL_SPARE_TURNS;
+	ep->sender.budget = FILE_BUDGET;
 	ep->accepts = EPOLL_ACCEPTS;
 	return 0;
 }
@@ -248,13 +246,15 @@ static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	bool given = false;
 
 	if (conn->flags & CONN_CLOSED) {
+		if (!conn_has_turn(conn))
+			return false; /* something is lent still; who gives it back puts it here again */
 		conn->flags = 0;
 		ep->conns--;
 		*event = (struct io_event){ .op = IO_CLOSED, .conn = conn };
 		return true;
 	}
 
-	if ((conn->flags & (CONN_SENDING | CONN_FULL)) == CONN_SENDING)
+	if (conn_may_send(conn))
 		conn_send(conn);
 	if (conn->flags & CONN_SENT) {
 		conn->flags &= ~CONN_SENT;
@@ -265,7 +265,7 @@ static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	}
 
 	if (conn_has_turn(conn))
-		conn_push(ep, conn);
+		ep_push(ep, conn);
 	return given;
 }
 
@@ -275,11 +275,14 @@ static bool ep_next(struct io *io, struct io_event *event)
 
 	if (ep->listener_head && ep_listener_next(ep, event))
 		return true;
-	while (ep->turns && ep->head) {
-		ep->turns--;
-		if (conn_turn(ep, conn_pop(ep), event))
-			return true;
-	}
+	/* What is quickly done goes first. A turn for a file may put its connection into the FIFO. */
+	do {
+		while (ep->turns && ep->head) {
+			ep->turns--;
+			if (conn_turn(ep, conn_pop(ep), event))
+				return true;
+		}
+	} while (ep_file_turn(ep));
 	return false;
 }
 
@@ -313,7 +316,7 @@ static void ep_recv(struct io *io, struct io_conn *conn)
 	assert((conn->flags & (CONN_OPEN | CONN_CLOSED | CONN_CREDIT | CONN_ENDED)) == CONN_OPEN);
 	conn->flags |= CONN_CREDIT;
 	if (conn->flags & CONN_READABLE)
-		conn_push(ep, conn);
+		ep_push(ep, conn);
 }
 
 static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
@@ -332,7 +335,7 @@ static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsi
 		conn_send(conn);
 	}
 	if (conn_has_turn(conn))
-		conn_push(ep, conn);
+		ep_push(ep, conn);
 }
 
 static void ep_shutdown(struct io *io, struct io_conn *conn)
@@ -351,8 +354,12 @@ static void ep_close(struct io *io, struct io_conn *conn)
 	/* No system call is ever in flight here, so nothing refers to the descriptor. This takes it out of the set too. */
 	close(conn->fd);
 	conn->fd = -1;
-	conn->flags = (conn->flags & CONN_QUEUED) | CONN_OPEN | CONN_CLOSED;
-	conn_push(ep, conn);
+	/* What a thread reads for it, or is in a queue, is still lent. */
+	if (conn->flags & CONN_READING)
+		file_read_cancel(conn->files);
+	conn->flags = (conn->flags & (CONN_QUEUED | CONN_WAITS | CONN_READING)) | CONN_OPEN | CONN_CLOSED;
+	if (conn_has_turn(conn))
+		ep_push(ep, conn);
 }
 
 static uint64_t ep_progress(struct io *io, struct io_conn *conn)
@@ -378,6 +385,7 @@ static void ep_destroy(struct io *io)
 	struct io_epoll *ep = ep_of(io);
 
 	assert(ep->conns == 0 && ep->listeners == 0);
+	ep_files_destroy(ep);
 	close(ep->wake_fd);
 	close(ep->fd);
 	free(ep);
@@ -427,6 +435,9 @@ static int ep_create(struct io **io, const struct io_config *config, char *why, 
 		goto fail;
 	what = "epoll_ctl";
 	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, ep->wake_fd, &event) < 0)
+		goto fail;
+	errno = -ep_files_create(ep, &what);
+	if (errno)
 		goto fail;
 	*io = &ep->io;
 	return 0;
@@ -504,6 +515,7 @@ const struct io_ops io_epoll_ops = {
 	.open = ep_open,
 	.recv = ep_recv,
 	.send = ep_send,
+	.send_file = ep_send_file,
 	.shutdown = ep_shutdown,
 	.close = ep_close,
 	.progress = ep_progress,

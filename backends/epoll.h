@@ -1,5 +1,6 @@
 /*
- * epoll.h - what epoll.c (connections, waiting) and epoll_listen.c (accepting) share. Private to the epoll backend.
+ * epoll.h - what epoll.c (connections, waiting), epoll_listen.c (accepting) and epoll_file.c (files) share. Private to the
+ * epoll backend.
  */
 #ifndef LOOM_BACKENDS_EPOLL_H
 #define LOOM_BACKENDS_EPOLL_H
@@ -10,6 +11,8 @@
 #include <sys/epoll.h>
 
 #include "backends.h"
+#include "file_read.h"
+#include "file_send.h"
 #include "loom/io.h"
 
 /* Events taken by one epoll_wait. */
@@ -27,10 +30,32 @@ struct io_epoll {
 	unsigned queued;  /* connections in the FIFO */
 	struct io_conn *head, *tail;
 	struct io_listener *listener_head, *listener_tail;
+	struct file_sender sender; /* with config.files; its turns are those of sends whose socket may have room */
+	struct file_reader reader; /* likewise */
 	struct io_config config;
 	unsigned conns, listeners; /* in use */
 	struct epoll_event events[EPOLL_BATCH];
 	char scratch[IO_RECV_MAX] __attribute__((aligned(64)));
+};
+
+/* io_conn.flags */
+enum conn_flag {
+	CONN_QUEUED = 1 << 0,   /* in the FIFO */
+	CONN_CREDIT = 1 << 1,   /* an IO_RECV is owed to the caller */
+	CONN_READABLE = 1 << 2, /* a receive may find something */
+	CONN_TO_EOF = 1 << 3,   /* the end or urgent data was seen: a short read does not mean drained */
+	CONN_ENDED = 1 << 4,    /* an IO_RECV with res <= 0 was given: no credit may follow */
+	CONN_SENDING = 1 << 5,  /* iov has bytes left */
+	CONN_FULL = 1 << 6,     /* the socket takes no more: wait for the edge */
+	CONN_SENT = 1 << 7,     /* result waits to be pulled as IO_SENT */
+	CONN_SHUT = 1 << 8,     /* a FIN was sent: no send may follow */
+	CONN_FAILED = 1 << 9,   /* could not be registered: result is what every operation gets */
+	CONN_CLOSED = 1 << 10,  /* IO_CLOSED waits to be pulled */
+	CONN_OPEN = 1 << 11,    /* between io_open() and IO_CLOSED */
+	CONN_FILE =
+		1 << 12, /* the send in flight is of io_send_file(): files, not iov, and the queue is the sender's */
+	CONN_WAITS = 1 << 13,   /* it is in that queue */
+	CONN_READING = 1 << 14, /* a thread reads for it, and may not be taken by surprise */
 };
 
 /*
@@ -60,6 +85,9 @@ static inline struct io_epoll *ep_of(struct io *io)
 	return (struct io_epoll *)io;
 }
 
+/* Puts the connection at the end of the FIFO, unless it is there. */
+void ep_push(struct io_epoll *ep, struct io_conn *conn);
+
 /* The kernel says that a listener's backlog is not empty. */
 void ep_listener_told(struct io_epoll *ep, struct io_listener *listener);
 
@@ -67,5 +95,20 @@ void ep_listener_told(struct io_epoll *ep, struct io_listener *listener);
 bool ep_listener_next(struct io_epoll *ep, struct io_event *event);
 
 void ep_listen(struct io *io, struct io_listener *listener, bool on);
+
+/* epoll_file.c. What it needs, with config.files: 0, or -errno with *what that failed. Destroys what was not created, too. */
+int ep_files_create(struct io_epoll *ep, const char **what);
+void ep_files_destroy(struct io_epoll *ep);
+
+void ep_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send);
+
+/* The socket may have room again. */
+void ep_file_ready(struct io_epoll *ep, struct io_conn *conn);
+
+/* Takes what the threads have read. With every wait. */
+void ep_files_done(struct io_epoll *ep);
+
+/* One turn of the send that waits longest, if the budget allows one. False when it does not, or none waits. */
+bool ep_file_turn(struct io_epoll *ep);
 
 #endif

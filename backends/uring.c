@@ -3,7 +3,7 @@
  * waking and listening; uring_conn.c has the connections, uring_setup.c the creation. One instance a worker, on the
  * worker's thread alone (but for uring_wake()); it owns the ring, its receive buffers and an eventfd. Nothing allocates
  * once it is created. The system calls are io_uring_enter in uring_wait(), shutdown(2) for a connection that is closed
- * with an operation under way, and accept4(2) and getsockopt(2) when accepting ends and begins.
+ * with an operation under way, accept4(2) and getsockopt(2) when accepting ends and begins, and those of file_send.c.
  *
  * What the kernel does, and this file therefore must:
  *  - Any completion may be the last of its multishot, successful ones too; without F_MORE the operation is over, and is
@@ -251,8 +251,14 @@ static bool uring_next(struct io *io, struct io_event *event)
 				return true;
 			continue;
 		}
-		if (uring->cq_head == uring->cq_end)
-			break;
+		if (uring->cq_head == uring->cq_end) {
+			/* Files come last: what is quickly done goes first. */
+			if (!uring_file_turn(uring, event))
+				break;
+			if (event->conn)
+				return true;
+			continue;
+		}
 		cqe = &uring->cqes[uring->cq_head & uring->cq_mask];
 		data = cqe->user_data;
 		res = cqe->res;
@@ -281,7 +287,8 @@ static int uring_wait(struct io *io, int timeout_ms)
 	if (uring->broken)
 		return uring->broken;
 	uring_publish(uring);
-	waiting = uring->ready.first || uring->swept;
+	uring->sender.budget = FILE_BUDGET;
+	waiting = uring->ready.first || uring->swept || uring->sender.turns.first;
 	/* The kernel does not sleep while there are completions in the queue. */
 	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms);
 	if ((ret == -EAGAIN || ret == -ENOMEM) && !waiting && !uring_completed(uring))
@@ -324,6 +331,7 @@ const struct io_ops io_uring_ops = {
 	.open = uring_open,
 	.recv = uring_recv,
 	.send = uring_send,
+	.send_file = uring_send_file,
 	.shutdown = uring_shutdown,
 	.close = uring_close,
 	.progress = uring_progress,

@@ -1,6 +1,6 @@
 /*
- * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections) and
- * uring_setup.c (creation, self-test, and the words for what went wrong). Private to these three.
+ * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections),
+ * uring_file.c (their files) and uring_setup.c (creation, self-test, and the words for what went wrong). Private to them.
  */
 #ifndef LOOM_URING_H
 #define LOOM_URING_H
@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "backends.h"
+#include "file_send.h"
 #include "uring_compat.h"
 
 /* Tests make these small, or begin further down the ladder of set-up flags, with -D. */
@@ -62,6 +63,11 @@ _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
  */
 #define URING_PIECE        (1024 * 1024)
 #define URING_PIECE_COARSE (64 * 1024)
+
+/* Reads of files at a time, FILE_COPY bytes each. More wait. */
+#ifndef URING_READS
+#define URING_READS 4
+#endif
 
 enum uring_group_id {
 	URING_SINGLE, /* buffers 0 .. URING_SINGLE_BUFFERS - 1 */
@@ -126,6 +132,13 @@ struct uring {
 	bool multishot;            /* the kernel has multishot receive */
 	struct uring_message *message; /* one for each entry of the submission queue */
 
+	/* With io_config.files. */
+	struct file_sender sender;
+	struct file_queue cold;     /* sends that wait for one of these */
+	void *read_to[URING_READS]; /* buffers that no read is using */
+	unsigned reads_free;
+	uint8_t *read_memory;
+
 	unsigned open; /* connections */
 	unsigned conns;
 	int broken; /* 0, or the -errno that io_wait() returns from now on */
@@ -146,7 +159,7 @@ static inline struct uring *uring_of(struct io *io)
 /* user_data: the object's address, above it 16 bits of generation, below it one of these. */
 enum uring_op {
 	URING_RECV,
-	URING_SEND,
+	URING_SEND, /* or what a send of a file waits for */
 	URING_CLOSE,
 	URING_CANCEL_RECV,
 	URING_ACCEPT,
@@ -154,6 +167,27 @@ enum uring_op {
 	URING_WAKE,
 	URING_TEST, /* the self-test's */
 };
+
+/* io_conn.flags */
+enum {
+	CONN_OPEN = 1 << 0,
+	CONN_CREDIT = 1 << 1,     /* an IO_RECV is due */
+	CONN_ARMED = 1 << 2,      /* a receive is submitted, or about to be */
+	CONN_SHARED = 1 << 3,     /* that receive is a multishot, on the shared buffers */
+	CONN_AGAIN = 1 << 4,      /* it is not the first one: may be a multishot */
+	CONN_CANCELLING = 1 << 5, /* its cancellation has not completed */
+	CONN_PARKED = 1 << 6,     /* on the list of those without a buffer */
+	CONN_READY = 1 << 7,      /* on the list of those with something held */
+	CONN_ENDED = 1 << 8,      /* the end or an error was received, it is in result */
+	CONN_SENDING = 1 << 9,    /* an IO_SENT is due */
+	CONN_CLOSING = 1 << 10,
+	CONN_TOLD = 1 << 11,   /* of the end or error: no credit may follow */
+	CONN_COARSE = 1 << 12, /* the kernel does not count what the peer has taken */
+	CONN_FILE = 1 << 13,   /* the send in flight is of io_send_file(): files, not iov */
+	CONN_WAITS = 1 << 14,  /* it stands in a queue, the sender's or cold */
+};
+
+_Static_assert(CONN_WAITS <= UINT16_MAX, "io_conn.flags has 16 bits");
 
 #define URING_OP_MASK      UINT64_C(7)
 #define URING_ADDRESS_BITS 48
@@ -173,6 +207,11 @@ static inline struct io_uring_sqe *uring_sqe(struct uring *uring)
 	if (__builtin_expect(uring->sq_tail - uring->sq_head == uring->sq_entries, 0))
 		uring_make_room(uring);
 	return &uring->sqes[uring->sq_tail++ & uring->sq_mask];
+}
+
+static inline uint64_t uring_conn_data(const struct io_conn *conn, enum uring_op op)
+{
+	return (uint64_t)conn->generation << URING_ADDRESS_BITS | (uintptr_t)conn | op;
 }
 
 /* Cancels the operation that has the user_data which. */
@@ -252,6 +291,21 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event);
 
 /* Lets those on uring->parked try again. Before a wait. */
 void uring_conn_unpark(struct uring *uring);
+
+/* Closes the descriptor of a connection that is closing, once nothing refers to it. */
+void uring_settle(struct uring *uring, struct io_conn *conn);
+
+/*
+ * uring_file.c. uring_files_create(): with io_config.files; 0 or -errno. uring_files_destroy() copes with what was not
+ * created. uring_file_turn(): a turn of the send that waits longest, if the budget allows it; false when it does not, or
+ * none waits; event->conn is NULL if the turn made none. uring_file_complete(): what a send of a file has waited for; true
+ * when that made an event.
+ */
+int uring_files_create(struct uring *uring);
+void uring_files_destroy(struct uring *uring);
+void uring_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send);
+bool uring_file_turn(struct uring *uring, struct io_event *event);
+bool uring_file_complete(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
 
 /*
  * uring_setup.c. Sets up and tests a ring on the calling thread. 0, or -errno with a line in why. uring_destroy()

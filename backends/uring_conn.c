@@ -8,30 +8,6 @@
 
 #include "uring.h"
 
-/* io_conn.flags */
-enum {
-	CONN_OPEN = 1 << 0,
-	CONN_CREDIT = 1 << 1,     /* an IO_RECV is due */
-	CONN_ARMED = 1 << 2,      /* a receive is submitted, or about to be */
-	CONN_SHARED = 1 << 3,     /* that receive is a multishot, on the shared buffers */
-	CONN_AGAIN = 1 << 4,      /* it is not the first one: may be a multishot */
-	CONN_CANCELLING = 1 << 5, /* its cancellation has not completed */
-	CONN_PARKED = 1 << 6,     /* on the list of those without a buffer */
-	CONN_READY = 1 << 7,      /* on the list of those with something held */
-	CONN_ENDED = 1 << 8,      /* the end or an error was received, it is in result */
-	CONN_SENDING = 1 << 9,    /* an IO_SENT is due */
-	CONN_CLOSING = 1 << 10,
-	CONN_TOLD = 1 << 11,   /* of the end or error: no credit may follow */
-	CONN_COARSE = 1 << 12, /* the kernel does not count what the peer has taken */
-};
-
-static_assert(CONN_COARSE <= UINT16_MAX, "io_conn.flags has 16 bits");
-
-static uint64_t uring_conn_data(const struct io_conn *conn, enum uring_op op)
-{
-	return (uint64_t)conn->generation << URING_ADDRESS_BITS | (uintptr_t)conn | op;
-}
-
 static void uring_push(struct uring_list *list, struct io_conn *conn)
 {
 	conn->next = NULL;
@@ -165,12 +141,12 @@ void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned
 	uring_send_piece(uring_of(io), conn);
 }
 
-/* Closes the descriptor once nothing refers to it. IORING_OP_CLOSE shares its system call with everything else. */
-static void uring_settle(struct uring *uring, struct io_conn *conn)
+/* IORING_OP_CLOSE shares its system call with everything else. */
+void uring_settle(struct uring *uring, struct io_conn *conn)
 {
 	struct io_uring_sqe *sqe;
 
-	if (conn->owed || conn->flags & (CONN_READY | CONN_PARKED))
+	if (conn->owed || conn->flags & (CONN_READY | CONN_PARKED | CONN_WAITS))
 		return;
 	sqe = uring_sqe(uring);
 	*sqe = (struct io_uring_sqe){
@@ -356,6 +332,8 @@ bool uring_conn_complete(struct uring *uring, uint64_t data, int res, unsigned f
 	case URING_RECV:
 		return uring_received(uring, conn, res, flags, event);
 	case URING_SEND:
+		if (conn->flags & CONN_FILE)
+			return uring_file_complete(uring, conn, res, event);
 		return uring_sent(uring, conn, res, event);
 	case URING_CANCEL_RECV:
 		conn->owed--;

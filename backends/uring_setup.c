@@ -470,6 +470,10 @@ int uring_create(struct io **io, const struct io_config *config, char *why, size
 	ret = uring_self_test(uring, &what);
 	if (ret)
 		goto fail;
+	what = "memory for sending files";
+	ret = config->files ? uring_files_create(uring) : 0;
+	if (ret)
+		goto fail;
 	uring->cq_end = uring->cq_head;
 	*io = &uring->io;
 	return 0;
@@ -493,6 +497,7 @@ void uring_destroy(struct io *io)
 	}
 	if (uring->ring.ring_fd >= 0)
 		io_uring_queue_exit(&uring->ring);
+	uring_files_destroy(uring);
 	if (uring->buffers)
 		munmap(uring->buffers, uring->memory_size);
 	if (uring->wake_fd >= 0)

@@ -70,8 +70,11 @@ struct io_file_send {
 
 	/* Private to the backend. */
 	struct io_conn *conn;
-	struct io_file_send *next;
+	struct io_file_send *next; /* in whatever list it waits */
+	void *bytes;               /* where what was cold is read to */
+	void *reader;              /* who reads it */
 	uint32_t state;
+	int cancelled;
 	int result;
 };
 

@@ -42,6 +42,7 @@ void contract_close(Suite *suite, int row);
 void contract_listen(Suite *suite, int row);
 void contract_wait(Suite *suite, int row);
 void contract_load(Suite *suite, int row);
+void contract_file(Suite *suite, int row);
 
 TCase *contract_case(Suite *suite, const char *name);
 
@@ -74,6 +75,7 @@ struct link {
 	int peer_error;
 
 	struct iovec iov[IO_SEND_IOVS];
+	struct io_file_send files;
 };
 
 struct rig {
@@ -95,6 +97,9 @@ struct rig {
 /* Fails the test if the backend cannot be had. rig_stop() closes all links, awaits their end, and destroys. */
 struct rig *rig_start(int row, unsigned max_links, unsigned listeners);
 void rig_stop(struct rig *rig);
+
+/* Likewise, with io_config.files. SIGPIPE is ignored from then on, as io_send_file() wants it. */
+struct rig *rig_start_files(int row, unsigned max_links);
 
 /* io_wait() once and pulls everything. The number of events pulled. */
 unsigned rig_turn(struct rig *rig, int timeout_ms);
@@ -138,6 +143,24 @@ void link_send(struct link *link, size_t n);
 void link_send_pieces(struct link *link, const size_t *sizes, unsigned n);
 /* Fills memory with the stream's next bytes and sends it as adjoining pieces of these sizes. */
 void link_send_memory(struct link *link, void *memory, const size_t *sizes, unsigned n);
+
+/*
+ * A temporary file of so many bytes, which has been at rest for long.
+ * file_unname() removes its name; file_unmake() does so, and closes it.
+ */
+void file_make(struct file *file, uint64_t size);
+void file_unname(const struct file *file);
+void file_unmake(struct file *file);
+
+/*
+ * Sends n pieces of memory, not larger than LINK_SEND_MAX, and len bytes of the file from offset as the stream's next. The
+ * peer must have read all that was sent before.
+ */
+void link_send_file(struct link *link, const struct file *file, uint64_t offset, uint64_t len, const size_t *sizes,
+                    unsigned n);
+
+/* Whether the bytes are those of the stream after done bytes. */
+bool link_matches(const struct link *link, size_t done, const void *data, size_t n);
 
 /* The peer writes the stream's next n bytes as far as the socket takes them: how many. link_write_all turns on. */
 size_t link_write(struct link *link, size_t n);

@@ -4,11 +4,15 @@
 #include "contract.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* So many turns of so many milliseconds without an event are taken as quiet: peer.h's 100 ms where time is simulated. */
 #define QUIET_TURNS          5
@@ -43,19 +47,25 @@ static void pattern_fill(void)
 		pattern[i] = pattern[i + PATTERN] = (uint8_t)mix(&state);
 }
 
-static void pattern_check(const char *what, size_t place, size_t done, const void *data, size_t n)
+static bool pattern_is(size_t place, const void *data, size_t n)
 {
 	const uint8_t *bytes = data;
 
 	while (n) {
-		size_t at = (place + done) % PATTERN, len = n < PATTERN ? n : PATTERN;
+		size_t len = n < PATTERN ? n : PATTERN;
 
-		ck_assert_msg(memcmp(bytes, pattern + at, len) == 0, "%s: a wrong byte in the %zu after %zu", what, len,
-		              done);
+		if (memcmp(bytes, pattern + place % PATTERN, len) != 0)
+			return false;
 		bytes += len;
-		done += len;
+		place += len;
 		n -= len;
 	}
+	return true;
+}
+
+static void pattern_check(const char *what, size_t place, size_t done, const void *data, size_t n)
+{
+	ck_assert_msg(pattern_is(place + done, data, n), "%s: a wrong byte in the %zu after %zu", what, n, done);
 }
 
 uint64_t rig_now(void)
@@ -71,9 +81,13 @@ uint32_t rig_random(struct rig *rig, uint32_t below)
 	return (uint32_t)(mix(&rig->random) >> 32) % below;
 }
 
-struct rig *rig_start(int row, unsigned max_links, unsigned listeners)
+static struct rig *rig_create(int row, unsigned max_links, unsigned listeners, bool files)
 {
-	struct io_config config = { .conns = max_links ? max_links : 1, .listeners = listeners ? listeners : 1 };
+	struct io_config config = {
+		.conns = max_links ? max_links : 1,
+		.listeners = listeners ? listeners : 1,
+		.files = files,
+	};
 	struct rig *rig = calloc(1, sizeof(*rig));
 	char why[256] = "";
 	int err;
@@ -87,6 +101,17 @@ struct rig *rig_start(int row, unsigned max_links, unsigned listeners)
 	err = io_create(rig->row->ops, &rig->io, &config, why, sizeof(why));
 	ck_assert_msg(err == 0, "io_create: %s", why);
 	return rig;
+}
+
+struct rig *rig_start(int row, unsigned max_links, unsigned listeners)
+{
+	return rig_create(row, max_links, listeners, false);
+}
+
+struct rig *rig_start_files(int row, unsigned max_links)
+{
+	signal(SIGPIPE, SIG_IGN);
+	return rig_create(row, max_links, 1, true);
 }
 
 static bool rig_has_open(const struct rig *rig)
@@ -323,6 +348,93 @@ void link_send_memory(struct link *link, void *memory, const size_t *sizes, unsi
 	link_submit(link, n);
 }
 
+/* The name is kept in a table, for file_unmake(). */
+#define FILES_MAX 8
+
+static struct {
+	int fd;
+	char path[256];
+} files[FILES_MAX];
+
+void file_make(struct file *file, uint64_t size)
+{
+	const struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	const char *folder = getenv("TMPDIR");
+	unsigned slot = 0;
+	struct stat stat;
+	int fd;
+
+	while (slot < FILES_MAX && *files[slot].path)
+		slot++;
+	ck_assert_uint_lt(slot, FILES_MAX);
+	snprintf(files[slot].path, sizeof(files[slot].path), "%s/loom-contract-XXXXXX", folder ? folder : "/tmp");
+	fd = mkostemp(files[slot].path, O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	files[slot].fd = fd;
+	for (uint64_t at = 0; at < size;) {
+		size_t len = size - at < PATTERN ? size - at : PATTERN;
+		ssize_t res = write(fd, pattern + at % PATTERN, len);
+
+		ck_assert_int_gt(res, 0);
+		at += (size_t)res;
+	}
+	/* An old time, so that every write shows, however coarse the file system's clock may be. */
+	ck_assert_int_eq(futimens(fd, old), 0);
+	ck_assert_int_eq(fstat(fd, &stat), 0);
+	*file = (struct file){ .fd = fd, .size = size, .mtime = stat.st_mtim, .ctime = stat.st_ctim };
+}
+
+void file_unname(const struct file *file)
+{
+	for (unsigned i = 0; i < FILES_MAX; i++) {
+		if (!*files[i].path || files[i].fd != file->fd)
+			continue;
+		unlink(files[i].path);
+		*files[i].path = '\0';
+	}
+}
+
+void file_unmake(struct file *file)
+{
+	file_unname(file);
+	close(file->fd);
+	file->fd = -1;
+}
+
+void link_send_file(struct link *link, const struct file *file, uint64_t offset, uint64_t len, const size_t *sizes,
+                    unsigned n)
+{
+	size_t memory = 0;
+
+	ck_assert(link->open && !link->closing && !link->sending);
+	ck_assert_uint_eq(link->read, link->sent);
+	for (unsigned i = 0; i < n; i++)
+		memory += sizes[i];
+	/* The stream's place becomes the one where the file's bytes come next. */
+	link->out_place = (offset % PATTERN + 2 * PATTERN - (link->sent + memory) % PATTERN) % PATTERN;
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert(sizes[i] >= 1 && sizes[i] <= LINK_SEND_MAX);
+		link->iov[i].iov_base = pattern + (link->out_place + link->sent) % PATTERN;
+		link->iov[i].iov_len = sizes[i];
+		link->sent += sizes[i];
+	}
+	link->sent += len;
+	link->files = (struct io_file_send){
+		.iov = link->iov,
+		.niov = n,
+		.file = file,
+		.offset = offset,
+		.len = len,
+	};
+	link->sending = true;
+	io_send_file(link->rig->io, &link->conn, &link->files);
+}
+
+bool link_matches(const struct link *link, size_t done, const void *data, size_t n)
+{
+	return pattern_is(link->out_place + done, data, n);
+}
+
 void link_get_stuck(struct link *link)
 {
 	for (unsigned i = 0; !link->sending; i++) {
@@ -451,6 +563,7 @@ static Suite *contract_suite(int row)
 	contract_listen(suite, row);
 	contract_wait(suite, row);
 	contract_load(suite, row);
+	contract_file(suite, row);
 	return suite;
 }
 

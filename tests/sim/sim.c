@@ -181,6 +181,7 @@ static int sim_create(struct io **io, const struct io_config *config, char *why,
 	sim->entered = true;
 	sim->conns_max = config->conns;
 	sim->listeners_max = config->listeners;
+	sim->files = config->files;
 	*io = &sim->io;
 	return 0;
 }
@@ -250,19 +251,41 @@ static void sim_recv(struct io *io, struct io_conn *conn)
 	stream->recv_at = 0;
 }
 
-static void sim_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
+static struct sim_stream *sim_sending(struct sim *sim, struct io_conn *conn, const char *what)
 {
-	struct sim *sim = sim_of(io);
-	struct sim_stream *stream = sim_stream_of(sim, conn, "io_send()");
+	struct sim_stream *stream = sim_stream_of(sim, conn, what);
 
-	sim_require(sim, !stream->sending, "io_send() of %d: a second send in flight", stream->fd);
-	sim_require(sim, !stream->shut, "io_send() of %d after io_shutdown()", stream->fd);
-	sim_require(sim, n >= 1 && n <= IO_SEND_IOVS, "io_send() of %d: %u iovecs", stream->fd, n);
+	sim_require(sim, !stream->sending, "%s of %d: a second send in flight", what, stream->fd);
+	sim_require(sim, !stream->shut, "%s of %d after io_shutdown()", what, stream->fd);
 	stream->sending = true;
 	stream->sent = false;
 	stream->move_at = stream->sent_at = 0;
+	return stream;
+}
+
+static void sim_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_sending(sim, conn, "io_send()");
+
+	sim_require(sim, n >= 1 && n <= IO_SEND_IOVS, "io_send() of %d: %u iovecs", stream->fd, n);
 	sim_loan_begin(sim, stream, iov, n);
 	sim_trace(sim, "send %d: %zu bytes in %u", stream->fd, stream->loan.len, n);
+}
+
+static void sim_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send)
+{
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_sending(sim, conn, "io_send_file()");
+	const struct file *file = send->file;
+
+	sim_require(sim, sim->files, "io_send_file() of %d without io_config.files", stream->fd);
+	sim_require(sim, send->niov <= IO_SEND_IOVS, "io_send_file() of %d: %u iovecs", stream->fd, send->niov);
+	sim_require(sim, send->len >= 1 && send->len <= file->size && send->offset <= file->size - send->len,
+	            "io_send_file() of %d: not a range of the file", stream->fd);
+	sim_trace(sim, "send %d: %u iovecs, file %llu+%llu", stream->fd, send->niov, (unsigned long long)send->offset,
+	          (unsigned long long)send->len);
+	sim_loan_begin_file(sim, stream, send);
 }
 
 static void sim_shutdown(struct io *io, struct io_conn *conn)
@@ -565,6 +588,7 @@ const struct io_ops io_sim_ops = {
 	.open = sim_open,
 	.recv = sim_recv,
 	.send = sim_send,
+	.send_file = sim_send_file,
 	.shutdown = sim_shutdown,
 	.close = sim_end,
 	.progress = sim_progress,

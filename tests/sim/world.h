@@ -41,6 +41,14 @@ struct sim_loan {
 	char *copy;    /* of all the bytes, as they were lent */
 	size_t len;
 	size_t left;
+
+	/* of io_send_file(): what follows the memory */
+	struct io_file_send *send; /* poisoned like the array; NULL: no file */
+	struct file file;
+	uint64_t file_at;
+	uint64_t file_left;
+	uint64_t fails_at; /* with so many bytes of the file left it ends with fails, if that is not 0 */
+	int fails;
 };
 
 /*
@@ -104,6 +112,7 @@ struct sim {
 	uint64_t soonest; /* the next time that something is due; made anew with every look around */
 	bool entered;     /* between io_create() and io_destroy() */
 	bool own;         /* io_destroy() ends the world */
+	bool files;       /* as io_config has it */
 	bool exhausted;
 	bool stirred; /* bytes have moved since the clients were last called */
 	atomic_bool woken;
@@ -133,6 +142,7 @@ size_t sim_queue_get(struct sim_queue *queue, void *bytes, size_t len);
 /* The bytes and the array of a send are lent, and are given back. */
 void sim_loan_begin(struct sim *sim, struct sim_stream *stream, struct iovec *iov, unsigned n);
 void sim_loan_end(struct sim *sim, struct sim_stream *stream);
+void sim_loan_begin_file(struct sim *sim, struct sim_stream *stream, struct io_file_send *send);
 
 /* The kernel's side of the send in flight: it takes what there is room for, a step at a time. */
 void sim_send_move(struct sim *sim, struct sim_stream *stream);

@@ -1,0 +1,355 @@
+/*
+ * file_send.c - one turn of io_send_file(): memory first, then a range of a file, and never two versions of the file as one
+ * answer. On the event loop's thread; owns one scratch buffer for each of them.
+ *
+ * sendfile(2) does not copy. It queues references to pages of the page cache, and who writes to the file afterwards
+ * changes what the peer will read: while it waits in our send queue, and, where the peer is on this machine (loopback,
+ * veth), also while it waits in the peer's receive queue. No check of the file before or after the call can see that.
+ *
+ * So only the front of a long range is sent by reference. The last bytes of each, as many as both queues can hold
+ * together (file_window()), are copied: when the kernel has taken the last of them, nothing that it holds refers to the
+ * file any more. Before it gets the last of them, and after they were read, the file must still be what it was when it
+ * was opened. If it is not, those bytes are withheld, and the peer knows by the length that it has no whole answer.
+ *
+ * Cold pages. What is not in the page cache would be waited for by sendfile(2). cachestat(2) counts the pages that are
+ * there without touching anything, but also those that are still being read, and since Linux 6.14 only for who may write
+ * to the file. A read with RWF_NOWAIT tells for certain, for the page it reads, and may begin to read ahead. So the first
+ * is asked where it answers, and then the second, here and there: pages come and go in runs. A page that slips through
+ * is waited for, once.
+ */
+#include "file_send.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "file_compat.h"
+
+/* io_file_send.state */
+enum {
+	FILE_BLIND = 1 << 0,     /* the file system does not know RWF_NOWAIT: everything is read aside */
+	FILE_UNCOUNTED = 1 << 1, /* cachestat(2) does not answer: ask in smaller steps */
+	FILE_UNSPLICED = 1 << 2, /* sendfile(2) does not take this file: everything is copied */
+	FILE_BLOCKING = 1 << 3,  /* the socket was, before */
+};
+
+/* Steps in which a page is asked for. Readahead brings in 128 KiB at a time, if nobody has configured less. */
+#define PROBE_STEP           (64 * 1024)
+#define PROBE_STEP_UNCOUNTED (32 * 1024)
+
+/* Pieces end where pages do; of the usual size, which is all that matters. */
+#define FILE_GRAIN 4096
+
+/* The window is never smaller: the send and the receive queue that Linux 6.18 allows by itself, and some to spare. */
+#define WINDOW_MIN (40ULL << 20)
+
+/* What the last packets may exceed the limits of queues by. */
+#define WINDOW_SPARE (1ULL << 20)
+
+/* The last number in a file of /proc/sys, or 0. */
+static uint64_t sysctl_last(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	unsigned long long value = 0;
+
+	if (!file)
+		return 0;
+	while (fscanf(file, "%llu", &value) == 1)
+		;
+	fclose(file);
+	return value;
+}
+
+/*
+ * The most bytes that wait in the send queue of a connection and in the receive queue of a peer on this machine: what
+ * TCP sizes them to by itself (tcp(7), tcp_wmem and tcp_rmem), or twice what a socket may ask for (socket(7)).
+ */
+static uint64_t file_window(void)
+{
+	uint64_t send = sysctl_last("/proc/sys/net/ipv4/tcp_wmem");
+	uint64_t send_asked = 2 * sysctl_last("/proc/sys/net/core/wmem_max");
+	uint64_t receive = sysctl_last("/proc/sys/net/ipv4/tcp_rmem");
+	uint64_t receive_asked = 2 * sysctl_last("/proc/sys/net/core/rmem_max");
+	uint64_t window = (send > send_asked ? send : send_asked) +
+	                  (receive > receive_asked ? receive : receive_asked) + WINDOW_SPARE;
+
+	return window > WINDOW_MIN ? window : WINDOW_MIN;
+}
+
+int file_sender_create(struct file_sender *sender)
+{
+	void *scratch = mmap(NULL, FILE_COPY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (scratch == MAP_FAILED)
+		return -errno;
+	*sender = (struct file_sender){ .scratch = scratch, .window = file_window() };
+	return 0;
+}
+
+void file_sender_destroy(struct file_sender *sender)
+{
+	assert(!sender->turns.first);
+	if (sender->scratch)
+		munmap(sender->scratch, FILE_COPY);
+	sender->scratch = NULL;
+}
+
+void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io_file_send *send)
+{
+	assert(sender->scratch && "io_send_file() without io_config.files");
+	assert(send->niov <= IO_SEND_IOVS && send->len >= 1);
+	assert(send->len <= send->file->size && send->offset <= send->file->size - send->len);
+	send->conn = conn;
+	send->bytes = NULL;
+	send->state = 0;
+	send->result = 0;
+	conn->files = send;
+	/* For sendfile(2), which knows no MSG_DONTWAIT. */
+	if (send->len > sender->window) {
+		int flags = fcntl(conn->fd, F_GETFL);
+
+		if (!(flags & O_NONBLOCK)) {
+			fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK);
+			send->state |= FILE_BLOCKING;
+		}
+	}
+}
+
+static enum file_turn file_end(struct io_file_send *send, int result)
+{
+	if (send->state & FILE_BLOCKING)
+		fcntl(send->conn->fd, F_SETFL, fcntl(send->conn->fd, F_GETFL) & ~O_NONBLOCK);
+	send->result = result;
+	return FILE_DONE;
+}
+
+static bool file_time_is(const struct statx_timestamp *is, const struct timespec *was)
+{
+	return is->tv_sec == was->tv_sec && (long)is->tv_nsec == was->tv_nsec;
+}
+
+/*
+ * 0 while the file is what it was when it was opened, or -ESTALE. A file without a name is taken by its mtime alone: its
+ * ctime changed when the name went, as with every deploy that renames the new version over it, and nobody can open it any
+ * more to write to it.
+ */
+static int file_check(const struct file *file)
+{
+	struct statx stat;
+
+	if (statx(file->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+	          STATX_SIZE | STATX_MTIME | STATX_CTIME | STATX_NLINK, &stat))
+		return -errno;
+	if (stat.stx_size != file->size || !file_time_is(&stat.stx_mtime, &file->mtime))
+		return -ESTALE;
+	return stat.stx_nlink == 0 || file_time_is(&stat.stx_ctime, &file->ctime) ? 0 : -ESTALE;
+}
+
+static void file_spend(struct file_sender *sender, size_t n)
+{
+	sender->budget -= n < sender->budget ? n : sender->budget;
+}
+
+static void file_advance(struct file_sender *sender, struct io_file_send *send, size_t n)
+{
+	send->conn->sent += n;
+	send->offset += n;
+	send->len -= n;
+	file_spend(sender, n);
+}
+
+/* The memory in front. None is left when it has gone. */
+static enum file_turn file_send_memory(struct file_sender *sender, struct io_file_send *send)
+{
+	struct msghdr message = { .msg_iov = send->iov, .msg_iovlen = send->niov };
+	ssize_t res = sendmsg(send->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+	size_t taken;
+
+	if (res < 0) {
+		if (errno == EAGAIN)
+			return FILE_FULL;
+		return errno == EINTR ? FILE_MORE : file_end(send, -errno);
+	}
+	taken = (size_t)res;
+	send->conn->sent += taken;
+	file_spend(sender, taken);
+	while (send->niov && taken >= send->iov->iov_len) {
+		taken -= send->iov++->iov_len;
+		send->niov--;
+	}
+	if (!send->niov)
+		return FILE_MORE;
+	send->iov->iov_base = (char *)send->iov->iov_base + taken;
+	send->iov->iov_len -= taken;
+	return FILE_FULL;
+}
+
+/* Whether so many of the next bytes are in the page cache, as well as can be told without waiting. */
+static bool file_is_counted(struct io_file_send *send, size_t len)
+{
+	struct compat_cachestat_range range = { .offset = send->offset, .len = len };
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct compat_cachestat stat;
+
+	if (send->state & FILE_UNCOUNTED)
+		return true;
+	if (compat_cachestat(send->file->fd, &range, &stat)) {
+		send->state |= FILE_UNCOUNTED;
+		return true;
+	}
+	return stat.cached >= (send->offset + len - 1) / page - send->offset / page + 1;
+}
+
+/* Reads without waiting. What preadv2(2) says, or -errno; -EAGAIN: cold. */
+static ssize_t file_peek(struct io_file_send *send, uint64_t offset, void *bytes, size_t len)
+{
+	struct iovec iov = { .iov_base = bytes, .iov_len = len };
+	ssize_t res;
+
+	do
+		res = preadv2(send->file->fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+	while (res < 0 && errno == EINTR);
+	if (res >= 0)
+		return res;
+	if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
+		send->state |= FILE_BLIND;
+		return -EAGAIN;
+	}
+	return -errno;
+}
+
+static bool file_is_warm(struct io_file_send *send, size_t len)
+{
+	uint64_t end = send->offset + len;
+	size_t step;
+	char byte;
+
+	if (!file_is_counted(send, len))
+		return false;
+	step = send->state & FILE_UNCOUNTED ? PROBE_STEP_UNCOUNTED : PROBE_STEP;
+	for (uint64_t at = send->offset; at < end; at += step) {
+		if (file_peek(send, at, &byte, 1) < 0)
+			return false; /* an error is met again by who reads it */
+	}
+	return file_peek(send, end - 1, &byte, 1) >= 0;
+}
+
+/* The front of a long range, by reference. */
+static enum file_turn file_send_pages(struct file_sender *sender, struct io_file_send *send)
+{
+	size_t left = sender->budget > FILE_COPY ? sender->budget : FILE_COPY;
+
+	if (left > FILE_PIECE)
+		left = FILE_PIECE;
+	left -= (send->offset + left) % FILE_GRAIN; /* so that the next piece begins with a page */
+	if (left > send->len - sender->window)
+		left = send->len - sender->window;
+	if (!file_is_warm(send, left))
+		return FILE_COLD;
+	/* A short count may mean that the socket is full, or other things; only EAGAIN is sure of being followed by room. */
+	while (left) {
+		off_t offset = (off_t)send->offset;
+		ssize_t res = sendfile(send->conn->fd, send->file->fd, &offset, left);
+
+		if (res == 0)
+			return file_end(send, -ESTALE);
+		if (res < 0) {
+			switch (errno) {
+			case EAGAIN:
+				return FILE_FULL;
+			case EINTR:
+				return FILE_MORE;
+			case EINVAL:
+			case ENOSYS:
+				send->state |= FILE_UNSPLICED;
+				return FILE_MORE;
+			default:
+				return file_end(send, -errno);
+			}
+		}
+		file_advance(sender, send, (size_t)res);
+		left -= (size_t)res;
+	}
+	return FILE_MORE;
+}
+
+/* Sends bytes that were copied from send->offset on. */
+static enum file_turn file_send_bytes(struct file_sender *sender, struct io_file_send *send, const void *bytes,
+                                      size_t n)
+{
+	bool last = n == send->len;
+	ssize_t res;
+
+	if (last) {
+		int err = file_check(send->file);
+
+		if (err)
+			return file_end(send, err);
+	}
+	do
+		res = sendto(send->conn->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT | (last ? 0 : MSG_MORE), NULL, 0);
+	while (res < 0 && errno == EINTR);
+	if (res < 0)
+		return errno == EAGAIN ? FILE_FULL : file_end(send, -errno);
+	file_advance(sender, send, (size_t)res);
+	if (!send->len)
+		return file_end(send, 0);
+	return (size_t)res < n ? FILE_FULL : FILE_MORE;
+}
+
+/* The end of a range, and the whole of a short one. What the socket does not take is read again, when it has room. */
+static enum file_turn file_send_copy(struct file_sender *sender, struct io_file_send *send)
+{
+	size_t n = file_cold(send);
+	ssize_t res;
+
+	if (send->state & FILE_BLIND || !file_is_counted(send, n))
+		return FILE_COLD;
+	res = file_peek(send, send->offset, sender->scratch, n);
+	if (res == -EAGAIN)
+		return FILE_COLD;
+	if (res <= 0)
+		return file_end(send, res < 0 ? (int)res : -ESTALE);
+	return file_send_bytes(sender, send, sender->scratch, (size_t)res);
+}
+
+enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *send)
+{
+	int err = file_check(send->file);
+
+	file_spend(sender, FILE_TURN_MIN);
+	if (err)
+		return file_end(send, err);
+	if (send->niov) {
+		enum file_turn turn = file_send_memory(sender, send);
+
+		if (send->niov)
+			return turn;
+	}
+	if (send->state & FILE_BLIND)
+		return FILE_COLD;
+	if (send->len > sender->window && !(send->state & FILE_UNSPLICED))
+		return file_send_pages(sender, send);
+	return file_send_copy(sender, send);
+}
+
+size_t file_cold(const struct io_file_send *send)
+{
+	return send->len < FILE_COPY ? send->len : FILE_COPY;
+}
+
+enum file_turn file_send_read(struct file_sender *sender, struct io_file_send *send, const void *bytes, ssize_t res)
+{
+	file_spend(sender, FILE_TURN_MIN);
+	if (res <= 0)
+		return file_end(send, res < 0 ? (int)res : -ESTALE);
+	return file_send_bytes(sender, send, bytes, (size_t)res);
+}

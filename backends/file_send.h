@@ -1,0 +1,93 @@
+/*
+ * file_send.h - io_send_file() as far as it is the same on every backend: one bounded turn of a send, on the thread of the
+ * event loop, without waiting for the socket or for a disk. A backend decides when a turn is due, and brings in what
+ * is cold by its own means. Private to this directory.
+ */
+#ifndef LOOM_BACKENDS_FILE_SEND_H
+#define LOOM_BACKENDS_FILE_SEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loom/io.h"
+
+/* The most bytes that are copied at once. More does not stay in a processor's own cache from one copy to the next. */
+#define FILE_COPY (256 * 1024)
+
+/* The most bytes of one sendfile(2). */
+#define FILE_PIECE (1024 * 1024)
+
+/*
+ * The bytes that turns may take between two waits, of all sends of an event loop together: what a small request may
+ * have to wait for. A turn counts as so many at least, since its system calls take time, too.
+ */
+#define FILE_BUDGET   FILE_PIECE
+#define FILE_TURN_MIN (16 * 1024)
+
+/* With less than that left, the next turn comes after the wait. */
+#define FILE_BUDGET_LOW FILE_COPY
+
+/* How a turn ends. */
+enum file_turn {
+	FILE_MORE, /* another turn is due, when others had theirs */
+	FILE_FULL, /* the socket takes no more: wait for room, then another turn */
+	FILE_COLD, /* read what file_cold() says, aside, and bring it to file_send_read() */
+	FILE_DONE, /* send->result is the result */
+};
+
+/* Sends that wait for something, first come, first served. */
+struct file_queue {
+	struct io_file_send *first;
+	struct io_file_send *last;
+};
+
+static inline void file_queue_push(struct file_queue *queue, struct io_file_send *send)
+{
+	send->next = NULL;
+	if (queue->first)
+		queue->last->next = send;
+	else
+		queue->first = send;
+	queue->last = send;
+}
+
+static inline struct io_file_send *file_queue_shift(struct file_queue *queue)
+{
+	struct io_file_send *send = queue->first;
+
+	queue->first = send->next;
+	return send;
+}
+
+/* What an event loop has for its sends. */
+struct file_sender {
+	void *scratch;   /* FILE_COPY bytes; NULL: not created */
+	uint64_t window; /* the last so many bytes of each send are copied; see file_send.c */
+	struct file_queue turns;
+	size_t budget; /* left until the next wait */
+};
+
+/* 0 or -ENOMEM. file_sender_destroy() may be called for a sender that is all zero, too. */
+int file_sender_create(struct file_sender *sender);
+void file_sender_destroy(struct file_sender *sender);
+
+/*
+ * Begins a send of the connection. No turn is taken. The socket is O_NONBLOCK until FILE_DONE, where sendfile(2) needs it.
+ */
+void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io_file_send *send);
+
+/* One turn. Takes from the budget. */
+enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *send);
+
+/* After FILE_COLD: how many bytes to read, from send->offset. 1 to FILE_COPY. */
+size_t file_cold(const struct io_file_send *send);
+
+/*
+ * The turn after FILE_COLD: sends what was read. res is what pread(2) said, or -errno; the bytes are free again when
+ * this returns, whatever of them was taken. Never FILE_COLD: so memory that is short, where what was brought in is gone
+ * before anybody has looked at it, cannot keep a send from getting on.
+ */
+enum file_turn file_send_read(struct file_sender *sender, struct io_file_send *send, const void *bytes, ssize_t res);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * seam.c - see seam.h. The linker sends the backends' calls here (--wrap).
+ */
+#include "seam.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+
+static int seam_nowait(void)
+{
+	int cold = seam.cold, n = ++seam.reads;
+	void (*before)(void *) = seam.before;
+
+	seam.before = NULL;
+	if (before)
+		before(seam.context);
+	if (seam.nowait)
+		return seam.nowait;
+	return cold && (cold == INT_MAX || n % cold) ? EAGAIN : 0;
+}
+
+static int seam_splice(size_t *len)
+{
+	seam.splices++;
+	if (seam.splice_max && *len > (size_t)seam.splice_max)
+		*len = (size_t)seam.splice_max;
+	return seam.spliced;
+}
+
+#define SEAM_PREADV(name, offset_type)                                                            \
+	ssize_t __real_##name(int, const struct iovec *, int, offset_type, int);                  \
+	ssize_t __wrap_##name(int fd, const struct iovec *iov, int n, offset_type at, int flags); \
+	ssize_t __wrap_##name(int fd, const struct iovec *iov, int n, offset_type at, int flags)  \
+	{                                                                                         \
+		errno = flags & RWF_NOWAIT ? seam_nowait() : 0;                                   \
+		return errno ? -1 : __real_##name(fd, iov, n, at, flags);                         \
+	}
+
+#define SEAM_SENDFILE(name, offset_type)                                     \
+	ssize_t __real_##name(int, int, offset_type *, size_t);              \
+	ssize_t __wrap_##name(int out, int in, offset_type *at, size_t len); \
+	ssize_t __wrap_##name(int out, int in, offset_type *at, size_t len)  \
+	{                                                                    \
+		errno = seam_splice(&len);                                   \
+		return errno ? -1 : __real_##name(out, in, at, len);         \
+	}
+
+#ifdef __GLIBC__
+SEAM_PREADV(preadv64v2, off_t)
+SEAM_SENDFILE(sendfile64, off_t)
+#else
+SEAM_PREADV(preadv2, off_t)
+SEAM_SENDFILE(sendfile, off_t)
+#endif

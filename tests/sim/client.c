@@ -152,7 +152,32 @@ static void client_ask(const struct client *client, const struct exchange *excha
 		};
 	if (bit >= CLOSING)
 		question.connection = "close";
+	question.identify = client->world->options->snapshot_header;
 	site_answer(client->world->reference[bit % 16], &question, answer);
+}
+
+/* Whether bytes are those of the body from there on. */
+static bool is_body(const struct site_answer *answer, uint64_t from, const char *bytes, size_t len)
+{
+	for (unsigned i = 0; len > 0; i++) {
+		const struct site_piece *piece = &answer->piece[i];
+		size_t n;
+
+		if (from >= piece->len) {
+			from -= piece->len;
+			continue;
+		}
+		n = len < piece->len - from ? len : piece->len - from;
+		if (piece->bytes && memcmp(bytes, piece->bytes + from, n) != 0)
+			return false;
+		for (size_t j = 0; !piece->bytes && j < n; j++)
+			if (bytes[j] != 0)
+				return false;
+		bytes += n;
+		len -= n;
+		from = 0;
+	}
+	return true;
 }
 
 /* Whether bytes may be what comes next of the answer; dates are any. */
@@ -166,7 +191,7 @@ static size_t client_matches(const struct client *client, const struct site_answ
 
 		if (at >= answer->head_len) {
 			run = n - i;
-			if (memcmp(bytes + i, answer->body + (at - answer->head_len), run) != 0)
+			if (!is_body(answer, at - answer->head_len, bytes + i, run))
 				return 0;
 		} else if (at >= answer->date_at && at < answer->date_at + HTTP_DATE_LEN) {
 			run = answer->date_at + HTTP_DATE_LEN - at;
@@ -246,6 +271,7 @@ static void client_answer_ends(struct client *client, struct exchange *exchange,
 		        (unsigned long long)(now - since - header - SLACK_MS));
 	}
 	client->seen = bit % 16;
+	client->hits += bit < TOO_LATE && !exchange->question.is_error;
 	client->ending = exchange->closes || bit >= CLOSING;
 	client->answered++;
 	client->answered_at = now;
@@ -260,7 +286,7 @@ _Noreturn static void client_wrong(struct client *client, const struct exchange 
 	if (client->possible) {
 		client_ask(client, exchange, (unsigned)__builtin_ctzll(client->possible), &candidate);
 		fprintf(stderr, "answer, from byte %zu of %zu + %zu; a right one begins: %.*s\n", client->at,
-		        candidate.head_len, candidate.body_len, (int)candidate.head_len, candidate.head);
+		        candidate.head_len, (size_t)candidate.body_len, (int)candidate.head_len, candidate.head);
 	}
 	fprintf(stderr, "came: %.*s\n", (int)(len < 1000 ? len : 1000), bytes);
 	sim_fail(client->world->sim, "client: a wrong answer");
@@ -329,6 +355,9 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 		return true;
 	if (!sim_was_opened(client->stream))
 		return world->crowded || (world->drained && (!world->prompt || client->connect_at >= world->drained));
+	if (sim_file_failed(
+		    client->stream)) /* never where an answer ends, unless a reset has taken away what was left */
+		return err || (client->at > 0 && next && site_streams(&next->question));
 	if (client->at > 0) /* in the middle of an answer */
 		return client->stuck_at;
 	if (client->ending || client->stuck_at)

@@ -71,7 +71,8 @@ struct client {
 	size_t stuck_after; /* bytes */
 	uint64_t stuck_at;
 	size_t received;
-	char *record; /* everything received, dates blanked; NULL: not wanted */
+	unsigned hits; /* answers of pages */
+	char *record;  /* everything received, dates blanked; NULL: not wanted */
 };
 
 /*

@@ -34,6 +34,7 @@ struct sim_weather {
 	unsigned spurious;     /* chance that io_wait() returns for nothing */
 	unsigned sluggish;     /* chance that the caller's thread loses up to late_ms before it waits */
 	unsigned accept_fails; /* chance that an accept ends in EMFILE, ENFILE, ENOBUFS or ENOMEM */
+	unsigned file_fails;   /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
 	unsigned batch;        /* most completions between two waits; at least 1 */
 	unsigned piece;        /* most bytes of one IO_RECV; 1 to IO_RECV_MAX */
 	unsigned step;         /* most bytes that a send moves at once; at least 1 */
@@ -122,6 +123,12 @@ bool sim_is_over(const struct sim_stream *stream);
 
 /* Whether io_open() was ever called for it. */
 bool sim_was_opened(const struct sim_stream *stream);
+
+/* Whether a file that was being sent to the client was found changed or unreadable: the rest never comes. */
+bool sim_file_failed(const struct sim_stream *stream);
+
+/* How often the server was told so. */
+unsigned sim_file_failures(const struct sim *sim);
 
 /* Descriptors that the server's side holds, listening ones included: 0 when nothing was lost. */
 unsigned sim_descriptors(const struct sim *sim);

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,7 +66,7 @@ static void sim_loan_end_file(struct sim *sim, const struct sim_stream *stream)
 		            stream->fd);
 	sim_require(sim, memcmp(loan->file.file, &loan->opened, sizeof(loan->opened)) == 0,
 	            "send of %d: the struct file was changed while lent", stream->fd);
-	sim_require(sim, lseek(loan->opened.fd, 0, SEEK_CUR) == 0, "send of %d: the file was closed while lent",
+	sim_require(sim, fcntl(loan->opened.fd, F_GETFD) >= 0, "send of %d: the file was closed while lent",
 	            stream->fd);
 }
 

@@ -236,6 +236,7 @@ static void client_answer_begins(struct client *client, const struct exchange *e
 	bool told_to_close = world->drained && exchange->begun > world->drained && !exchange->closes;
 
 	require(client, exchange->begun, "client: an answer to request %u, which is not sent yet", client->answered);
+	client->began_at = now;
 	client->possible = 0;
 	for (unsigned version = oldest; version <= world->newest; version++) {
 		if (half ? late : (exchange->done || exchange->early) && !told_to_close)
@@ -342,6 +343,15 @@ static void client_ends_with_a_head(struct client *client, uint64_t now)
 		client_answer_ends(client, client_waits_for(client), bit, now);
 }
 
+/* Whether it has not taken an answer at the least rate, or nearly: in bad weather it may come in drops. */
+static bool client_is_too_slow(const struct client *client, uint64_t now)
+{
+	uint64_t time = now - client->began_at;
+
+	return time + QUICK_MS >= client->world->options->timeouts.send &&
+	       client->at * 1000 < time * 2 * CONN_SEND_RATE_MIN;
+}
+
 /* Whether the server may have ended the connection where the answers stand. */
 static bool client_may_end(const struct client *client, int err, uint64_t now)
 {
@@ -359,7 +369,7 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 		    client->stream)) /* never where an answer ends, unless a reset has taken away what was left */
 		return err || (client->at > 0 && next && site_streams(&next->question));
 	if (client->at > 0) /* in the middle of an answer */
-		return client->stuck_at;
+		return client->stuck_at || client_is_too_slow(client, now);
 	if (client->ending || client->stuck_at)
 		return true;
 

@@ -60,6 +60,7 @@ struct client {
 	unsigned answered; /* exchanges that have their whole answer */
 	size_t at;         /* bytes of the next answer that are there */
 	uint64_t possible; /* what it may be: see client.c */
+	uint64_t began_at; /* its first byte */
 	char date[32];     /* its Date */
 	unsigned seen;     /* the oldest version that may come */
 	bool deaf;         /* will not mind the server's FIN */

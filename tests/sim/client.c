@@ -382,8 +382,10 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 			return true; /* half a request, and no more to come */
 		if (client->finished && is_half(next))
 			return true;
-		if (world->drained && next->begun + SLACK_MS >= world->drained)
-			return true; /* it was idle when the request set out */
+		if (world->drained &&
+		    (next->begun > client->answered_at ? next->begun : client->answered_at) + SLACK_MS >=
+		            world->drained)
+			return true; /* it was idle when the request set out, or had not come to it yet */
 		return next->begun + QUICK_MS >= idle_since + idle;
 	}
 	if (client->finished || world->drained)

@@ -53,14 +53,16 @@ static void add_body(struct conn_context *context, struct conn *conn, const stru
 {
 	struct output *output = conn->output;
 
-	if (len > COPY_MAX && !found->file) {
+	if (found->file) {
+		if (len > 0) {
+			add_file(output, found->file, offset, len);
+			pin_snapshot(context, conn);
+		}
+	} else if (len > COPY_MAX) {
 		add_content(context, conn, found->body + offset, len);
-	} else if (!found->file) {
+	} else {
 		memcpy(output->bytes + output->used, found->body + offset, len);
 		output->used += (uint32_t)len;
-	} else if (len > 0) {
-		add_file(output, found->file, offset, len);
-		pin_snapshot(context, conn);
 	}
 }
 
@@ -70,20 +72,7 @@ static void add_part_head(struct output *output, const struct response *response
 	output->used += (uint32_t)response_part_head(response, i, output->bytes + output->used);
 }
 
-/* multipart/byteranges (RFC 9110 14.6). */
-static void add_parts(struct conn_context *context, struct conn *conn, const struct response *response)
-{
-	for (unsigned i = 0; i <= response->parts; i++) {
-		const struct range *range = &response->part[i];
-
-		add_part_head(conn->output, response, i);
-		if (i < response->parts)
-			add_content(context, conn, response->representation->body + range->first,
-			            range->last - range->first + 1);
-	}
-}
-
-/* The same of a file: one part at a time. */
+/* Of a file, one part at a time. */
 static void add_part_of_file(struct output *output)
 {
 	const struct response *response = &output->parts;
@@ -95,6 +84,28 @@ static void add_part_of_file(struct output *output)
 		output->part++;
 	} else {
 		output->part = 0;
+	}
+}
+
+/* multipart/byteranges (RFC 9110 14.6). */
+static void add_parts(struct conn_context *context, struct conn *conn, const struct response *response)
+{
+	struct output *output = conn->output;
+
+	if (response->representation->file) {
+		output->parts = *response;
+		output->part = 0;
+		add_part_of_file(output);
+		pin_snapshot(context, conn);
+		return;
+	}
+	for (unsigned i = 0; i <= response->parts; i++) {
+		const struct range *range = &response->part[i];
+
+		add_part_head(output, response, i);
+		if (i < response->parts)
+			add_content(context, conn, response->representation->body + range->first,
+			            range->last - range->first + 1);
 	}
 }
 
@@ -139,19 +150,13 @@ void conn_answer(struct conn_context *context, struct conn *conn, const struct r
 	if (context->say_snapshot)
 		len = response_say_snapshot(output->bytes + output->used, len, context->snapshot);
 	output->used += (uint32_t)len;
-	if (response->parts > 1 && found->file) {
-		output->parts = *response;
-		output->part = 0;
-		add_part_of_file(output);
-		pin_snapshot(context, conn);
-	} else if (response->parts > 1) {
+	if (response->parts > 1)
 		add_parts(context, conn, response);
-	} else if (response->parts == 1) {
+	else if (response->parts == 1)
 		add_body(context, conn, found, response->part[0].first,
 		         response->part[0].last - response->part[0].first + 1);
-	} else if (response->with_body) {
+	else if (response->with_body)
 		add_body(context, conn, found, 0, found->body_len);
-	}
 	conn->last = response->close;
 	conn->answered++;
 	count(context, response);

@@ -49,15 +49,10 @@ struct response_context {
 /* The status that response_head() writes. */
 static inline unsigned response_status(const struct response *response)
 {
-	switch (response->form) {
-	case RESPONSE_NOT_MODIFIED:
+	if (response->form == RESPONSE_NOT_MODIFIED)
 		return 304;
-	case RESPONSE_PARTS:
+	if (response->form == RESPONSE_PARTS)
 		return 206;
-	case RESPONSE_WHOLE:
-	case RESPONSE_UNSATISFIABLE:
-		break;
-	}
 	return response->representation->status;
 }
 

@@ -5,27 +5,13 @@
  * (conn_answer), and then exactly one thing is asked of the backend: a send when there is an answer, a receive when
  * there is none (conn_go_on). So a pipelined batch costs one send, and a client that does not read is not read from.
  */
-#include "loom/conn.h"
-
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
-/* Bodies up to this size are copied behind their head: one iovec less is worth more than the copy. */
-#define COPY_MAX 4096
-
-/* What one answer may need of an output: the head, a copied body; and iovecs for what went before, and the body. */
-#define ANSWER_BYTES (RESPONSE_HEAD_MAX + COPY_MAX)
-#define ANSWER_IOVS  3
-
-/* And one of several parts: what stands before each and behind the last; two iovecs a part, and one for what went before. */
-#define PARTS_BYTES (RESPONSE_HEAD_MAX + (RANGES_MAX + 1) * RESPONSE_PART_MAX)
-#define PARTS_IOVS  (2 * RANGES_MAX + 2)
+#include "conn_output.h"
 
 static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
-static_assert(sizeof(struct output) == 16 * 1024, "an output is four pages");
-static_assert(OUTPUT_IOVS <= IO_SEND_IOVS, "a backend takes a whole output at once");
-static_assert(ANSWER_BYTES <= OUTPUT_BYTES && ANSWER_IOVS <= OUTPUT_IOVS, "one answer fits an empty output");
-static_assert(PARTS_BYTES <= OUTPUT_BYTES && PARTS_IOVS <= OUTPUT_IOVS, "one answer of many parts fits too");
 static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
 
 static size_t round_up(size_t size, size_t to)
@@ -45,6 +31,15 @@ int conn_context_init(struct conn_context *context, uint32_t conns)
 	if (err < 0)
 		conn_context_fini(context);
 	return err;
+}
+
+void conn_stats_add(struct conn_stats *total, const struct conn_stats *stats)
+{
+	const uint64_t *from = (const uint64_t *)stats;
+	uint64_t *to = (uint64_t *)total;
+
+	for (size_t i = 0; i < sizeof(*stats) / sizeof(*from); i++)
+		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
 void conn_context_fini(struct conn_context *context)
@@ -87,9 +82,20 @@ static void release_output(struct conn_context *context, struct conn *conn)
 	}
 }
 
+/* A send has come to nothing, or is given up: what has left of it all the same. */
+static void count_unfinished(struct conn_context *context, struct conn *conn)
+{
+	uint64_t before = conn->sent - conn->output->sending, left = io_progress(context->io, &conn->io);
+
+	if (left > before)
+		conn_count(&context->stats.bytes, left - before);
+}
+
 /* Output and pin are kept until IO_CLOSED: the backend may still be sending from them. */
 static void conn_close(struct conn_context *context, struct conn *conn)
 {
+	if (conn->state == CONN_SENDING && conn->output)
+		count_unfinished(context, conn);
 	wheel_cancel(&context->wheel, &conn->timer);
 	release_input(context, conn);
 	conn->state = CONN_CLOSING;
@@ -107,7 +113,7 @@ bool conn_accept(struct conn_context *context, int fd)
 	conn->answered = conn->blank = 0;
 	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = false;
 	conn->state = CONN_IDLE;
-	context->stats.accepted++;
+	conn_count(&context->stats.accepted, 1);
 
 	io_open(context->io, &conn->io, fd);
 	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
@@ -115,101 +121,25 @@ bool conn_accept(struct conn_context *context, int fd)
 	return true;
 }
 
-static bool has_room(const struct output *output, size_t bytes, unsigned iovs)
-{
-	return !output || (output->used + bytes <= OUTPUT_BYTES && output->niov + iovs <= OUTPUT_IOVS);
-}
-
-static void add_iovec(struct output *output, const void *base, size_t len)
-{
-	assert(output->niov < OUTPUT_IOVS && len > 0);
-	/* The cast: struct iovec has no const; a send only reads. */
-	output->iov[output->niov++] = (struct iovec){ .iov_base = (void *)(uintptr_t)base, .iov_len = len };
-}
-
-/* Covers what has been written to bytes since the last time. */
-static void end_run(struct output *output)
-{
-	if (output->used > output->run)
-		add_iovec(output, output->bytes + output->run, output->used - output->run);
-	output->run = output->used;
-}
-
-/* The answer's content, or a part of it: copied when it is small, otherwise referred to, and then the snapshot is pinned. */
-static void add_content(struct conn_context *context, struct conn *conn, const uint8_t *bytes, size_t len)
-{
-	struct output *output = conn->output;
-
-	end_run(output);
-	add_iovec(output, bytes, len);
-	if (!conn->snapshot) {
-		conn->snapshot = context->snapshot;
-		snapshot_pin(conn->snapshot, context->worker);
-	}
-}
-
-static void add_body(struct conn_context *context, struct conn *conn, const uint8_t *bytes, size_t len)
-{
-	struct output *output = conn->output;
-
-	if (len > COPY_MAX) {
-		add_content(context, conn, bytes, len);
-	} else {
-		memcpy(output->bytes + output->used, bytes, len);
-		output->used += (uint32_t)len;
-	}
-}
-
-/* multipart/byteranges (RFC 9110 14.6). */
-static void add_parts(struct conn_context *context, struct conn *conn, const struct response *response)
-{
-	struct output *output = conn->output;
-
-	for (unsigned i = 0; i <= response->parts; i++) {
-		const struct range *range = &response->part[i];
-
-		output->used += (uint32_t)response_part_head(response, i, output->bytes + output->used);
-		if (i < response->parts)
-			add_content(context, conn, response->representation->body + range->first,
-			            range->last - range->first + 1);
-	}
-}
-
-static void conn_answer(struct conn_context *context, struct conn *conn, const struct response *response)
-{
-	const struct representation *found = response->representation;
-	struct output *output = conn->output;
-
-	if (!output) {
-		output = conn->output = pool_take(&context->outputs);
-		assert(output); /* there are as many as connections */
-		output->niov = output->used = output->run = 0;
-	}
-
-	output->used += (uint32_t)response_head(response, context->date, output->bytes + output->used);
-	if (response->parts > 1)
-		add_parts(context, conn, response);
-	else if (response->parts == 1)
-		add_body(context, conn, found->body + response->part[0].first,
-		         response->part[0].last - response->part[0].first + 1);
-	else if (response->with_body)
-		add_body(context, conn, found->body, found->body_len);
-	conn->last = response->close;
-	conn->answered++;
-	context->stats.requests++;
-}
-
 static void conn_send(struct conn_context *context, struct conn *conn)
 {
 	struct output *output = conn->output;
 
-	end_run(output);
-	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
+	output_end_run(output);
+	output->sending = output->file.len;
 	for (uint32_t i = 0; i < output->niov; i++)
-		conn->sent += output->iov[i].iov_len;
+		output->sending += output->iov[i].iov_len;
+	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
+	conn->sent += output->sending;
 	conn->state = CONN_SENDING;
 	set_deadline(context, conn, context->timeouts->send);
-	io_send(context->io, &conn->io, output->iov, output->niov);
+	if (output->file.len > 0) {
+		output->file.iov = output->iov;
+		output->file.niov = output->niov;
+		io_send_file(context->io, &conn->io, &output->file);
+	} else {
+		io_send(context->io, &conn->io, output->iov, output->niov);
+	}
 }
 
 /* Sends our FIN and throws away what still comes: closing with unread bytes would reset the connection (RFC 9112 9.6). */
@@ -314,7 +244,7 @@ static enum answered answer_request(struct conn_context *context, struct conn *c
 	} else {
 		response_error(&response, request->status, !request_is_head(parser), context->snapshot);
 	}
-	if (response.parts > 1 && !has_room(conn->output, PARTS_BYTES, PARTS_IOVS))
+	if (response.parts > 1 && !output_has_room(conn->output, PARTS_BYTES, PARTS_IOVS))
 		return ANSWERED_NO_ROOM;
 	conn_answer(context, conn, &response);
 	/* A client that said close has nothing more to say; any other may be sending. */
@@ -346,7 +276,7 @@ static void read_requests(struct conn_context *context, struct conn *conn, const
 	size_t used;
 
 	do {
-		if (!has_room(conn->output, ANSWER_BYTES, ANSWER_IOVS)) {
+		if (!output_has_room(conn->output, ANSWER_BYTES, ANSWER_IOVS)) {
 			keep_bytes(context, conn, bytes, len);
 			return;
 		}
@@ -449,13 +379,28 @@ static void conn_received(struct conn_context *context, struct conn *conn, const
 	assert(!"a silent connection was heard");
 }
 
+/* A client that has gone is everyday; a file that is not what it was is something that people should know of. */
+static void conn_unsent(struct conn_context *context, struct conn *conn, int err)
+{
+	if (err == -ESTALE)
+		conn_count(&context->stats.stale, 1);
+	else if (err == -EIO)
+		conn_count(&context->stats.unreadable, 1);
+	conn_close(context, conn);
+}
+
 static void conn_sent(struct conn_context *context, struct conn *conn, int err)
 {
 	struct input *input = conn->input;
 
 	assert(conn->state == CONN_SENDING);
 	if (err < 0) {
-		conn_close(context, conn);
+		conn_unsent(context, conn, err);
+		return;
+	}
+	conn_count(&context->stats.bytes, conn->output->sending);
+	if (output_next_part(conn->output)) {
+		conn_send(context, conn);
 		return;
 	}
 	release_output(context, conn);
@@ -531,7 +476,7 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 		conn_end_idle(context, conn);
 		return;
 	case CONN_READING:
-		context->stats.timeouts++;
+		conn_count(&context->stats.timeouts, 1);
 		conn_refuse_slow_request(context, conn);
 		return;
 	case CONN_SENDING:
@@ -539,7 +484,7 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 			set_deadline(context, conn, context->timeouts->send);
 			return;
 		}
-		context->stats.timeouts++;
+		conn_count(&context->stats.timeouts, 1);
 		break;
 	case CONN_LINGERING:
 		break;

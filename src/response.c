@@ -61,6 +61,7 @@ static void set_error(struct response *response, unsigned status, const struct s
 void response_error(struct response *response, unsigned status, bool with_body, const struct snapshot *snapshot)
 {
 	set_error(response, status, snapshot);
+	response->slot = NULL;
 	response->with_body = with_body;
 	response->close = true;
 	response->say_keep_alive = false;
@@ -185,6 +186,7 @@ void response_plan(struct response *response, const struct request *request, con
 	response->close = !request->keep_alive || !request->framed || !context->may_keep_alive;
 	response->say_keep_alive = request->minor == 0 && !response->close;
 	response->with_body = request->method != METHOD_HEAD;
+	response->slot = status ? NULL : slot;
 	response->form = RESPONSE_WHOLE;
 	response->clock_is_behind = false;
 	response->query_len = 0;
@@ -336,4 +338,15 @@ size_t response_head(const struct response *response, const char *date, char *ou
 	at = APPEND(at, "\r\n");
 	assert((size_t)(at - out) <= RESPONSE_HEAD_MAX);
 	return (size_t)(at - out);
+}
+
+size_t response_say_snapshot(char *head, size_t len, const struct snapshot *snapshot)
+{
+	char *at = head + len - 2; /* before the empty line */
+
+	at = APPEND(at, "Loom-Snapshot: ");
+	at = append(at, snapshot->id, strlen(snapshot->id));
+	at = APPEND(at, "\r\n\r\n");
+	assert((size_t)(at - head) <= RESPONSE_HEAD_MAX);
+	return (size_t)(at - head);
 }

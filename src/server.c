@@ -46,7 +46,7 @@ struct worker_thread {
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
 	struct conn_stats stats;
-	unsigned logged_failures, logged_full;
+	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
 };
 
 struct server {
@@ -122,7 +122,7 @@ static void *worker_main(void *argument)
 	}
 	/* Nobody may command a worker that is going: the main thread looks at the state under the lock. */
 	set_state(thread, THREAD_ENDED);
-	thread->stats = worker_context(worker)->stats;
+	worker_stats(worker, &thread->stats);
 	worker_destroy(worker);
 	on_notice(thread);
 	return NULL;
@@ -311,6 +311,26 @@ static int build_first(struct server *server)
 	return 0;
 }
 
+/* Answers that ended unfinished, other than for the client's sake. */
+static void log_unfinished(struct worker_thread *thread, const struct worker_notices *notices)
+{
+	unsigned stale = atomic_load_explicit(&notices->stale, memory_order_relaxed);
+	unsigned unreadable = atomic_load_explicit(&notices->unreadable, memory_order_relaxed);
+
+	if (stale != thread->logged_stale)
+		log_warn(
+			"worker %u: %u responses ended unfinished: a streamed file was changed in place (replace files by "
+			"rename)",
+			thread->config.index, stale - thread->logged_stale);
+	if (unreadable != thread->logged_unreadable)
+		log_warn(
+			"worker %u: %u responses ended unfinished: a streamed file could not be read: %s (see the kernel's "
+			"log)",
+			thread->config.index, unreadable - thread->logged_unreadable, strerror(EIO));
+	thread->logged_stale = stale;
+	thread->logged_unreadable = unreadable;
+}
+
 static void log_notices(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
@@ -336,6 +356,7 @@ static void log_notices(struct server *server)
 			         thread->config.conns);
 		thread->logged_failures = failures;
 		thread->logged_full = full;
+		log_unfinished(thread, notices);
 	}
 	pthread_mutex_unlock(&server->lock);
 }
@@ -430,11 +451,8 @@ static void serve(struct server *server)
 	say_word(server, GO_SERVE);
 	supervise(server);
 	join_workers(server, server->options->workers);
-	for (unsigned i = 0; i < server->options->workers; i++) {
-		total.accepted += server->workers[i].stats.accepted;
-		total.requests += server->workers[i].stats.requests;
-		total.timeouts += server->workers[i].stats.timeouts;
-	}
+	for (unsigned i = 0; i < server->options->workers; i++)
+		conn_stats_add(&total, &server->workers[i].stats);
 	log_info("stopped: %llu connections, %llu requests, %llu timeouts", (unsigned long long)total.accepted,
 	         (unsigned long long)total.requests, (unsigned long long)total.timeouts);
 }

@@ -43,6 +43,7 @@ struct worker {
 	struct wheel_node drain_end;    /* linked while draining */
 	enum worker_command obeyed;
 	uint64_t noticed; /* when notify() was last called */
+	uint64_t told;    /* unfinished answers that have been noticed */
 	int err;
 	bool serving; /* the first turn has begun */
 	unsigned listeners;
@@ -78,13 +79,28 @@ static void read_clock(struct worker *worker)
 	}
 }
 
-static void notice(struct worker *worker)
+/* False when the last notice was too short a time ago. */
+static bool notice(struct worker *worker)
 {
 	if (worker->noticed != 0 && worker->context.now - worker->noticed < WORKER_NOTICE_MS)
-		return;
+		return false;
 	worker->noticed = worker->context.now | 1; /* never 0 */
 	if (worker->config.notify)
 		worker->config.notify(worker->config.context);
+	return true;
+}
+
+/* Answers that ended unfinished, and not for the client's sake, since the last time. */
+static void notice_unfinished(struct worker *worker)
+{
+	const struct conn_stats *stats = &worker->context.stats;
+
+	if (stats->stale + stats->unreadable == worker->told)
+		return;
+	atomic_store_explicit(&worker->notices.stale, (unsigned)stats->stale, memory_order_relaxed);
+	atomic_store_explicit(&worker->notices.unreadable, (unsigned)stats->unreadable, memory_order_relaxed);
+	if (notice(worker))
+		worker->told = stats->stale + stats->unreadable;
 }
 
 static bool may_accept(const struct worker *worker)
@@ -273,6 +289,7 @@ bool worker_turn(struct worker *worker)
 	while (io_next(context->io, &event))
 		handle(worker, &event);
 	expire(worker);
+	notice_unfinished(worker);
 	return !is_over(worker);
 }
 
@@ -287,7 +304,11 @@ int worker_run(struct worker *worker)
 
 int worker_create(struct worker **out, const struct worker_config *config, char *why, size_t size)
 {
-	const struct io_config io_config = { .conns = config->conns, .listeners = config->listens };
+	const struct io_config io_config = {
+		.conns = config->conns,
+		.listeners = config->listens,
+		.files = config->options->stream_above != UINT64_MAX,
+	};
 	struct worker *worker;
 	int err;
 
@@ -307,6 +328,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.limits = &config->options->limits;
 	worker->context.timeouts = &config->options->timeouts;
 	worker->context.worker = config->index;
+	worker->context.say_snapshot = config->options->snapshot_header;
 
 	err = conn_context_init(&worker->context, config->conns);
 	if (err < 0)
@@ -360,6 +382,11 @@ void worker_command(struct worker *worker, enum worker_command command)
 struct worker_notices *worker_notices(struct worker *worker)
 {
 	return &worker->notices;
+}
+
+void worker_stats(const struct worker *worker, struct conn_stats *total)
+{
+	conn_stats_add(total, &worker->context.stats);
 }
 
 const struct conn_context *worker_context(const struct worker *worker)

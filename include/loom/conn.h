@@ -15,7 +15,7 @@
  * Memory: an idle connection is 128 bytes. A request that arrives whole is read and answered where the backend put
  * it; only a remainder (half a request, or requests that wait for an answer to be sent) is copied to an input buffer.
  * Answers are gathered in an output buffer until they are sent. Both come from pools as large as the pool of
- * connections, so that there is nothing to wait for.
+ * connections, so that there is nothing to wait for. A body that lies in a file stays there: io_send_file().
  */
 #ifndef LOOM_CONN_H
 #define LOOM_CONN_H
@@ -63,7 +63,7 @@ struct conn {
 	struct input *input;       /* NULL most of the time */
 	struct output *output;     /* NULL unless SENDING */
 	struct snapshot *snapshot; /* pinned while output refers to its memory, otherwise NULL */
-	uint64_t sent;             /* bytes given to io_send() so far */
+	uint64_t sent;             /* bytes given to io_send() and io_send_file() so far */
 	uint64_t progress;         /* io_progress() that the send deadline compares with */
 	uint32_t answered;         /* requests */
 	uint8_t state;             /* enum conn_state */
@@ -83,25 +83,26 @@ struct input {
 	char bytes[2 * IO_RECV_MAX]; /* a head that is almost too long, and one more receive */
 };
 
-#define OUTPUT_IOVS  48
-#define OUTPUT_BYTES (16 * 1024 - OUTPUT_IOVS * 16 - 16)
-
-/* Answers that are being gathered, then sent. From a pool. */
-struct output {
-	struct iovec iov[OUTPUT_IOVS];
-	uint32_t niov;
-	uint32_t used; /* of bytes */
-	uint32_t run;  /* where in bytes the part begins that no iovec covers yet */
-	uint32_t reserved;
-	char bytes[OUTPUT_BYTES]; /* heads, and bodies so small that copying them costs less than an iovec */
-};
-
-/* Plain counters in the worker's own cache lines. */
+/* Counters in the worker's own cache lines: written by the worker, read by others too (conn_stats_add()). */
 struct conn_stats {
 	uint64_t accepted;
 	uint64_t requests; /* answers, errors included */
 	uint64_t timeouts;
+	uint64_t
+		bytes; /* of answers, heads included, that the kernel has taken; of a send that was given up, those sent */
+	uint64_t answers[6]; /* by the first digit of the status */
+	uint64_t stale;      /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
+	uint64_t unreadable; /* and since one could not be read (-EIO) */
 };
+
+/* Adds to a counter. By the thread that owns it: no other writes, and a reader sees the old figure or the new one. */
+static inline void conn_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* Adds a worker's figures to a total of the caller's. Any thread; the figures are not all of the same moment. */
+void conn_stats_add(struct conn_stats *total, const struct conn_stats *stats);
 
 /* What a worker lends to its connections. */
 struct conn_context {
@@ -111,6 +112,7 @@ struct conn_context {
 	struct snapshot *snapshot; /* the current one */
 	unsigned worker;           /* index, for pins */
 	bool draining;
+	bool say_snapshot;        /* in each answer: --snapshot-header */
 	uint64_t now;             /* milliseconds, monotonic, as of this turn */
 	time_t real;              /* seconds since the epoch, as of this turn */
 	char date[HTTP_DATE_LEN]; /* the same as an HTTP date */

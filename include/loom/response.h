@@ -24,7 +24,8 @@ enum response_form {
 
 struct response {
 	const struct representation *representation;
-	const char *query; /* for redirects: goes into Location; into the request's bytes */
+	const struct snapshot_slot *slot; /* of the target: what the answer is of or about; NULL: the target has none */
+	const char *query;                /* for redirects: goes into Location; into the request's bytes */
 	size_t query_len;
 	enum response_form form;
 	bool with_body;       /* false for HEAD and 304 */
@@ -45,6 +46,16 @@ struct response_context {
 	char *scratch;       /* at least as long as the target */
 };
 
+/* The status that response_head() writes. */
+static inline unsigned response_status(const struct response *response)
+{
+	if (response->form == RESPONSE_NOT_MODIFIED)
+		return 304;
+	if (response->form == RESPONSE_PARTS)
+		return 206;
+	return response->representation->status;
+}
+
 /* Chooses the answer. head: the bytes that the request's spans refer to. */
 void response_plan(struct response *response, const struct request *request, const char *head,
                    const struct response_context *context);
@@ -52,7 +63,10 @@ void response_plan(struct response *response, const struct request *request, con
 /* The answer to what could not be read to its end: the error for the status, and Connection: close. */
 void response_error(struct response *response, unsigned status, bool with_body, const struct snapshot *snapshot);
 
-/* The most bytes that response_head() writes: the prebuilt head, Connection, a query or ranges, and the empty line. */
+/*
+ * The most bytes that response_head() and response_say_snapshot() write: the prebuilt head, Connection, a query or ranges,
+ * Loom-Snapshot, and the empty line.
+ */
 #define RESPONSE_HEAD_MAX (REPRESENTATION_HEAD_MAX + 256)
 
 /*
@@ -60,6 +74,12 @@ void response_error(struct response *response, unsigned status, bool with_body, 
  * A query that does not fit is left out.
  */
 size_t response_head(const struct response *response, const char *date, char *out);
+
+/*
+ * Adds `Loom-Snapshot: ID` to a complete head of len bytes, in the same RESPONSE_HEAD_MAX bytes, and returns its new length.
+ * Prebuilt heads are shared between snapshots and cannot hold it.
+ */
+size_t response_say_snapshot(char *head, size_t len, const struct snapshot *snapshot);
 
 /* The most bytes that response_part_head() writes. */
 #define RESPONSE_PART_MAX 256

@@ -32,6 +32,8 @@ struct worker_notices {
 	atomic_uint accept_failures;
 	atomic_int accept_errno; /* of the last failure */
 	atomic_uint full;        /* times that the last free connection was taken, and accepting stopped */
+	atomic_uint stale;       /* answers that ended unfinished: a streamed file was changed in place */
+	atomic_uint unreadable;  /* and: a streamed file could not be read */
 };
 
 struct worker_config {
@@ -69,6 +71,9 @@ void worker_destroy(struct worker *worker);
 void worker_command(struct worker *worker, enum worker_command command);
 
 struct worker_notices *worker_notices(struct worker *worker);
+
+/* Adds the worker's figures to a total of the caller's. Any thread, while the worker exists. */
+void worker_stats(const struct worker *worker, struct conn_stats *total);
 
 /* For the simulator, the tests and the final log line. On the worker's thread, or when it has ended. */
 const struct conn_context *worker_context(const struct worker *worker);

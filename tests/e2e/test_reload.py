@@ -1,6 +1,7 @@
 """The tree changes while it is served: no failed request, no torn body, and in the end the new tree is seen."""
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -131,6 +132,51 @@ class Watching(Case):
         write(self.root, "tag.txt", b"two")
         self.sees("/tag.txt", lambda response: response.body == b"two", "the new content")
         self.assertEqual(self.server.get("/tag.txt", f"If-None-Match: {tag}").status, 200)
+
+
+class SnapshotHeader(Case):
+    """--snapshot-header: each answer says which snapshot it is of."""
+
+    @classmethod
+    def plant(cls, root):
+        write(root, "index.html", b"home")
+        write(root, "dir/index.html", b"dir")
+        write(root, "large.bin", noise("large", 100000))
+
+    def test_every_answer_says_it(self):
+        server = self.start("--snapshot-header", "--settle=20ms")
+        ident = re.search(r"snapshot ([\w-]{22}),", server.log())[1]
+        tag = server.get("/")["etag"]
+        asked = [("/", (), 200), ("/large.bin", (), 200), ("/dir", (), 301), ("/nothing", (), 404), ("/%00", (), 400),
+                 ("/large.bin", ("Range: bytes=5-",), 206), ("/large.bin", ("Range: bytes=5-9,5000-50000",), 206),
+                 ("/large.bin", ("Range: bytes=100000-",), 416), ("/", (f"If-None-Match: {tag}",), 304),
+                 ("/", ('If-Match: "x"',), 412), ("/", ("Connection: close",), 200)]
+        with server.client() as client:
+            for method in ("GET", "HEAD", "OPTIONS"):
+                client.send(b"".join(request(target, *fields, method=method) for target, fields, _ in asked[:-1]))
+                for target, fields, status in asked[:-1]:
+                    response = client.response(method)
+                    self.assertEqual(response["loom-snapshot"], ident, (method, target, fields))
+                    if method == "GET":
+                        self.assertEqual(response.status, status)
+                        self.assertTrue(target != "/large.bin" or status != 200 or len(response.body) == 100000)
+            self.assertEqual(client.ask(asked[-1][0], *asked[-1][1])["loom-snapshot"], ident)
+            client.expect_end()
+        for bad in (b"GET / HTTP/1.1\r\n\r\n", b"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\r\n\r\n"):
+            self.assertEqual(self.refused(bad, (400, 501), server=server)["loom-snapshot"], ident)
+
+        with server.client() as client:
+            self.assertEqual(client.ask("/")["loom-snapshot"], ident)
+            write(self.root, "new.txt", b"new")
+            wait_for(lambda: client.ask("/new.txt").status == 200, "the new snapshot", step=0.02)
+            later = client.ask("/")["loom-snapshot"]
+            self.assertNotEqual(later, ident)
+            self.assertIn(f"snapshot {later}", server.log())
+
+    def test_nobody_says_it_unasked(self):
+        server = self.start()
+        for target in ("/", "/nothing"):
+            self.assertIsNone(server.get(target)["loom-snapshot"])
 
 
 class Rebuilds(Case):

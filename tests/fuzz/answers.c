@@ -166,7 +166,7 @@ static struct value content_range(struct value value, const struct representatio
 	last = take_number(&value, '/');
 	fuzz_require(take_number(&value, '\0') == of->body_len, "Content-Range has another length");
 	fuzz_require(first <= last && last < of->body_len, "Content-Range is %zu-%zu", first, last);
-	return (struct value){ (const char *)of->body + first, last - first + 1 };
+	return (struct value){ (const char *)site_content(of) + first, last - first + 1 };
 }
 
 /*
@@ -200,7 +200,7 @@ static size_t check_content(const struct answer *answer, struct value content)
 
 static struct value body_of(const struct representation *of)
 {
-	return (struct value){ (const char *)of->body, of->body_len };
+	return (struct value){ (const char *)site_content(of), of->body_len };
 }
 
 static const struct representation *check_etag(const struct answer *answer)

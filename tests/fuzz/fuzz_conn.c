@@ -31,6 +31,7 @@
 #define DATE "Mon, 24 Nov 2025 10:10:00 GMT"
 
 static const struct options options = {
+	.stream_above = 0,
 	.limits = { .request_line = 300, .head = 1000, .fields = 12, .body = 500, .requests = 24 },
 	.timeouts = { .keepalive = 5000, .header = 10000, .send = 30000, .grace = 20000 },
 };

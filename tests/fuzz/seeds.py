@@ -136,6 +136,15 @@ CONN = {
     "if-unmodified": get(b"/s", b"If-Unmodified-Since: " + EARLIER) + get(b"/g", b"If-Unmodified-Since: " + EARLIER),
     "requests-too-many": 24 * old(b"/s", b"Connection: keep-alive") + old(b"/s"),
     "pipelined-large": 8 * get(b"/b"),
+    "streamed": get(b"/f") + get(b"/s") + get(b"/t") + get(b"/f", method=b"HEAD") + get(b"/t", b"Accept-Encoding: gzip"),
+    "streamed-range": get(b"/f", b"Range: bytes=19999-") + get(b"/t", b"Range: bytes=1-1") + get(b"/t", b"Range: bytes=3-"),
+    "streamed-ranges": get(b"/s") + get(b"/f", b"Range: bytes=0-9,100-109,19000-") + get(b"/s") + get(b"/f")
+                       + get(b"/f", b"Range: bytes=-1,0-5000", b"If-Range: " + DATE),
+    "streamed-ranges-many": get(b"/f", b"Range: bytes=" + b",".join(b"%d-%d" % (i * 900, i * 900 + 500) for i in range(16)))
+                            + get(b"/d"),
+    "streamed-conditions": get(b"/f", b"If-None-Match: *") + get(b"/t", b'If-Match: "x"'),
+    "streamed-last": get(b"/t", b"Connection: close") + get(b"/s"),
+    "pipelined-streamed": 8 * get(b"/t") + 4 * get(b"/f"),
     "pipelined-small": 20 * get(b"/s"),
 }
 

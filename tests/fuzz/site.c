@@ -6,6 +6,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "loom/asset.h"
 
@@ -19,19 +22,22 @@ static const struct {
 	size_t sizes[CODINGS]; /* of its variants; NONE where there is none */
 	time_t modified;
 	const char *cache_control;
+	bool streamed;
 } files[] = {
-	{ "/", "text/html", { 311, NONE, NONE, NONE }, MTIME, "no-cache" },
-	{ "/s", "text/plain", { 17, NONE, NONE, NONE }, MTIME, NULL },
-	{ "/e", "text/plain", { 0, NONE, NONE, NONE }, MTIME, NULL },
-	{ "/c", "text/css", { 4000, 1000, 900, 1100 }, MTIME, NULL },
-	{ "/l", "text/javascript", { 20000, 5000, 4097, 4096 }, MTIME, NULL },
-	{ "/g", "text/javascript", { 1000, 200, NONE, NONE }, 0, "max-age=31536000, immutable" },
-	{ "/x", "font/woff2", { 4096, NONE, NONE, NONE }, MTIME, NULL },
-	{ "/y", "font/woff2", { 4097, NONE, NONE, NONE }, MTIME, NULL },
-	{ "/b", "image/png", { 30000, NONE, NONE, NONE }, MTIME, NULL },
-	{ "/d/", "text/html", { 901, NONE, NONE, NONE }, MTIME, "no-cache" },
-	{ "/a b", "text/plain", { 10, NONE, NONE, NONE }, MTIME, NULL },
-	{ "/%", "text/plain", { 5, NONE, NONE, NONE }, MTIME, NULL },
+	{ "/", "text/html", { 311, NONE, NONE, NONE }, MTIME, "no-cache", false },
+	{ "/s", "text/plain", { 17, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/e", "text/plain", { 0, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/c", "text/css", { 4000, 1000, 900, 1100 }, MTIME, NULL, false },
+	{ "/l", "text/javascript", { 20000, 5000, 4097, 4096 }, MTIME, NULL, false },
+	{ "/g", "text/javascript", { 1000, 200, NONE, NONE }, 0, "max-age=31536000, immutable", false },
+	{ "/x", "font/woff2", { 4096, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/y", "font/woff2", { 4097, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/b", "image/png", { 30000, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/d/", "text/html", { 901, NONE, NONE, NONE }, MTIME, "no-cache", false },
+	{ "/a b", "text/plain", { 10, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/%", "text/plain", { 5, NONE, NONE, NONE }, MTIME, NULL, false },
+	{ "/f", "video/mp4", { 20000, NONE, NONE, NONE }, MTIME, NULL, true },
+	{ "/t", "text/plain", { 3, 2, NONE, NONE }, MTIME, NULL, true },
 };
 
 static const char *const redirects[] = { "/d", "/d e", "/d/\xc3\xa9?" };
@@ -46,6 +52,8 @@ static struct {
 	struct asset *assets[FILES][CODINGS];
 	struct asset *redirects[REDIRECTS];
 	struct asset *errors[SNAPSHOT_ERRORS];
+	struct file opened[FILES];
+	uint32_t hits[SLOTS];
 } site;
 
 /* Bytes of the body that no head and no other body has. */
@@ -62,6 +70,22 @@ static struct body *make_body(size_t len, unsigned number)
 	}
 	body_seal(body);
 	return body;
+}
+
+/* The same bytes, left in a file. They stay in the asset's body too, for who checks the answers. */
+static void stream(struct representation *representation, struct file *file)
+{
+	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+	struct stat stat;
+
+	if (fd < 0 || write(fd, representation->body, representation->body_len) != (ssize_t)representation->body_len ||
+	    fstat(fd, &stat) < 0)
+		abort();
+	*file = (struct file){
+		.fd = fd, .size = representation->body_len, .mtime = stat.st_mtim, .ctime = stat.st_ctim
+	};
+	representation->body = NULL;
+	representation->file = file;
 }
 
 static void add_slot(const struct asset *asset, uint32_t variants)
@@ -100,6 +124,8 @@ static void add_file(unsigned i)
 		body_release(body);
 		site.variants[i + 1].coded[coding] = &site.assets[i][coding]->representation;
 	}
+	if (files[i].streamed)
+		stream(&site.assets[i][CODING_IDENTITY]->representation, &site.opened[i]);
 	add_slot(site.assets[i][CODING_IDENTITY], varies ? i + 1 : 0);
 }
 
@@ -114,6 +140,7 @@ static void make_site(void)
 	snapshot->slots = site.slots;
 	snapshot->mask = SLOTS - 1;
 	snapshot->variants = site.variants;
+	snapshot->share[0].hits = site.hits;
 	for (unsigned i = 0; i < FILES; i++)
 		add_file(i);
 	for (unsigned i = 0; i < REDIRECTS; i++) {
@@ -133,6 +160,12 @@ void site_renew(void)
 {
 	atomic_init(&site.snapshot->shares, 1);
 	site.snapshot->share[0].pins = 0;
+}
+
+const uint8_t *site_content(const struct representation *representation)
+{
+	/* The representation opens the asset. */
+	return ((const struct asset *)representation)->body->bytes;
 }
 
 struct snapshot *site_snapshot(void)

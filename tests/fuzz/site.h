@@ -16,4 +16,7 @@ const struct representation *site_by_etag(const void *etag, size_t len);
 const struct representation *site_redirect(const void *location, size_t len);
 const struct representation *site_error(unsigned status);
 
+/* The bytes of any of them, also of one that lies in a file. */
+const uint8_t *site_content(const struct representation *representation);
+
 #endif

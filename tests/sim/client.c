@@ -152,7 +152,32 @@ static void client_ask(const struct client *client, const struct exchange *excha
 		};
 	if (bit >= CLOSING)
 		question.connection = "close";
+	question.identify = client->world->options->snapshot_header;
 	site_answer(client->world->reference[bit % 16], &question, answer);
+}
+
+/* Whether bytes are those of the body from there on. */
+static bool is_body(const struct site_answer *answer, uint64_t from, const char *bytes, size_t len)
+{
+	for (unsigned i = 0; len > 0; i++) {
+		const struct site_piece *piece = &answer->piece[i];
+		size_t n;
+
+		if (from >= piece->len) {
+			from -= piece->len;
+			continue;
+		}
+		n = len < piece->len - from ? len : piece->len - from;
+		if (piece->bytes && memcmp(bytes, piece->bytes + from, n) != 0)
+			return false;
+		for (size_t j = 0; !piece->bytes && j < n; j++)
+			if (bytes[j] != 0)
+				return false;
+		bytes += n;
+		len -= n;
+		from = 0;
+	}
+	return true;
 }
 
 /* Whether bytes may be what comes next of the answer; dates are any. */
@@ -166,7 +191,7 @@ static size_t client_matches(const struct client *client, const struct site_answ
 
 		if (at >= answer->head_len) {
 			run = n - i;
-			if (memcmp(bytes + i, answer->body + (at - answer->head_len), run) != 0)
+			if (!is_body(answer, at - answer->head_len, bytes + i, run))
 				return 0;
 		} else if (at >= answer->date_at && at < answer->date_at + HTTP_DATE_LEN) {
 			run = answer->date_at + HTTP_DATE_LEN - at;
@@ -211,6 +236,7 @@ static void client_answer_begins(struct client *client, const struct exchange *e
 	bool told_to_close = world->drained && exchange->begun > world->drained && !exchange->closes;
 
 	require(client, exchange->begun, "client: an answer to request %u, which is not sent yet", client->answered);
+	client->began_at = now;
 	client->possible = 0;
 	for (unsigned version = oldest; version <= world->newest; version++) {
 		if (half ? late : (exchange->done || exchange->early) && !told_to_close)
@@ -246,6 +272,7 @@ static void client_answer_ends(struct client *client, struct exchange *exchange,
 		        (unsigned long long)(now - since - header - SLACK_MS));
 	}
 	client->seen = bit % 16;
+	client->hits += bit < TOO_LATE && !exchange->question.is_error;
 	client->ending = exchange->closes || bit >= CLOSING;
 	client->answered++;
 	client->answered_at = now;
@@ -260,7 +287,7 @@ _Noreturn static void client_wrong(struct client *client, const struct exchange 
 	if (client->possible) {
 		client_ask(client, exchange, (unsigned)__builtin_ctzll(client->possible), &candidate);
 		fprintf(stderr, "answer, from byte %zu of %zu + %zu; a right one begins: %.*s\n", client->at,
-		        candidate.head_len, candidate.body_len, (int)candidate.head_len, candidate.head);
+		        candidate.head_len, (size_t)candidate.body_len, (int)candidate.head_len, candidate.head);
 	}
 	fprintf(stderr, "came: %.*s\n", (int)(len < 1000 ? len : 1000), bytes);
 	sim_fail(client->world->sim, "client: a wrong answer");
@@ -316,6 +343,15 @@ static void client_ends_with_a_head(struct client *client, uint64_t now)
 		client_answer_ends(client, client_waits_for(client), bit, now);
 }
 
+/* Whether it has not taken an answer at the least rate, or nearly: in bad weather it may come in drops. */
+static bool client_is_too_slow(const struct client *client, uint64_t now)
+{
+	uint64_t time = now - client->began_at;
+
+	return time + QUICK_MS >= client->world->options->timeouts.send &&
+	       client->at * 1000 < time * 2 * CONN_SEND_RATE_MIN;
+}
+
 /* Whether the server may have ended the connection where the answers stand. */
 static bool client_may_end(const struct client *client, int err, uint64_t now)
 {
@@ -329,8 +365,11 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 		return true;
 	if (!sim_was_opened(client->stream))
 		return world->crowded || (world->drained && (!world->prompt || client->connect_at >= world->drained));
+	if (sim_file_failed(
+		    client->stream)) /* never where an answer ends, unless a reset has taken away what was left */
+		return err || (client->at > 0 && next && site_streams(&next->question));
 	if (client->at > 0) /* in the middle of an answer */
-		return client->stuck_at;
+		return client->stuck_at || client_is_too_slow(client, now);
 	if (client->ending || client->stuck_at)
 		return true;
 
@@ -343,8 +382,10 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 			return true; /* half a request, and no more to come */
 		if (client->finished && is_half(next))
 			return true;
-		if (world->drained && next->begun + SLACK_MS >= world->drained)
-			return true; /* it was idle when the request set out */
+		if (world->drained &&
+		    (next->begun > client->answered_at ? next->begun : client->answered_at) + SLACK_MS >=
+		            world->drained)
+			return true; /* it was idle when the request set out, or had not come to it yet */
 		return next->begun + QUICK_MS >= idle_since + idle;
 	}
 	if (client->finished || world->drained)
@@ -406,14 +447,16 @@ static uint64_t client_linger(struct client *client, uint64_t now)
 static bool client_is_stuck(struct client *client, uint64_t now)
 {
 	const struct client_world *world = client->world;
-	uint64_t most = 2 * world->options->timeouts.send + world->options->timeouts.keepalive + SLACK_MS;
+	uint64_t most = 2 * world->options->timeouts.send + world->options->timeouts.keepalive + SLACK_MS, since;
 
 	if (client->script.tail != TAIL_STUCK || client->received < client->stuck_after || sim_is_over(client->stream))
 		return false;
 	if (!client->stuck_at)
 		client->stuck_at = now;
-	require(client, !world->prompt || now <= client->stuck_at + most,
-	        "a client that does not read was kept for %llu ms", (unsigned long long)(now - client->stuck_at));
+	/* Small answers go on finding room for a while, as long as it asks for them. */
+	since = client->wrote_at > client->stuck_at ? client->wrote_at : client->stuck_at;
+	require(client, !world->prompt || now <= since + most, "a client that does not read was kept for %llu ms",
+	        (unsigned long long)(now - since));
 	return true;
 }
 

@@ -60,6 +60,7 @@ struct client {
 	unsigned answered; /* exchanges that have their whole answer */
 	size_t at;         /* bytes of the next answer that are there */
 	uint64_t possible; /* what it may be: see client.c */
+	uint64_t began_at; /* its first byte */
 	char date[32];     /* its Date */
 	unsigned seen;     /* the oldest version that may come */
 	bool deaf;         /* will not mind the server's FIN */
@@ -71,7 +72,8 @@ struct client {
 	size_t stuck_after; /* bytes */
 	uint64_t stuck_at;
 	size_t received;
-	char *record; /* everything received, dates blanked; NULL: not wanted */
+	unsigned hits; /* answers of pages */
+	char *record;  /* everything received, dates blanked; NULL: not wanted */
 };
 
 /*

@@ -1,22 +1,38 @@
 /*
  * loan.c - what the caller lends for a send: taken by the simulated kernel piece by piece, from the caller's own memory
  * and at a time of the kernel's choosing, and compared at the end with a copy made at the start. Whoever gives a buffer
- * back too early, or writes into one that is not his at the moment, is found here. Files are real ones, read as they lie
- * at the time when a piece is taken.
+ * back too early, or writes into one that is not his at the moment, is found here. A file is read as the simulated kernel
+ * comes to it, and must be open and described as it was until the end.
  */
 #include "world.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Bytes of a file that are read at once. */
-#define LOAN_READ 65536
+static void sim_loan_file(struct sim *sim, struct sim_stream *stream, struct io_file_send *file)
+{
+	struct sim_loan *loan = &stream->loan;
 
-void sim_loan_begin(struct sim *sim, struct sim_stream *stream, struct iovec *iov, unsigned n)
+	sim_require(sim, file->len > 0, "io_send_file() of %d: nothing of the file", stream->fd);
+	sim_require(sim, file->offset <= file->file->size && file->len <= file->file->size - file->offset,
+	            "io_send_file() of %d: %llu + %llu of %llu bytes", stream->fd, (unsigned long long)file->offset,
+	            (unsigned long long)file->len, (unsigned long long)file->file->size);
+	loan->caller_file = file;
+	loan->file = *file;
+	loan->opened = *file->file;
+	loan->whole += file->len;
+	if (sim_chance(&sim->dice, sim->weather.file_fails))
+		loan->fails_at = 1 + sim_below(&sim->dice, file->len);
+	memset(file, LENT_POISON, sizeof(*file));
+}
+
+void sim_loan_begin(struct sim *sim, struct sim_stream *stream, struct iovec *iov, unsigned n,
+                    struct io_file_send *file)
 {
 	struct sim_loan *loan = &stream->loan;
 	size_t len = 0;
@@ -27,75 +43,31 @@ void sim_loan_begin(struct sim *sim, struct sim_stream *stream, struct iovec *io
 		loan->iov[i] = iov[i];
 		loan->len += iov[i].iov_len;
 	}
-	loan->left = loan->len;
+	loan->left = loan->whole = loan->len;
 	loan->copy = malloc(loan->len + 1);
 	assert(loan->copy);
 	for (unsigned i = 0; i < n; i++) {
 		memcpy(loan->copy + len, iov[i].iov_base, iov[i].iov_len);
 		len += iov[i].iov_len;
 	}
-	memset(iov, LENT_POISON, n * sizeof(*iov)); /* the array is ours now, as io.h says */
+	if (n > 0)
+		memset(iov, LENT_POISON, n * sizeof(*iov)); /* the array is ours now, as io.h says */
+	if (file)
+		sim_loan_file(sim, stream, file);
 }
 
-void sim_loan_begin_file(struct sim *sim, struct sim_stream *stream, struct io_file_send *send)
+static void sim_loan_end_file(struct sim *sim, const struct sim_stream *stream)
 {
-	static const int errors[] = { ESTALE, ESTALE, EIO };
-	struct sim_loan *loan = &stream->loan;
-	struct io_file_send lent = *send;
+	const struct sim_loan *loan = &stream->loan;
+	const unsigned char *caller = (const unsigned char *)loan->caller_file;
 
-	sim_loan_begin(sim, stream, lent.iov, lent.niov);
-	memset(send, LENT_POISON, sizeof(*send));
-	loan->send = send;
-	loan->file = *lent.file;
-	loan->file_at = lent.offset;
-	loan->file_left = lent.len;
-	if (sim_chance(&sim->dice, sim->weather.file_fails)) {
-		loan->fails = -errors[sim_below(&sim->dice, 3)];
-		loan->fails_at = 1 + sim_below(&sim->dice, lent.len);
-	}
-}
-
-static bool loan_file_changed(const struct file *file)
-{
-	struct stat stat;
-
-	return fstat(file->fd, &stat) || (uint64_t)stat.st_size != file->size ||
-	       memcmp(&stat.st_mtim, &file->mtime, sizeof(file->mtime)) != 0 ||
-	       (stat.st_nlink && memcmp(&stat.st_ctim, &file->ctime, sizeof(file->ctime)) != 0);
-}
-
-/* Moves bytes of the file, no more than budget. 0, or the -errno that ends the send. */
-static int loan_file_move(struct sim_stream *stream, size_t budget)
-{
-	struct sim_loan *loan = &stream->loan;
-	static char bytes[LOAN_READ];
-
-	while (budget > 0 && loan->file_left > 0) {
-		size_t room = stream->down.size - stream->down.len;
-		size_t len = budget < room ? budget : room;
-		ssize_t res;
-
-		len = len < sizeof(bytes) ? len : sizeof(bytes);
-		len = len < loan->file_left ? len : loan->file_left;
-		if (loan->fails) {
-			if (loan->file_left <= loan->fails_at)
-				return loan->fails;
-			if (len > loan->file_left - loan->fails_at)
-				len = loan->file_left - loan->fails_at;
-		}
-		if (len == 0)
-			break;
-		res = pread(loan->file.fd, bytes, len, (off_t)loan->file_at);
-		if (res < 0)
-			return -errno;
-		if (res == 0 || (res == (ssize_t)loan->file_left && loan_file_changed(&loan->file)))
-			return -ESTALE;
-		sim_queue_put(&stream->down, bytes, (size_t)res);
-		loan->file_at += (uint64_t)res;
-		loan->file_left -= (uint64_t)res;
-		budget -= (size_t)res;
-	}
-	return 0;
+	for (size_t i = 0; i < sizeof(*loan->caller_file); i++)
+		sim_require(sim, caller[i] == LENT_POISON, "send of %d: the io_file_send was changed while lent",
+		            stream->fd);
+	sim_require(sim, memcmp(loan->file.file, &loan->opened, sizeof(loan->opened)) == 0,
+	            "send of %d: the struct file was changed while lent", stream->fd);
+	sim_require(sim, fcntl(loan->opened.fd, F_GETFD) >= 0, "send of %d: the file was closed while lent",
+	            stream->fd);
 }
 
 void sim_loan_end(struct sim *sim, struct sim_stream *stream)
@@ -104,9 +76,6 @@ void sim_loan_end(struct sim *sim, struct sim_stream *stream)
 	const unsigned char *caller = (const unsigned char *)loan->caller;
 	size_t at = 0;
 
-	for (size_t i = 0; loan->send && i < sizeof(*loan->send); i++)
-		sim_require(sim, ((const unsigned char *)loan->send)[i] == LENT_POISON,
-		            "send of %d: the io_file_send was changed while lent", stream->fd);
 	for (size_t i = 0; i < loan->n * sizeof(*loan->caller); i++)
 		sim_require(sim, caller[i] == LENT_POISON, "send of %d: the iovecs were changed while lent",
 		            stream->fd);
@@ -115,14 +84,71 @@ void sim_loan_end(struct sim *sim, struct sim_stream *stream)
 		            "send of %d: the bytes of iovec %u of %u were changed while lent", stream->fd, i, loan->n);
 		at += loan->iov[i].iov_len;
 	}
+	if (loan->caller_file)
+		sim_loan_end_file(sim, stream);
 	free(loan->copy);
 	loan->copy = NULL;
+}
+
+/* Whether the file is what it was when it was opened. */
+static bool sim_file_is_fresh(const struct file *file)
+{
+	struct stat now;
+
+	return fstat(file->fd, &now) == 0 && (uint64_t)now.st_size == file->size &&
+	       now.st_mtim.tv_sec == file->mtime.tv_sec && now.st_mtim.tv_nsec == file->mtime.tv_nsec &&
+	       now.st_ctim.tv_sec == file->ctime.tv_sec && now.st_ctim.tv_nsec == file->ctime.tv_nsec;
+}
+
+static void sim_file_fails(struct sim *sim, struct sim_stream *stream, int err)
+{
+	stream->sent = stream->file_failed = true;
+	stream->sent_res = err;
+	sim_trace(sim, "the file for %d fails, %llu bytes before its end", stream->fd,
+	          (unsigned long long)stream->loan.file.len);
+}
+
+/* Of the file, up to so many bytes. The last of them leave only when it has not changed (io.h). */
+static void sim_file_move(struct sim *sim, struct sim_stream *stream, uint64_t budget)
+{
+	struct sim_loan *loan = &stream->loan;
+	struct io_file_send *file = &loan->file;
+	char bytes[4096];
+
+	while (budget > 0 && file->len > 0) {
+		size_t room = stream->down.size - stream->down.len, len = sizeof(bytes);
+		ssize_t got;
+
+		if (file->len == loan->fails_at) {
+			sim_file_fails(sim, stream, sim_chance(&sim->dice, 800) ? -ESTALE : -EIO);
+			return;
+		}
+		len = len < room ? len : room;
+		len = len < budget ? len : budget;
+		if (len > file->len - loan->fails_at)
+			len = file->len - loan->fails_at;
+		if (len == 0)
+			return;
+		got = pread(loan->opened.fd, bytes, len, (off_t)file->offset);
+		if (got < 0) {
+			sim_file_fails(sim, stream, -errno);
+			return;
+		}
+		if (got == 0 || ((uint64_t)got == file->len && !sim_file_is_fresh(&loan->opened))) {
+			sim_file_fails(sim, stream, -ESTALE);
+			return;
+		}
+		sim_queue_put(&stream->down, bytes, (size_t)got);
+		budget -= (uint64_t)got;
+		file->offset += (uint64_t)got;
+		file->len -= (uint64_t)got;
+	}
 }
 
 void sim_send_move(struct sim *sim, struct sim_stream *stream)
 {
 	struct sim_loan *loan = &stream->loan;
-	size_t budget;
+	uint64_t budget;
 
 	if (!stream->sending || stream->sent)
 		return;
@@ -138,8 +164,8 @@ void sim_send_move(struct sim *sim, struct sim_stream *stream)
 		return;
 	}
 	budget = 1 + sim_below(&sim->dice, stream->step);
-	if (budget < (loan->len + loan->file_left) / 128)
-		budget = (loan->len + loan->file_left) / 128; /* long answers come to an end, too */
+	if (budget < loan->whole / 128)
+		budget = loan->whole / 128; /* long answers come to an end, too */
 	while (budget > 0 && loan->left > 0) {
 		const struct iovec *iov = &loan->iov[loan->at];
 		size_t len = iov->iov_len - loan->offset;
@@ -157,9 +183,11 @@ void sim_send_move(struct sim *sim, struct sim_stream *stream)
 		}
 	}
 	sim->stirred = true;
-	if (loan->left == 0) {
-		stream->sent_res = loan_file_move(stream, budget);
-		stream->sent = loan->file_left == 0 || stream->sent_res;
+	if (loan->left == 0)
+		sim_file_move(sim, stream, budget);
+	if (loan->left == 0 && loan->file.len == 0) {
+		stream->sent = true;
+		stream->sent_res = 0;
 	}
 	if (stream->client_gone)
 		sim_stream_break(stream); /* nobody is there any more to take them */

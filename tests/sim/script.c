@@ -73,7 +73,35 @@ static enum site_page some_page(uint64_t *dice, bool large)
 {
 	enum site_page page = sim_below(dice, SITE_PAGES);
 
-	return page == PAGE_LARGE && !large ? PAGE_SMALL : page;
+	if (large)
+		return page;
+	return page == PAGE_LARGE ? PAGE_SMALL : page == PAGE_FILE ? PAGE_TINY : page;
+}
+
+/* One range up to the end, or several, far enough from each other that none are joined. */
+static void say_ranges(struct script *script, struct site_question *question, uint64_t *dice)
+{
+	size_t size = site_sizes[question->which];
+
+	if (size >= 4000 && question->coding == CODING_IDENTITY && sim_chance(dice, 400)) {
+		unsigned n = 2 + (unsigned)sim_below(dice, SITE_PARTS - 1), first = (unsigned)sim_below(dice, n);
+
+		question->parts = n;
+		say(script, "Range: bytes=");
+		for (unsigned i = 0; i < n; i++) {
+			struct range *part = &question->part[i];
+
+			part->first = size / n * ((first + i) % n) + sim_below(dice, 300);
+			part->last = part->first + sim_below(dice, size / n - 500 < 20000 ? size / n - 500 : 20000);
+			say(script, "%s%zu-%zu", i > 0 ? ", " : "", (size_t)part->first, (size_t)part->last);
+		}
+		say(script, "\r\n");
+		return;
+	}
+	question->range_first = 1 + sim_below(dice, sim_chance(dice, 500) ? 100 : 20000);
+	if (question->which == PAGE_HUGE)
+		question->range_first += size - 20200;
+	say(script, "Range: bytes=%zu-\r\n", question->range_first);
 }
 
 /* What is acceptable; the best of it for every page that has variants. */
@@ -135,10 +163,8 @@ static void ask_plainly(struct script *script, struct exchange *exchange, uint64
 		say(script, "Host: sim.test:8080\r\n");
 	if (sim_chance(dice, 300))
 		say_codings(script, question, dice);
-	if (sim_chance(dice, 150)) {
-		question->range_first = 1 + sim_below(dice, sim_chance(dice, 500) ? 100 : 20000);
-		say(script, "Range: bytes=%zu-\r\n", question->range_first);
-	}
+	if (sim_chance(dice, 150) || (question->which == PAGE_HUGE && !question->head))
+		say_ranges(script, question, dice);
 	if (!question->is_error && sim_chance(dice, 150)) {
 		question->etag_version = 1 + (unsigned)sim_below(dice, 3);
 		site_etag(question->etag_version, question->which,
@@ -284,8 +310,10 @@ void script_make(struct script *script, uint64_t *dice, const struct limits *lim
 			exchange->blank = 2;
 		}
 		if (last && tail == TAIL_STUCK) {
-			exchange->question.which = PAGE_LARGE;
-			say(script, "GET %s HTTP/1.1\r\nHost: sim\r\n\r\n", site_paths[PAGE_LARGE]);
+			static const enum site_page pages[] = { PAGE_LARGE, PAGE_FILE, PAGE_HUGE };
+
+			exchange->question.which = pages[sim_below(dice, 3)];
+			say(script, "GET %s HTTP/1.1\r\nHost: sim\r\n\r\n", site_paths[exchange->question.which]);
 		} else if (last && tail == TAIL_CLOSES && sim_chance(dice, 500)) {
 			ask_badly(script, exchange, dice, limits);
 		} else if (sim_chance(dice, 850)) {

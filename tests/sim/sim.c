@@ -96,6 +96,11 @@ void sim_fd_give(struct sim *sim, int fd)
 		sim->top--;
 }
 
+unsigned sim_file_failures(const struct sim *sim)
+{
+	return sim->file_failures;
+}
+
 unsigned sim_descriptors(const struct sim *sim)
 {
 	unsigned n = 0;
@@ -251,41 +256,31 @@ static void sim_recv(struct io *io, struct io_conn *conn)
 	stream->recv_at = 0;
 }
 
-static struct sim_stream *sim_sending(struct sim *sim, struct io_conn *conn, const char *what)
+static void sim_send_all(struct sim *sim, struct io_conn *conn, struct iovec *iov, unsigned n,
+                         struct io_file_send *file, const char *what)
 {
 	struct sim_stream *stream = sim_stream_of(sim, conn, what);
 
 	sim_require(sim, !stream->sending, "%s of %d: a second send in flight", what, stream->fd);
 	sim_require(sim, !stream->shut, "%s of %d after io_shutdown()", what, stream->fd);
+	sim_require(sim, n <= IO_SEND_IOVS && (n >= 1 || file), "%s of %d: %u iovecs", what, stream->fd, n);
 	stream->sending = true;
 	stream->sent = false;
 	stream->move_at = stream->sent_at = 0;
-	return stream;
+	sim_loan_begin(sim, stream, iov, n, file);
+	sim_trace(sim, "send %d: %llu bytes, %zu of them in %u", stream->fd, (unsigned long long)stream->loan.whole,
+	          stream->loan.len, n);
 }
 
 static void sim_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
 {
-	struct sim *sim = sim_of(io);
-	struct sim_stream *stream = sim_sending(sim, conn, "io_send()");
-
-	sim_require(sim, n >= 1 && n <= IO_SEND_IOVS, "io_send() of %d: %u iovecs", stream->fd, n);
-	sim_loan_begin(sim, stream, iov, n);
-	sim_trace(sim, "send %d: %zu bytes in %u", stream->fd, stream->loan.len, n);
+	sim_send_all(sim_of(io), conn, iov, n, NULL, "io_send()");
 }
 
-static void sim_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send)
+static void sim_send_file(struct io *io, struct io_conn *conn, struct io_file_send *file)
 {
-	struct sim *sim = sim_of(io);
-	struct sim_stream *stream = sim_sending(sim, conn, "io_send_file()");
-	const struct file *file = send->file;
-
-	sim_require(sim, sim->files, "io_send_file() of %d without io_config.files", stream->fd);
-	sim_require(sim, send->niov <= IO_SEND_IOVS, "io_send_file() of %d: %u iovecs", stream->fd, send->niov);
-	sim_require(sim, send->len >= 1 && send->len <= file->size && send->offset <= file->size - send->len,
-	            "io_send_file() of %d: not a range of the file", stream->fd);
-	sim_trace(sim, "send %d: %u iovecs, file %llu+%llu", stream->fd, send->niov, (unsigned long long)send->offset,
-	          (unsigned long long)send->len);
-	sim_loan_begin_file(sim, stream, send);
+	sim_require(sim_of(io), sim_of(io)->files, "io_send_file() without io_config.files");
+	sim_send_all(sim_of(io), conn, file->iov, file->niov, file, "io_send_file()");
 }
 
 static void sim_shutdown(struct io *io, struct io_conn *conn)
@@ -481,6 +476,7 @@ static void sim_event_sent(struct sim *sim, struct sim_stream *stream, struct io
 	stream->sending = false;
 	event->conn = stream->conn;
 	event->res = stream->sent_res;
+	sim->file_failures += stream->file_failed;
 	sim_trace(sim, "sent %d: %d", stream->fd, event->res);
 }
 

@@ -36,6 +36,7 @@ struct sim_weather {
 	unsigned
 		file_fails; /* chance that a send of a file ends unfinished: changed in place, or a fault of the disk */
 	unsigned accept_fails; /* chance that an accept ends in EMFILE, ENFILE, ENOBUFS or ENOMEM */
+	unsigned file_fails;   /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
 	unsigned batch;        /* most completions between two waits; at least 1 */
 	unsigned piece;        /* most bytes of one IO_RECV; 1 to IO_RECV_MAX */
 	unsigned step;         /* most bytes that a send moves at once; at least 1 */
@@ -124,6 +125,12 @@ bool sim_is_over(const struct sim_stream *stream);
 
 /* Whether io_open() was ever called for it. */
 bool sim_was_opened(const struct sim_stream *stream);
+
+/* Whether a file that was being sent to the client was found changed or unreadable: the rest never comes. */
+bool sim_file_failed(const struct sim_stream *stream);
+
+/* How often the server was told so. */
+unsigned sim_file_failures(const struct sim *sim);
 
 /* Descriptors that the server's side holds, listening ones included: 0 when nothing was lost. */
 unsigned sim_descriptors(const struct sim *sim);

@@ -10,15 +10,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define SITE_SLOTS 32
 #define DATE_BLANK "Thu, 01 Jan 1970 00:00:00 GMT"
 
 const char *const site_paths[SITE_PAGES] = {
-	"/", "/small.txt", "/empty", "/copied.html", "/lent.js", "/large.bin", "/dir", "/dir/",
+	"/",    "/small.txt", "/empty",    "/copied.html", "/lent.js",  "/large.bin",
+	"/dir", "/dir/",      "/tiny.bin", "/file.bin",    "/huge.bin",
 };
 
-static const size_t page_sizes[SITE_PAGES] = { 311, 17, 0, 4000, 5000, 150000, 23, 901 };
+const size_t site_sizes[SITE_PAGES] = { 311, 17, 0, 4000, 5000, 150000, 23, 901, 3, 150000, (size_t)1 << 40 };
 static const unsigned error_statuses[SNAPSHOT_ERRORS] = { 400, 404, 405, 406, 408, 412, 413, 414,
 	                                                  416, 417, 431, 500, 501, 503, 505, 200 };
 
@@ -28,6 +32,14 @@ bool site_has_variants(enum site_page page)
 	return page == PAGE_COPIED || page == PAGE_LENT || page == PAGE_LARGE;
 }
 
+static bool page_streams(enum site_page page)
+{
+	return page >= PAGE_TINY;
+}
+
+/* A head and a body each, and some more. */
+#define SITE_PIECES (2 * (SITE_PAGES * CODINGS + SNAPSHOT_ERRORS) + SITE_PAGES + 1)
+
 /* What snapshot->owner points to. */
 struct site {
 	struct snapshot *snapshot;
@@ -36,8 +48,10 @@ struct site {
 	struct snapshot_variants variants[SITE_PAGES + 1];
 	struct representation pages[SITE_PAGES][CODINGS];
 	struct representation errors[SNAPSHOT_ERRORS];
-	void *memory[2 * (SITE_PAGES * CODINGS + SNAPSHOT_ERRORS)];
-	size_t sizes[2 * (SITE_PAGES * CODINGS + SNAPSHOT_ERRORS)];
+	const uint8_t *ends[SITE_PAGES]; /* of streamed pages: all their bytes, or the last */
+	int fds[SITE_PAGES];             /* of streamed pages; otherwise -1 */
+	void *memory[SITE_PIECES];
+	size_t sizes[SITE_PIECES];
 	unsigned pieces;
 };
 
@@ -69,9 +83,32 @@ static void site_fill(char *body, size_t len, unsigned version, unsigned page)
 	}
 }
 
+/* The page as an open file, whose description is poisoned when the site goes, as all memory is. */
+static void site_file(struct site *site, struct representation *made, unsigned page)
+{
+	size_t end = made->body_len < SITE_HUGE_TAIL || page != PAGE_HUGE ? made->body_len : SITE_HUGE_TAIL;
+	struct file *file = (struct file *)site_memory(site, sizeof(*file));
+	char *bytes = site_memory(site, end);
+	struct stat stat;
+	int fd = memfd_create("page", MFD_CLOEXEC);
+
+	site_fill(bytes, end, site->version, page);
+	if (fd < 0 || ftruncate(fd, (off_t)made->body_len) < 0 ||
+	    pwrite(fd, bytes, end, (off_t)(made->body_len - end)) != (ssize_t)end || fstat(fd, &stat) < 0) {
+		perror("sim: a file for a page");
+		abort();
+	}
+	memset(file, 0, sizeof(*file));
+	*file = (struct file){ .fd = fd, .size = made->body_len, .mtime = stat.st_mtim, .ctime = stat.st_ctim };
+	site->fds[page] = fd;
+	site->ends[page] = (uint8_t *)bytes;
+	made->body = NULL;
+	made->file = file;
+}
+
 /* Head and body; fields: those after Date, in the order of struct representation. */
 static void site_head(struct site *site, struct representation *made, const char *status, const char *validators,
-                      const char *metadata, bool contiguous, unsigned page)
+                      const char *metadata, bool contiguous, bool streams, unsigned page)
 {
 	char head[REPRESENTATION_HEAD_MAX];
 	size_t len = 0;
@@ -96,6 +133,10 @@ static void site_head(struct site *site, struct representation *made, const char
 	memcpy(memory + len, "\r\n", 2);
 	made->head = memory;
 	made->head_len = (uint16_t)len;
+	if (streams) {
+		site_file(site, made, page);
+		return;
+	}
 	memory = contiguous ? memory + len + 2 : site_memory(site, made->body_len);
 	site_fill(memory, made->body_len, site->version, page);
 	made->body = (uint8_t *)memory;
@@ -107,12 +148,12 @@ static void site_page(struct site *site, enum site_page page, enum content_codin
 	struct representation *made = &site->pages[page][coding];
 	char validators[256], etag[ETAG_LEN + 1];
 
-	made->body_len = page_sizes[page] / divisors[coding];
-	if (page_sizes[page] > 0)
+	made->body_len = site_sizes[page] / divisors[coding];
+	if (site_sizes[page] > 0)
 		made->body_len += site->version % 7;
 	if (page == PAGE_MOVED) {
 		made->status = 301;
-		site_head(site, made, "301 Moved Permanently", "", "Location: /dir/\r\n", true, page);
+		site_head(site, made, "301 Moved Permanently", "", "Location: /dir/\r\n", true, false, page);
 		made->location_end = (uint16_t)((const char *)memmem(made->head, made->head_len, "/dir/", 5) + 5 -
 		                                made->head);
 		return;
@@ -125,7 +166,8 @@ static void site_page(struct site *site, enum site_page page, enum content_codin
 	snprintf(validators, sizeof(validators), "ETag: %s\r\n%s", etag,
 	         site_has_variants(page) ? "Vary: Accept-Encoding\r\n" : "");
 	site_head(site, made, "200 OK", validators, coding ? "Content-Encoding: simulated\r\n" : "",
-	          made->body_len < 4096, page * CODINGS + coding);
+	          made->body_len < 4096 && !page_streams(page), page_streams(page),
+	          page_streams(page) ? page : page * CODINGS + coding);
 }
 
 static void site_error(struct site *site, enum snapshot_error error)
@@ -138,7 +180,7 @@ static void site_error(struct site *site, enum snapshot_error error)
 	snprintf(status, sizeof(status), "%u Simulated", error_statuses[error]);
 	site_head(site, made, status, "",
 	          error == ERROR_405 || error == ANSWER_OPTIONS ? "Allow: GET, HEAD, OPTIONS\r\n" : "", error % 2 == 0,
-	          SITE_PAGES * CODINGS + (unsigned)error);
+	          false, SITE_PAGES * CODINGS + (unsigned)error);
 }
 
 /* Variants of a page, if it has any: into the table. The index there. */
@@ -168,6 +210,11 @@ struct snapshot *site_build(unsigned version)
 	snapshot->mask = SITE_SLOTS - 1;
 	snapshot->variants = site->variants;
 	atomic_init(&snapshot->shares, 1);
+	snprintf(snapshot->id, sizeof(snapshot->id), "snapshot-%013u", version);
+	snapshot->share[0].hits = (uint32_t *)site_memory(site, SITE_SLOTS * sizeof(uint32_t));
+	memset(snapshot->share[0].hits, 0, SITE_SLOTS * sizeof(uint32_t));
+	for (unsigned i = 0; i < SITE_PAGES; i++)
+		site->fds[i] = -1;
 	for (unsigned i = 0; i < SITE_PAGES; i++) {
 		size_t len = strlen(site_paths[i]);
 		uint64_t hash = snapshot_hash(site_paths[i], len), at = hash & snapshot->mask;
@@ -202,8 +249,20 @@ void site_free(struct snapshot *snapshot)
 		                 : "memory"); /* not to be left out, though it is freed next */
 		free(site->memory[i]);
 	}
+	for (unsigned i = 0; i < SITE_PAGES; i++)
+		if (site->fds[i] >= 0)
+			close(site->fds[i]);
 	free(site);
 	free(snapshot);
+}
+
+uint64_t site_hits(const struct snapshot *snapshot)
+{
+	uint64_t hits = 0;
+
+	for (unsigned i = 0; i < SITE_SLOTS; i++)
+		hits += snapshot->share[0].hits[i];
+	return hits;
 }
 
 static void add(struct site_answer *answer, const char *text, size_t len)
@@ -233,6 +292,7 @@ enum form {
 	WHOLE,
 	UNCHANGED,
 	PART,
+	PARTS,
 	NO_PART,
 };
 
@@ -243,7 +303,11 @@ static enum form form_of(const struct site *site, const struct site_question *qu
 		return WHOLE;
 	if (question->etag_version ? question->etag_version == site->version : question->since)
 		return UNCHANGED;
-	if (question->range_first == 0 || question->head)
+	if (question->head)
+		return WHOLE;
+	if (question->parts > 0)
+		return PARTS;
+	if (question->range_first == 0)
 		return WHOLE;
 	return question->range_first < page->body_len ? PART : NO_PART;
 }
@@ -258,6 +322,65 @@ static void answer_whole(struct site_answer *answer, const struct representation
 	add(answer, page->head + query_at, page->head_len - query_at);
 }
 
+static void add_piece(struct site_answer *answer, const void *bytes, uint64_t len)
+{
+	assert(answer->pieces < sizeof(answer->piece) / sizeof(answer->piece[0]));
+	if (len > 0)
+		answer->piece[answer->pieces++] = (struct site_piece){ bytes, len };
+	answer->body_len += len;
+}
+
+/* Bytes of the content. */
+static void add_content(struct site_answer *answer, const struct site *site, const struct site_question *question,
+                        const struct representation *page, uint64_t first, uint64_t len)
+{
+	uint64_t zeros = 0;
+
+	if (!page->file) {
+		add_piece(answer, page->body + first, len);
+		return;
+	}
+	if (question->which == PAGE_HUGE) {
+		zeros = page->body_len - SITE_HUGE_TAIL;
+		if (first < zeros)
+			add_piece(answer, NULL, len < zeros - first ? len : zeros - first);
+		if (first + len <= zeros)
+			return;
+		len -= first < zeros ? zeros - first : 0;
+		first = first < zeros ? zeros : first;
+	}
+	add_piece(answer, site->ends[question->which] + (first - zeros), len);
+}
+
+/* 206 with several parts (RFC 9110 14.6). */
+static void answer_parts(struct site_answer *answer, const struct site *site, const struct site_question *question,
+                         const struct representation *page)
+{
+	for (unsigned i = 0; i <= question->parts; i++) {
+		const struct range *part = &question->part[i < question->parts ? i : 0];
+		char *head = answer->part_heads[i];
+		int n;
+
+		if (i < question->parts)
+			n = snprintf(
+				head, sizeof(answer->part_heads[i]),
+				"%s--loom-%.*s\r\nContent-Type: text/plain\r\nContent-Range: bytes %zu-%zu/%zu\r\n\r\n",
+				i > 0 ? "\r\n" : "", ETAG_LEN - 2, page->etag + 1, (size_t)part->first,
+				(size_t)part->last, page->body_len);
+		else
+			n = snprintf(head, sizeof(answer->part_heads[i]), "\r\n--loom-%.*s--\r\n", ETAG_LEN - 2,
+			             page->etag + 1);
+		assert(n > 0 && (size_t)n < sizeof(answer->part_heads[i]));
+		add_piece(answer, head, (uint64_t)n);
+		if (i < question->parts)
+			add_content(answer, site, question, page, part->first, part->last - part->first + 1);
+	}
+	add_fields(answer, "HTTP/1.1 206 Partial Content\r\n");
+	add(answer, page->head + page->validators_at, (size_t)page->type_at - page->validators_at);
+	add_fields(answer, "Content-Type: multipart/byteranges; boundary=loom-%.*s\r\nContent-Length: %llu\r\n",
+	           ETAG_LEN - 2, page->etag + 1, (unsigned long long)answer->body_len);
+}
+
 void site_answer(const struct snapshot *snapshot, const struct site_question *question, struct site_answer *answer)
 {
 	const struct site *site = snapshot->owner;
@@ -266,36 +389,45 @@ void site_answer(const struct snapshot *snapshot, const struct site_question *qu
 	                                            ? &site->errors[question->which]
 	                                            : &site->pages[question->which][coded * question->coding];
 	const char *validators = page->head + page->validators_at;
-	size_t length = page->body_len, first = 0;
+	size_t length = page->body_len, first = question->range_first;
 
-	answer->head_len = 0;
+	answer->head_len = answer->body_len = answer->pieces = 0;
 	switch (form_of(site, question, page)) {
 	case WHOLE:
 		answer_whole(answer, page, question->query);
+		if (!question->head)
+			add_content(answer, site, question, page, 0, length);
 		break;
 	case UNCHANGED:
 		add_fields(answer, "HTTP/1.1 304 Not Modified\r\n");
 		add(answer, validators, (size_t)page->metadata_at - page->validators_at);
-		first = length;
 		break;
 	case PART:
-		first = question->range_first;
 		add_fields(answer, "HTTP/1.1 206 Partial Content\r\n");
 		add(answer, validators, (size_t)page->length_at - page->validators_at);
 		add_fields(answer, "Content-Range: bytes %zu-%zu/%zu\r\nContent-Length: %zu\r\n", first, length - 1,
 		           length, length - first);
+		add_content(answer, site, question, page, first, length - first);
+		break;
+	case PARTS:
+		answer_parts(answer, site, question, page);
 		break;
 	case NO_PART:
 		page = &site->errors[ERROR_416];
 		add(answer, page->head, page->head_len);
 		add_fields(answer, "Content-Range: bytes */%zu\r\n", length);
-		length = page->body_len;
+		add_content(answer, site, question, page, 0, page->body_len);
 		break;
 	}
-	answer->body = page->body + first;
-	answer->body_len = question->head ? 0 : length - first;
 	answer->date_at = (size_t)((char *)memmem(answer->head, answer->head_len, "\r\nDate: ", 8) - answer->head) + 8;
 	if (question->connection)
 		add_fields(answer, "Connection: %s\r\n", question->connection);
+	if (question->identify)
+		add_fields(answer, "Loom-Snapshot: %s\r\n", snapshot->id);
 	add(answer, "\r\n", 2);
+}
+
+bool site_streams(const struct site_question *question)
+{
+	return !question->is_error && page_streams(question->which) && !question->head;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "loom/range.h"
 #include "loom/snapshot.h"
 
 /* What can be asked for; the errors of snapshot.h follow. */
@@ -20,16 +21,27 @@ enum site_page {
 	PAGE_LARGE,  /* "/large.bin": many times a socket's buffer */
 	PAGE_MOVED,  /* "/dir": a redirect that keeps the query */
 	PAGE_DIR,    /* "/dir/" */
+	PAGE_TINY,   /* "/tiny.bin": streamed from a file, as are the next two */
+	PAGE_FILE,   /* "/file.bin": many times a socket's buffer */
+	PAGE_HUGE,   /* "/huge.bin": 2^40 bytes, zeros but for the last SITE_HUGE_TAIL; not to be asked for whole */
 	SITE_PAGES,
 };
 
+#define SITE_HUGE_TAIL 65536
+
 extern const char *const site_paths[SITE_PAGES];
+
+/* The least that a page has in any version, in bytes, identity. */
+extern const size_t site_sizes[SITE_PAGES];
 
 /* A version of the site; *snapshot has one share. */
 struct snapshot *site_build(unsigned version);
 
 /* Overwrites what it frees: an answer that still refers to it is found out. */
 void site_free(struct snapshot *snapshot);
+
+/* The most ranges of one question. */
+#define SITE_PARTS 4
 
 /* What a client asked for, as far as the choice of the answer goes. */
 struct site_question {
@@ -39,9 +51,18 @@ struct site_question {
 	const char *query;
 	enum content_coding coding; /* that is accepted, of pages that have it */
 	size_t range_first;         /* 0, or Range: bytes=range_first- */
-	unsigned etag_version;      /* 0, or If-None-Match with the tag that the page has in this version and coding */
-	bool since;                 /* If-Modified-Since with a date after every version */
-	const char *connection;     /* "close", "keep-alive" or NULL: the Connection field of the answer */
+	unsigned parts;             /* 0, or Range: of several, in part, no two of them near each other; of identity */
+	struct range part[SITE_PARTS];
+	unsigned etag_version;  /* 0, or If-None-Match with the tag that the page has in this version and coding */
+	bool since;             /* If-Modified-Since with a date after every version */
+	const char *connection; /* "close", "keep-alive" or NULL: the Connection field of the answer */
+	bool identify;          /* with Loom-Snapshot */
+};
+
+/* Of an answer's body. */
+struct site_piece {
+	const uint8_t *bytes; /* NULL: zeros */
+	uint64_t len;
 };
 
 /* An answer that a client may get. */
@@ -49,12 +70,20 @@ struct site_answer {
 	char head[2 * REPRESENTATION_HEAD_MAX];
 	size_t head_len;
 	size_t date_at;
-	const uint8_t *body;
-	size_t body_len;
+	struct site_piece piece[4 * SITE_PARTS + 1];
+	unsigned pieces;
+	uint64_t body_len;                    /* of all pieces */
+	char part_heads[SITE_PARTS + 1][256]; /* among them */
 };
 
 /* The right answer to the question in one version of the site. */
 void site_answer(const struct snapshot *snapshot, const struct site_question *question, struct site_answer *answer);
+
+/* Whether the answer is a file's, or a part of one, and goes by io_send_file(). */
+bool site_streams(const struct site_question *question);
+
+/* Requests that the snapshot's slots have counted. */
+uint64_t site_hits(const struct snapshot *snapshot);
 
 /* Whether the page has variants in all codings. */
 bool site_has_variants(enum site_page page);

@@ -303,6 +303,11 @@ bool sim_was_opened(const struct sim_stream *stream)
 	return stream->opened;
 }
 
+bool sim_file_failed(const struct sim_stream *stream)
+{
+	return stream->file_failed;
+}
+
 void sim_free(struct sim *sim)
 {
 	assert(!sim->entered);

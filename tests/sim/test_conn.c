@@ -5,7 +5,8 @@
  *
  * What is proved for every seed: each answer comes whole and in order, of one version of the site, no older than what was
  * published before it was asked for; connections end when and only when they may; the backend's contract is kept
- * (sim.h); and when all is over no connection, buffer, timer, pin, snapshot or descriptor is left.
+ * (sim.h); what a file that changes has begun is never ended; and when all is over no connection, buffer, timer, pin,
+ * snapshot or descriptor is left.
  *
  * And for every tenth, that answers do not depend on how bytes were split: the same script gives the same bytes in
  * calm weather and in storms.
@@ -46,8 +47,10 @@ struct run {
 	uint64_t publish_at[VERSIONS_MAX + 1];
 	uint64_t command_at; /* 0: when all clients have left */
 	enum worker_command command;
-	uint64_t quiet_since; /* the last client has left, the last version is published */
-	char *record;         /* of the first client, taken over at the end */
+	uint64_t hits;           /* of versions that are freed */
+	struct conn_stats stats; /* at the end */
+	uint64_t quiet_since;    /* the last client has left, the last version is published */
+	char *record;            /* of the first client, taken over at the end */
 	size_t record_len;
 };
 
@@ -98,6 +101,7 @@ static uint64_t run_publish(struct run *run, uint64_t now)
 
 	for (unsigned version = 1; version <= VERSIONS_MAX; version++) {
 		if (run->published[version] && snapshot_unused(run->published[version])) {
+			run->hits += site_hits(run->published[version]);
 			site_free(run->published[version]);
 			run->published[version] = NULL;
 		}
@@ -181,6 +185,7 @@ static struct sim_weather some_weather(struct run *run)
 	weather.spurious = some(run, 200);
 	weather.sluggish = sim_chance(&run->dice, 500) ? some(run, 200) : 0;
 	weather.accept_fails = sim_chance(&run->dice, 200) ? some(run, 500) : 0;
+	weather.file_fails = sim_chance(&run->dice, 200) ? some(run, 400) : 0;
 	weather.batch = some(run, 64);
 	weather.piece = some(run, IO_RECV_MAX);
 	weather.step = some(run, 100000);
@@ -249,6 +254,21 @@ static bool run_is_quiet(struct run *run)
 	return false;
 }
 
+static void check_stats(struct run *run)
+{
+	struct conn_stats *stats = &run->stats;
+	uint64_t answers = 0;
+
+	worker_stats(run->worker, stats);
+	for (unsigned i = 0; i < 6; i++)
+		answers += stats->answers[i];
+	sim_require(run->sim, answers == stats->requests, "%llu answers of %llu", (unsigned long long)answers,
+	            (unsigned long long)stats->requests);
+	sim_require(run->sim, stats->stale + stats->unreadable == sim_file_failures(run->sim),
+	            "%llu + %llu failures of files were counted, of %u", (unsigned long long)stats->stale,
+	            (unsigned long long)stats->unreadable, sim_file_failures(run->sim));
+}
+
 static void run_to_its_end(struct run *run)
 {
 	while (worker_turn(run->worker))
@@ -270,6 +290,7 @@ static void run_to_its_end(struct run *run)
 			sim_sleep(run->sim, next);
 	}
 
+	check_stats(run);
 	snapshot_retract(&run->inbox); /* for what was published after the last turn */
 	worker_destroy(run->worker);
 	sim_require(run->sim, sim_descriptors(run->sim) == 0, "%u descriptors are lost", sim_descriptors(run->sim));
@@ -277,6 +298,7 @@ static void run_to_its_end(struct run *run)
 		if (!run->published[version])
 			continue;
 		sim_require(run->sim, snapshot_unused(run->published[version]), "version %u is held for ever", version);
+		run->hits += site_hits(run->published[version]);
 		site_free(run->published[version]);
 	}
 	run->record = run->clients[0].record;
@@ -298,6 +320,8 @@ static void run_init(struct run *run, uint64_t dice)
 		.fields = 64,
 		.body = 200 + sim_below(&run->dice, 8000),
 	};
+	run->options.stream_above = 0;
+	run->options.snapshot_header = sim_chance(&run->dice, 300);
 }
 
 /* Everything at random, all at once. */
@@ -319,7 +343,8 @@ static void test_seed(uint64_t seed)
 	conns = sim_chance(&run.dice, 700) ? run.n : some(&run, run.n);
 	spread = some(&run, 5000);
 	run_world(&run, seed, &weather, conns);
-	run.world.prompt = conns == run.n && weather.accept_fails == 0;
+	/* A crowd in bad weather waits for its turn, and nothing says how long. */
+	run.world.prompt = conns == run.n && weather.accept_fails == 0 && (run.n < CLIENTS_MAX || weather.late == 0);
 	run.world.crowded = run.n > conns + 60;
 	for (unsigned i = 0; i < run.n; i++)
 		client_init(&run.clients[i], &run.world, sim_random(&run.dice), sim_random(&run.dice),
@@ -332,6 +357,19 @@ static void test_seed(uint64_t seed)
 		run.command_at = run.start + 1 + sim_below(&run.dice, spread * 2 + 2000);
 	}
 	run_to_its_end(&run);
+}
+
+/* All that was answered has come, to one client: the figures are the client's. */
+static void check_figures(const struct run *run)
+{
+	if (run->stats.bytes == run->clients[0].received && run->hits == run->clients[0].hits &&
+	    run->stats.requests == run->clients[0].answered)
+		return;
+	fprintf(stderr, "sim: counted: %llu bytes, %llu hits, %llu answers; there were %zu, %u, %u\n",
+	        (unsigned long long)run->stats.bytes, (unsigned long long)run->hits,
+	        (unsigned long long)run->stats.requests, run->clients[0].received, run->clients[0].hits,
+	        run->clients[0].answered);
+	abort();
 }
 
 /* One script, in calm weather and in storms: the same bytes come back, but for their dates. */
@@ -352,12 +390,14 @@ static void test_splits(uint64_t seed)
 		run.dice += round;
 		if (round > 0)
 			weather = some_weather(&run);
+		weather.file_fails = 0;
 		run_world(&run, seed + round, &weather, 4);
 		client_init(&run.clients[0], &run.world, seed, seed + round, tails[sim_below(&dice, 4)], run.start);
 		if (round == 0)
 			run.clients[0].depth = 1;
 		run.clients[0].record = malloc(1);
 		run_to_its_end(&run);
+		check_figures(&run);
 		if (round == 0) {
 			first = run.record;
 			first_len = run.record_len;

@@ -42,13 +42,12 @@ struct sim_loan {
 	size_t len;
 	size_t left;
 
-	/* of io_send_file(): what follows the memory */
-	struct io_file_send *send; /* poisoned like the array; NULL: no file */
-	struct file file;
-	uint64_t file_at;
-	uint64_t file_left;
-	uint64_t fails_at; /* with so many bytes of the file left it ends with fails, if that is not 0 */
-	int fails;
+	struct io_file_send
+		*caller_file;     /* what follows them; as it was given, and ours to scribble on. NULL: nothing */
+	struct io_file_send file; /* what it held; offset and len are advanced */
+	struct file opened;       /* *file.file, as it was lent */
+	uint64_t whole;           /* of memory and of the file */
+	uint64_t fails_at;        /* bytes of the file left when it fails; 0: it does not */
 };
 
 /*
@@ -79,6 +78,7 @@ struct sim_stream {
 	bool shut;
 	bool sending;
 	bool sent; /* the completion is due */
+	bool file_failed;
 	int sent_res;
 	struct sim_loan loan;
 	uint64_t acked;
@@ -112,15 +112,16 @@ struct sim {
 	uint64_t soonest; /* the next time that something is due; made anew with every look around */
 	bool entered;     /* between io_create() and io_destroy() */
 	bool own;         /* io_destroy() ends the world */
-	bool files;       /* as io_config has it */
 	bool exhausted;
 	bool stirred; /* bytes have moved since the clients were last called */
 	atomic_bool woken;
+	unsigned file_failures;
 	unsigned left;  /* completions until the next io_wait() */
 	unsigned conns; /* open ones, and the most that the caller has announced */
 	unsigned conns_max;
 	unsigned listeners;
 	unsigned listeners_max;
+	bool files; /* the caller has announced that it sends files */
 	char *lent; /* the last IO_RECV's bytes */
 	size_t lent_len;
 	sim_clients_fn *clients;
@@ -139,10 +140,10 @@ void sim_fd_give(struct sim *sim, int fd);
 size_t sim_queue_put(struct sim_queue *queue, const void *bytes, size_t len);
 size_t sim_queue_get(struct sim_queue *queue, void *bytes, size_t len);
 
-/* The bytes and the array of a send are lent, and are given back. */
-void sim_loan_begin(struct sim *sim, struct sim_stream *stream, struct iovec *iov, unsigned n);
+/* The bytes and the array of a send are lent, and the file behind them (or NULL); and are given back. */
+void sim_loan_begin(struct sim *sim, struct sim_stream *stream, struct iovec *iov, unsigned n,
+                    struct io_file_send *file);
 void sim_loan_end(struct sim *sim, struct sim_stream *stream);
-void sim_loan_begin_file(struct sim *sim, struct sim_stream *stream, struct io_file_send *send);
 
 /* The kernel's side of the send in flight: it takes what there is room for, a step at a time. */
 void sim_send_move(struct sim *sim, struct sim_stream *stream);

@@ -18,11 +18,12 @@
 #define NOW        784112000
 
 /* Of 24 bytes, as boundaries are made of them. */
-#define ETAG      "\"identity-0123456789abc\""
-#define ETAG_GZIP "\"gzip-0123456789abcdefg\""
-#define ETAG_BR   "\"brotli-0123456789abcde\""
-#define ETAG_ZSTD "\"zstd-0123456789abcdefg\""
-#define BOUNDARY  "loom-identity-0123456789abc"
+#define ETAG        "\"identity-0123456789abc\""
+#define ETAG_GZIP   "\"gzip-0123456789abcdefg\""
+#define ETAG_BR     "\"brotli-0123456789abcde\""
+#define ETAG_ZSTD   "\"zstd-0123456789abcdefg\""
+#define SNAPSHOT_ID "0123456789abcdefghijkl"
+#define BOUNDARY    "loom-identity-0123456789abc"
 
 #define VALIDATORS(etag) "Date: " BLANK "\r\nETag: " etag "\r\nVary: Accept-Encoding\r\nCache-Control: no-cache\r\n"
 #define OTHERS           "X-Content-Type-Options: nosniff\r\nLast-Modified: " DATE "\r\n"
@@ -36,7 +37,7 @@ static struct representation hi, space, moved, page, page_gzip, page_br, page_zs
 static struct representation errors[SNAPSHOT_ERRORS];
 static struct snapshot_slot slots[32];
 static struct snapshot_variants variants[2];
-static struct snapshot snapshot = { .slots = slots, .mask = 31, .variants = variants };
+static struct snapshot snapshot = { .slots = slots, .mask = 31, .variants = variants, .id = SNAPSHOT_ID };
 
 /* A representation of this head, in which '|' marks where the fields of a 304 end. */
 static struct representation make(const char *text, size_t body_len, const char *etag, time_t last_modified)
@@ -141,12 +142,21 @@ static const struct response_context context = { .snapshot = &snapshot, .now = N
 static char head[RESPONSE_HEAD_MAX + 1];
 
 /* The bytes of the answer's head, in head[]. */
+/* Without Loom-Snapshot; but every head has room for it, and is the same before it. */
 static void write_head(const struct response *response)
 {
-	size_t len = response_head(response, DATE, head);
+	static const char field[] = "Loom-Snapshot: " SNAPSHOT_ID "\r\n\r\n";
+	char with[RESPONSE_HEAD_MAX];
+	size_t len = response_head(response, DATE, with), with_len;
 
 	ck_assert_uint_le(len, RESPONSE_HEAD_MAX);
+	memcpy(head, with, len);
 	head[len] = '\0';
+	with_len = response_say_snapshot(with, len, &snapshot);
+	ck_assert_uint_eq(with_len, len - 2 + strlen(field));
+	ck_assert_uint_le(with_len, RESPONSE_HEAD_MAX);
+	ck_assert_mem_eq(with, head, len - 2);
+	ck_assert_mem_eq(with + len - 2, field, strlen(field));
 }
 
 static struct response plan_in(const struct response_context *where, const char *text)
@@ -175,20 +185,6 @@ static struct response plan_in(const struct response_context *where, const char 
 static struct response plan(const char *text)
 {
 	return plan_in(&context, text);
-}
-
-static unsigned status_of(const struct response *response)
-{
-	switch (response->form) {
-	case RESPONSE_NOT_MODIFIED:
-		return 304;
-	case RESPONSE_PARTS:
-		return 206;
-	case RESPONSE_UNSATISFIABLE:
-	case RESPONSE_WHOLE:
-		break;
-	}
-	return response->representation->status;
 }
 
 static const struct {
@@ -313,7 +309,7 @@ static const struct {
 START_TEST(test_plans)
 {
 	struct response response = plan(cases[_i].request);
-	unsigned status = status_of(&response);
+	unsigned status = response_status(&response);
 	char line[32];
 
 	ck_assert_msg(status == cases[_i].status, "%u instead of %u: %s", status, cases[_i].status, cases[_i].request);
@@ -542,33 +538,33 @@ START_TEST(test_conditions_and_ranges_are_of_the_variant)
 {
 	struct response response = plan("GET /page " H "Accept-Encoding: gzip\r\nIf-None-Match: " ETAG "\r\n\r\n");
 
-	ck_assert_uint_eq(status_of(&response), 200);
+	ck_assert_uint_eq(response_status(&response), 200);
 	ck_assert_ptr_eq(response.representation, &page_gzip);
 	response = plan("GET /page " H "Accept-Encoding: gzip\r\nIf-None-Match: " ETAG ", " ETAG_GZIP "\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 304);
+	ck_assert_uint_eq(response_status(&response), 304);
 	ck_assert_ptr_nonnull(strstr(head, "ETag: " ETAG_GZIP "\r\n"));
 	response = plan("GET /page " H "Accept-Encoding: gzip\r\nIf-Match: " ETAG "\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 412);
+	ck_assert_uint_eq(response_status(&response), 412);
 
 	response = plan("GET /page " H "Accept-Encoding: br\r\nRange: bytes=150-\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 206);
+	ck_assert_uint_eq(response_status(&response), 206);
 	ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Range: bytes 150-199/200\r\n"));
 	ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Encoding: br\r\n"));
 	response = plan("GET /page " H "Accept-Encoding: br\r\nRange: bytes=200-\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 416);
+	ck_assert_uint_eq(response_status(&response), 416);
 	ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Range: bytes */200\r\n"));
 	response = plan("GET /page " H "Accept-Encoding: br\r\nRange: bytes=0-0,150-\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 200);
+	ck_assert_uint_eq(response_status(&response), 200);
 	ck_assert_ptr_eq(response.representation, &page_br);
 	ck_assert_uint_eq(response.parts, 0);
 	response = plan("GET /page " H "Accept-Encoding: br\r\nRange: bytes=0-0,1-1\r\n\r\n"); /* that is one */
-	ck_assert_uint_eq(status_of(&response), 206);
+	ck_assert_uint_eq(response_status(&response), 206);
 
 	/* The client's part is of another variant. */
 	response = plan("GET /page " H "Accept-Encoding: br\r\nRange: bytes=150-\r\nIf-Range: " ETAG "\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 200);
+	ck_assert_uint_eq(response_status(&response), 200);
 	response = plan("GET /page " H "Accept-Encoding: br\r\nRange: bytes=150-\r\nIf-Range: " ETAG_BR "\r\n\r\n");
-	ck_assert_uint_eq(status_of(&response), 206);
+	ck_assert_uint_eq(response_status(&response), 206);
 	ck_assert_ptr_null(strstr(head, "Content-Encoding"));
 	ck_assert_ptr_nonnull(strstr(head, "\r\nETag: " ETAG_BR "\r\n"));
 }
@@ -610,6 +606,42 @@ START_TEST(test_forms_that_are_not_the_methods)
 }
 END_TEST
 
+/* What is of a key, or about one, says so; nothing else does. */
+START_TEST(test_the_slot_is_that_of_the_target)
+{
+	static const struct {
+		const char *request;
+		unsigned status;
+		bool has_slot;
+	} rows[] = {
+		{ "GET /page " H "\r\n", 200, true },
+		{ "HEAD /page " H "\r\n", 200, true },
+		{ "GET /./p%61ge?x " H "Accept-Encoding: br\r\n\r\n", 200, true },
+		{ "GET /page " H "Range: bytes=1-2\r\n\r\n", 206, true },
+		{ "GET /page " H "If-None-Match: *\r\n\r\n", 304, true },
+		{ "GET /page " H "If-Match: \"x\"\r\n\r\n", 412, true },
+		{ "GET /page " H "Range: bytes=1000-\r\n\r\n", 416, true },
+		{ "GET /plain " H "Accept-Encoding: identity;q=0\r\n\r\n", 406, true },
+		{ "GET /dir " H "\r\n", 301, true },
+		{ "GET /nothing " H "\r\n", 404, false },
+		{ "GET /%00 " H "\r\n", 400, false },
+		{ "POST /page " H "\r\n", 405, false },
+		{ "OPTIONS /page " H "\r\n", 200, false },
+		{ "OPTIONS * " H "\r\n", 200, false },
+		{ "GET /page " H "Expect: x\r\n\r\n", 417, false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct response response = plan(rows[i].request);
+
+		ck_assert_msg(response_status(&response) == rows[i].status, "%s", rows[i].request);
+		ck_assert_msg((response.slot != NULL) == rows[i].has_slot, "%s", rows[i].request);
+		if (response.slot && response.form != RESPONSE_UNSATISFIABLE && rows[i].status < 400)
+			ck_assert_ptr_eq(response.slot->representation, rows[i].status == 301 ? &moved : &page);
+	}
+}
+END_TEST
+
 START_TEST(test_errors_of_what_cannot_be_read)
 {
 	static const unsigned statuses[] = {
@@ -625,6 +657,7 @@ START_TEST(test_errors_of_what_cannot_be_read)
 		ck_assert_int_eq(response.form, RESPONSE_WHOLE);
 		ck_assert_int_eq(response.with_body, i % 2);
 		ck_assert(response.close);
+		ck_assert_ptr_null(response.slot);
 		write_head(&response);
 		ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"));
 	}
@@ -708,6 +741,7 @@ int main(void)
 	tcase_add_test(tcase, test_a_variant_that_is_not_there_is_not_chosen);
 	tcase_add_test(tcase, test_conditions_and_ranges_are_of_the_variant);
 	tcase_add_test(tcase, test_forms_that_are_not_the_methods);
+	tcase_add_test(tcase, test_the_slot_is_that_of_the_target);
 	tcase_add_test(tcase, test_errors_of_what_cannot_be_read);
 	tcase_add_test(tcase, test_a_query_too_long_is_left_out_of_a_redirect);
 	tcase_add_test(tcase, test_the_bounds_hold);

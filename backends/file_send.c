@@ -137,9 +137,8 @@ static bool file_time_is(const struct statx_timestamp *is, const struct timespec
 }
 
 /*
- * 0 while the file is what it was when it was opened, or -ESTALE. A file without a name is taken by its mtime alone: its
- * ctime changed when the name went, as with every deploy that renames the new version over it, and nobody can open it any
- * more to write to it.
+ * 0 while the file is what it was when it was opened, or -ESTALE. ctime tells of writes after which mtime was set back; but
+ * it also changes with every name that is taken from the file or added, which each deploy by rename or of hard links does.
  */
 static int file_check(const struct file *file)
 {
@@ -150,7 +149,7 @@ static int file_check(const struct file *file)
 		return -errno;
 	if (stat.stx_size != file->size || !file_time_is(&stat.stx_mtime, &file->mtime))
 		return -ESTALE;
-	return stat.stx_nlink == 0 || file_time_is(&stat.stx_ctime, &file->ctime) ? 0 : -ESTALE;
+	return stat.stx_nlink != file->nlink || file_time_is(&stat.stx_ctime, &file->ctime) ? 0 : -ESTALE;
 }
 
 static void file_spend(struct file_sender *sender, size_t n)

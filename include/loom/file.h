@@ -18,6 +18,11 @@ struct file {
 	 */
 	struct timespec mtime;
 	struct timespec ctime;
+	/*
+	 * Its links. A name that is added or taken away (a release made of hard links, a deploy by rename) changes ctime and
+	 * no content: when there are more or fewer links than these, mtime and size alone speak.
+	 */
+	uint32_t nlink;
 };
 
 #endif

@@ -638,6 +638,7 @@ START_TEST(an_error_of_the_disk_is_the_result)
 	folder.size = (uint64_t)stat.st_size;
 	folder.mtime = stat.st_mtim;
 	folder.ctime = stat.st_ctim;
+	folder.nlink = (uint32_t)stat.st_nlink;
 	for (unsigned i = 0; i < 2; i++) {
 		struct link *link = link_open(rig);
 

@@ -81,9 +81,11 @@ static void stream(struct representation *representation, struct file *file)
 	if (fd < 0 || write(fd, representation->body, representation->body_len) != (ssize_t)representation->body_len ||
 	    fstat(fd, &stat) < 0)
 		abort();
-	*file = (struct file){
-		.fd = fd, .size = representation->body_len, .mtime = stat.st_mtim, .ctime = stat.st_ctim
-	};
+	*file = (struct file){ .fd = fd,
+		               .size = representation->body_len,
+		               .mtime = stat.st_mtim,
+		               .ctime = stat.st_ctim,
+		               .nlink = (uint32_t)stat.st_nlink };
 	representation->body = NULL;
 	representation->file = file;
 }

@@ -97,7 +97,8 @@ static bool sim_file_is_fresh(const struct file *file)
 
 	return fstat(file->fd, &now) == 0 && (uint64_t)now.st_size == file->size &&
 	       now.st_mtim.tv_sec == file->mtime.tv_sec && now.st_mtim.tv_nsec == file->mtime.tv_nsec &&
-	       now.st_ctim.tv_sec == file->ctime.tv_sec && now.st_ctim.tv_nsec == file->ctime.tv_nsec;
+	       (now.st_nlink != file->nlink ||
+	        (now.st_ctim.tv_sec == file->ctime.tv_sec && now.st_ctim.tv_nsec == file->ctime.tv_nsec));
 }
 
 static void sim_file_fails(struct sim *sim, struct sim_stream *stream, int err)

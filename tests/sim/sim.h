@@ -29,12 +29,10 @@ extern const struct io_ops io_sim_ops;
 
 /* What the world is like. Chances are in one of a thousand. */
 struct sim_weather {
-	unsigned late;     /* chance that something due is held back (a receive: as on a lack of buffers) */
-	unsigned late_ms;  /* for at most so long */
-	unsigned spurious; /* chance that io_wait() returns for nothing */
-	unsigned sluggish; /* chance that the caller's thread loses up to late_ms before it waits */
-	unsigned
-		file_fails; /* chance that a send of a file ends unfinished: changed in place, or a fault of the disk */
+	unsigned late;         /* chance that something due is held back (a receive: as on a lack of buffers) */
+	unsigned late_ms;      /* for at most so long */
+	unsigned spurious;     /* chance that io_wait() returns for nothing */
+	unsigned sluggish;     /* chance that the caller's thread loses up to late_ms before it waits */
 	unsigned accept_fails; /* chance that an accept ends in EMFILE, ENFILE, ENOBUFS or ENOMEM */
 	unsigned file_fails;   /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
 	unsigned batch;        /* most completions between two waits; at least 1 */

@@ -99,7 +99,11 @@ static void site_file(struct site *site, struct representation *made, unsigned p
 		abort();
 	}
 	memset(file, 0, sizeof(*file));
-	*file = (struct file){ .fd = fd, .size = made->body_len, .mtime = stat.st_mtim, .ctime = stat.st_ctim };
+	*file = (struct file){ .fd = fd,
+		               .size = made->body_len,
+		               .mtime = stat.st_mtim,
+		               .ctime = stat.st_ctim,
+		               .nlink = (uint32_t)stat.st_nlink };
 	site->fds[page] = fd;
 	site->ends[page] = (uint8_t *)bytes;
 	made->body = NULL;

@@ -16,6 +16,9 @@
  * ("." for ROOT itself). fd is open on the directory, for the time of the call. May be NULL. */
 typedef void build_directory_fn(void *context, const char *path, int fd);
 
+/* Told of every symbolic link that may be followed, before it is; path relative to ROOT. May be NULL. */
+typedef void build_link_fn(void *context, const char *path);
+
 struct build_request {
 	const struct options *options;
 	unsigned workers;                /* shares that the snapshot is born with */
@@ -28,6 +31,7 @@ struct build_request {
 	bool (*make_room)(void *context);
 	bool as_before; /* the files of previous, without a look at the tree, with the variants that have become ready */
 	build_directory_fn *directory;
+	build_link_fn *link;
 	void *context;
 };
 

@@ -400,8 +400,8 @@ static int take_all(struct builder *builder)
 int build_snapshot(const struct build_request *request, struct snapshot **snapshot, char *why, size_t size)
 {
 	static const struct walk_handlers handlers = { .directory = build_directory,
-		                                        .link = build_link,
-		                                        .file = build_file };
+		                                       .link = build_link,
+		                                       .file = build_file };
 	struct builder builder = {
 		.request = request,
 		.previous = request->previous ? request->previous->owner : NULL,

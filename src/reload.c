@@ -374,7 +374,8 @@ static void look_closely(struct reload *reload, uint64_t began)
 
 static int sleep_for(const struct reload *reload, uint64_t now)
 {
-	uint64_t next = earlier(earlier(reload->build_at, reload->variants_at), earlier(reload->reap_at, reload->poll_at));
+	uint64_t next = earlier(earlier(reload->build_at, reload->variants_at),
+	                        earlier(reload->reap_at, reload->poll_at));
 
 	if (now < reload->look_at)
 		next = earlier(next, reload->look_at);

@@ -98,8 +98,9 @@ static void tell(enum doubt doubt, const struct doubted *doubted)
 	if (doubt == DOUBT_FILE_SYSTEM)
 		log_info("%s: %s; looked at every few seconds as well", names, reason(doubt, doubted->error));
 	else if (doubt == DOUBT_POLLING)
-		log_warn("cannot look for changes of %s by itself: %s; the whole tree is read every few seconds instead",
-		         names, doubted->error == ENOSPC ? "it is too much" : strerror(doubted->error));
+		log_warn(
+			"cannot look for changes of %s by itself: %s; the whole tree is read every few seconds instead",
+			names, doubted->error == ENOSPC ? "it is too much" : strerror(doubted->error));
 	else
 		log_warn("cannot watch %s for changes: %s; looked at every few seconds instead%s%s%s", names,
 		         reason(doubt, doubted->error), what ? " (" : "", what ? what : "", what ? ")" : "");
@@ -117,8 +118,8 @@ bool watch_refuses(const struct watch *watch, char *why, size_t size)
 		if (!doubted->count)
 			continue;
 		name_doubted(doubted, names, sizeof(names));
-		snprintf(why, size, "cannot watch %s for changes: %s (%s%s--watch=auto looks there every few seconds)", names,
-		         reason(i, doubted->error), what ? what : "", what ? "; " : "");
+		snprintf(why, size, "cannot watch %s for changes: %s (%s%s--watch=auto looks there every few seconds)",
+		         names, reason(i, doubted->error), what ? what : "", what ? "; " : "");
 		return true;
 	}
 	return false;

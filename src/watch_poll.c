@@ -197,7 +197,8 @@ void polled_end(struct watch *watch, bool complete)
 		watch->polled = watch->polling;
 		watch->passed = watch->began;
 	} else {
-		free(watch->polling.bytes); /* there will be another pass soon, and until then what was polled still is */
+		free(watch->polling
+		             .bytes); /* there will be another pass soon, and until then what was polled still is */
 	}
 	watch->polling = (struct polled_list){ 0 };
 }
@@ -230,9 +231,7 @@ static int signature_now(const struct watch *watch, const struct polled *polled,
 
 enum watch_polls watch_polls(const struct watch *watch)
 {
-	return watch->whole          ? WATCH_POLLS_WHOLE
-	       : watch->polled.count ? WATCH_POLLS_PARTS
-	                             : WATCH_POLLS_NOTHING;
+	return watch->whole ? WATCH_POLLS_WHOLE : watch->polled.count ? WATCH_POLLS_PARTS : WATCH_POLLS_NOTHING;
 }
 
 unsigned watch_polled(const struct watch *watch)

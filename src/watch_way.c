@@ -22,20 +22,21 @@
 	(IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | \
 	 IN_ONLYDIR | IN_DONT_FOLLOW | IN_MASK_ADD)
 #define CONTENTS_MASK (IN_MODIFY | IN_CLOSE_WRITE)
-#define ROOT_HOPS     8192 /* that ROOT's way may have beyond HOPS_MAX; a path has half as many names, but there are links */
+#define ROOT_HOPS \
+	8192 /* that ROOT's way may have beyond HOPS_MAX; a path has half as many names, but there are links */
 
 /* Those of file systems that <linux/magic.h> does not have; as in coreutils' stat(1). */
-#define ACFS_MAGIC    0x61636673
-#define BEEGFS_MAGIC  0x19830326
-#define GFS2_MAGIC    0x01161970
-#define GPFS_MAGIC    0x47504653
-#define LUSTRE_MAGIC  0x0bd00bd0
-#define NFSD_MAGIC    0x6e667364
-#define PANFS_MAGIC   0xaad7aaea
-#define PRL_MAGIC     0x7c7c6673
-#define SNFS_MAGIC    0xbeefdead
-#define VBOXSF_MAGIC  0x786f4256
-#define VMHGFS_MAGIC  0xbacbacbc
+#define ACFS_MAGIC   0x61636673
+#define BEEGFS_MAGIC 0x19830326
+#define GFS2_MAGIC   0x01161970
+#define GPFS_MAGIC   0x47504653
+#define LUSTRE_MAGIC 0x0bd00bd0
+#define NFSD_MAGIC   0x6e667364
+#define PANFS_MAGIC  0xaad7aaea
+#define PRL_MAGIC    0x7c7c6673
+#define SNFS_MAGIC   0xbeefdead
+#define VBOXSF_MAGIC 0x786f4256
+#define VMHGFS_MAGIC 0xbacbacbc
 
 /*
  * File systems that others can change without this kernel's taking part: servers, hosts of a virtual machine (virtiofs says

@@ -15,9 +15,9 @@
 
 #include "loom/watch.h"
 
-#define LINKS_MAX  40              /* in one way, as the kernel has it (path_resolution(7)) */
-#define HOPS_MAX   65536           /* names watched on the ways of links, 1 MiB; a link beyond is polled */
-#define POLLED_MAX (64u << 20)     /* bytes of what is polled; beyond, the whole tree is rebuilt from time to time */
+#define LINKS_MAX  40          /* in one way, as the kernel has it (path_resolution(7)) */
+#define HOPS_MAX   65536       /* names watched on the ways of links, 1 MiB; a link beyond is polled */
+#define POLLED_MAX (64u << 20) /* bytes of what is polled; beyond, the whole tree is rebuilt from time to time */
 #define READ_SIZE  (32 * 1024)
 #define READS_MAX  64 /* a turn; more than the default length of the kernel's queue */
 
@@ -45,14 +45,14 @@ struct known {
 
 /* Why something is not watched, or not only watched. */
 enum doubt {
-	DOUBT_INSTANCE,    /* there is no inotify instance */
-	DOUBT_LIMIT,       /* of watches */
+	DOUBT_INSTANCE, /* there is no inotify instance */
+	DOUBT_LIMIT,    /* of watches */
 	DOUBT_PERMISSION,
 	DOUBT_MEMORY,
 	DOUBT_FILE_SYSTEM, /* may change without an event */
 	DOUBT_WAY,         /* more names on the ways of links than are kept */
 	DOUBT_OTHER,
-	DOUBT_POLLING,     /* cannot be polled in parts, either */
+	DOUBT_POLLING, /* cannot be polled in parts, either */
 	DOUBTS,
 };
 
@@ -95,7 +95,7 @@ struct watch {
 	int64_t passed; /* when the last complete pass began: seconds of CLOCK_REALTIME */
 	int64_t began;
 
-	int mounts; /* /proc/self/mountinfo; -1 */
+	int mounts;   /* /proc/self/mountinfo; -1 */
 	bool outside; /* a way has led out of ROOT */
 	struct mount_state {
 		uint64_t way, inside, all; /* hashes */
@@ -113,16 +113,17 @@ struct watched *watched_find(const struct watch *watch, int wd);
 struct watched *watched_add(struct watch *watch, int wd); /* found or made; NULL: no memory */
 bool hops_have(const struct watch *watch, int wd, const char *name);
 int hops_add(struct watch *watch, int wd, const char *name, size_t most); /* -ENOMEM, -ENOSPC */
-void hops_forget(struct watch *watch); /* those of earlier passes */
+void hops_forget(struct watch *watch);                                    /* those of earlier passes */
 struct known *known_at(struct watch *watch, const char *path); /* found or made, with wd 0; NULL: no memory */
 void known_clear(struct watch *watch);
-void watched_forget(struct watch *watch); /* what neither this pass's tree nor its ways have; and the kernel's watches */
+void watched_forget(
+	struct watch *watch); /* what neither this pass's tree nor its ways have; and the kernel's watches */
 
 /* watch_way.c */
 void way_to_root(struct watch *watch);
 void way_of_link(struct watch *watch, const char *path);
 uint64_t way_signature(const char *path, int64_t now, bool *recent); /* of an absolute path, resolved */
-bool way_is_unseen(int fd, const char *path);                       /* by its file system; by fd, or by path when fd < 0 */
+bool way_is_unseen(int fd, const char *path); /* by its file system; by fd, or by path when fd < 0 */
 
 /* watch_poll.c. fd: the open directory. */
 void polled_directory(struct watch *watch, const char *path, int fd);

@@ -263,6 +263,12 @@ static const char *left_out(const struct walk *walk, int err, bool link)
 	}
 }
 
+/* While a file is edited, Emacs has a link beside it that leads nowhere on purpose. */
+static bool is_lock(const char *name)
+{
+	return strncmp(name, ".#", 2) == 0;
+}
+
 /*
  * What an entry is, links resolved. 1: left out, and said so where it may surprise.
  */
@@ -302,7 +308,9 @@ static int entry_stat(struct walk *walk, int dir, const char *name, const char *
 	reason = left_out(walk, err, link);
 	if (!reason)
 		return walk_fail(walk, err, "cannot look at", path);
-	if (*reason)
+	if (*reason && is_lock(name))
+		log_debug("%s: %s", path, reason);
+	else if (*reason)
 		walk_warn(walk, path, "%s", reason);
 	return 1;
 }

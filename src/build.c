@@ -369,6 +369,14 @@ static int build_directory(void *context, const char *path, int fd)
 	return 0;
 }
 
+static void build_link(void *context, const char *path)
+{
+	const struct builder *builder = context;
+
+	if (builder->request->link)
+		builder->request->link(builder->request->context, path);
+}
+
 /* Every file of the previous snapshot, without a look at the tree. */
 static int take_all(struct builder *builder)
 {
@@ -397,7 +405,9 @@ static int take_all(struct builder *builder)
 
 int build_snapshot(const struct build_request *request, struct snapshot **snapshot, char *why, size_t size)
 {
-	static const struct walk_handlers handlers = { .directory = build_directory, .file = build_file };
+	static const struct walk_handlers handlers = { .directory = build_directory,
+		                                       .link = build_link,
+		                                       .file = build_file };
 	struct builder builder = {
 		.request = request,
 		.previous = request->previous ? request->previous->owner : NULL,

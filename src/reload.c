@@ -66,6 +66,9 @@ struct reload {
 	uint64_t restless_since; /* the first change that is not in a snapshot yet; NEVER */
 	uint64_t build_at;
 	uint64_t look_at; /* at the watch, not before */
+	uint64_t poll_at; /* what cannot be watched is looked at */
+	uint64_t poll_took;
+	bool taken_restless; /* by the last build */
 	uint64_t reap_at;
 	uint64_t
 		follow_at; /* the same files are published again: variants are ready, or what is gone has been kept long enough */
@@ -99,6 +102,12 @@ static void restless(struct reload *reload, uint64_t now, uint64_t settle)
 	reload->build_at = earlier(now + settle, reload->restless_since + reload->options.settle_max);
 }
 
+/* Whether the tree has had its time to come to rest, and is taken as it is: what cannot be read whole stays as it was. */
+static bool is_restless(const struct reload *reload, uint64_t now)
+{
+	return reload->restless_since != NEVER && now - reload->restless_since >= reload->options.settle_max;
+}
+
 /* The present files again, with the variants that have become ready. */
 static int build_as_before(struct reload *reload, struct snapshot **snapshot, char *why, size_t size)
 {
@@ -125,7 +134,9 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 		.variants = reload->variants,
 		.keep_from = reload->current,
 		.now = now_ms(),
+		.restless = reload->taken_restless = is_restless(reload, now_ms()),
 		.directory = reload->watch ? watch_directory : NULL,
+		.link = reload->watch ? watch_link : NULL,
 		.context = reload->watch,
 	};
 	int err;
@@ -179,27 +190,34 @@ static int publish(struct reload *reload, struct snapshot *snapshot)
 	return 0;
 }
 
-/* Whether the tree may change without an event: then it is built from time to time, and compared. */
-static bool changes_unseen(const struct reload *reload)
+/*
+ * When what cannot be watched is looked at next. While it is changing (again), that is when it may have come to rest.
+ * build_took: of the last build, which is what looking costs where it means to build.
+ */
+static void plan_poll(struct reload *reload, uint64_t build_took, bool again, uint64_t now)
 {
-	if (!reload->watch)
-		return false; /* it was asked for */
-	/* A link may lead to a file whose directory is not in the tree. */
-	return watch_blind(reload->watch) || reload->options.symlinks == SYMLINKS_FOLLOW;
+	enum watch_polls polls = reload->watch ? watch_polls(reload->watch) : WATCH_POLLS_NOTHING;
+	uint64_t least = again ? reload->options.settle : POLL_MS;
+	uint64_t pause = reload->poll_took * POLL_FACTOR;
+
+	if (polls == WATCH_POLLS_WHOLE && pause < build_took * POLL_FACTOR)
+		pause = build_took * POLL_FACTOR;
+	if (least < NAP_MIN_MS)
+		least = NAP_MIN_MS;
+	reload->poll_at = polls == WATCH_POLLS_NOTHING ? NEVER : now + (pause > least ? pause : least);
 }
 
-/* The tree has been read as it is: the next build is for what changes. */
+/*
+ * The tree has been read as it is: the next build is for what changes. A file that was left behind in a restless one
+ * has changed after that began, which gives an event; but where nobody watches, it is looked for all the same.
+ */
 static void has_read(struct reload *reload, uint64_t began, uint64_t now)
 {
 	reload->restless_since = NEVER;
 	reload->failing_since = NEVER;
 	reload->retry_wait = RETRY_MS;
-	reload->build_at = NEVER;
-	if (changes_unseen(reload)) {
-		uint64_t pause = (now - began) * POLL_FACTOR;
-
-		reload->build_at = now + (pause > POLL_MS ? pause : POLL_MS);
-	}
+	reload->build_at = reload->taken_restless ? now + reload->options.settle_max : NEVER;
+	plan_poll(reload, now - began, false, now);
 }
 
 /* When something that is gone has been served long enough. */
@@ -233,20 +251,23 @@ static void refused(struct reload *reload, uint64_t reason, const char *why, uin
 /* The old snapshot stays. The reason is told once, and again when it is another one or when somebody has asked. */
 static void failed(struct reload *reload, int err, const char *why, uint64_t now)
 {
-	reload->restless_since = NEVER;
 	if (reload->failing_since == NEVER)
 		reload->failing_since = now;
 
 	if (err == -EAGAIN) {
 		uint64_t settle = reload->options.settle;
 
+		/* It is the same unrest still, and its time goes on. */
 		restless(reload, now, settle > AGAIN_MIN_MS ? settle : AGAIN_MIN_MS);
+		if (reload->build_at < now + AGAIN_MIN_MS)
+			reload->build_at = now + AGAIN_MIN_MS;
 		/* Normal while a large file arrives; worth a line only when it goes on. */
 		if (now - reload->failing_since < reload->options.settle_max) {
 			log_debug("reload put off: %s", why);
 			return;
 		}
 	} else {
+		reload->restless_since = NEVER;
 		reload->build_at = now + reload->retry_wait;
 		reload->retry_wait = (uint32_t)earlier(reload->retry_wait * 2, RETRY_MAX_MS);
 	}
@@ -359,9 +380,24 @@ static void look(struct reload *reload, uint64_t now)
 	reload->look_at = now + (nap < NAP_MIN_MS ? NAP_MIN_MS : nap > NAP_MAX_MS ? NAP_MAX_MS : nap);
 }
 
+/* Looks at what cannot be watched. A difference is like an event, and so is its going on. */
+static void look_closely(struct reload *reload, uint64_t began)
+{
+	bool again = reload->restless_since != NEVER, changed;
+	uint64_t now;
+
+	changed = watch_poll(reload->watch, again) != WATCH_QUIET;
+	now = now_ms();
+	reload->poll_took = now - began;
+	if (changed)
+		restless(reload, now, reload->options.settle);
+	plan_poll(reload, 0, changed, now);
+}
+
 static int sleep_for(const struct reload *reload, uint64_t now)
 {
-	uint64_t next = earlier(earlier(reload->build_at, reload->follow_at), reload->reap_at);
+	uint64_t next = earlier(earlier(reload->build_at, reload->follow_at),
+	                        earlier(reload->reap_at, reload->poll_at));
 
 	if (now < reload->look_at)
 		next = earlier(next, reload->look_at);
@@ -386,13 +422,16 @@ static void *reload_run(void *argument)
 			{ .fd = reload->event, .events = POLLIN },
 			{ .fd = reload->watch && now >= reload->look_at ? watch_fd(reload->watch) : -1,
 			  .events = POLLIN },
+			{ .fd = reload->watch ? watch_mounts_fd(reload->watch) : -1, .events = POLLPRI },
 		};
 
-		if (poll(fds, 2, sleep_for(reload, now)) < 0)
+		if (poll(fds, 3, sleep_for(reload, now)) < 0)
 			continue; /* EINTR, after a stop and continue; revents are not set */
 		now = now_ms();
 		if (fds[1].revents)
 			look(reload, now);
+		if (fds[2].revents && watch_mounts(reload->watch) != WATCH_QUIET)
+			restless(reload, now, reload->options.settle);
 		if (fds[0].revents && read(reload->event, &events, sizeof(events)) == sizeof(events)) {
 			if (events >= EVENT_STOP)
 				return NULL;
@@ -403,6 +442,8 @@ static void *reload_run(void *argument)
 			if (events >= EVENT_VARIANT)
 				collect_variants(reload, now);
 		}
+		if (now >= reload->poll_at)
+			look_closely(reload, now);
 		if (now >= reload->build_at)
 			rebuild(reload);
 		if (now >= reload->follow_at)
@@ -430,7 +471,10 @@ static char *absolute(const char *root)
 	return path;
 }
 
-/* The first build. A tree that is being deployed at this moment gets a little time to come to rest. */
+/*
+ * The first build. A tree that is being deployed at this moment gets a little time to come to rest; then what can be read
+ * whole is served.
+ */
 static int first_build(struct reload *reload, char *why, size_t size)
 {
 	const struct timespec pause = { .tv_nsec = AGAIN_MIN_MS * 1000000L };
@@ -439,10 +483,21 @@ static int first_build(struct reload *reload, char *why, size_t size)
 	uint64_t reason;
 	int err;
 
-	while ((err = build(reload, &snapshot, why, size)) == -EAGAIN && now_ms() - began < reload->options.settle_max)
+	reload->restless_since = began;
+	for (;;) {
+		bool last = is_restless(reload, now_ms());
+
+		err = build(reload, &snapshot, why, size);
+		if (err != -EAGAIN || last)
+			break;
 		nanosleep(&pause, NULL);
+	}
 	if (err < 0)
 		return err;
+	if (reload->watch && watch_refuses(reload->watch, why, size)) {
+		build_free(snapshot);
+		return -EOPNOTSUPP;
+	}
 	err = gate_check(&reload->options, snapshot, NULL, &reason, why, size);
 	if (err < 0) {
 		build_free(snapshot);
@@ -525,7 +580,7 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 	reload->options = *options;
 	reload->inboxes = inboxes;
 	reload->restless_since = reload->build_at = reload->reap_at = reload->follow_at = NEVER;
-	reload->failing_since = NEVER;
+	reload->failing_since = reload->poll_at = NEVER;
 	reload->event = -1;
 	reload->root = absolute(options->root);
 	if (!reload->root) {
@@ -541,11 +596,9 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 		goto fail;
 	}
 	if (options->watch != WATCH_OFF) {
-		err = watch_create(&reload->watch, reload->root);
-		if (err < 0) {
-			snprintf(why, size, "%s", strerror(-err));
+		err = watch_create(&reload->watch, &reload->options, why, size);
+		if (err < 0)
 			goto fail;
-		}
 	}
 	err = create_variants(reload, why, size);
 	if (!err)

@@ -211,10 +211,10 @@ static int sort_names(struct walk *walk)
 	return 0;
 }
 
-static bool is_hidden(const struct walk *walk, const char *name)
+bool walk_is_hidden(const struct options *options, const char *name)
 {
 	/* What is well known is meant to be seen (RFC 8615). */
-	return name[0] == '.' && !walk->options->hidden && strcmp(name, ".well-known") != 0;
+	return name[0] == '.' && !options->hidden && strcmp(name, ".well-known") != 0;
 }
 
 /* Reads all names that may be served. */
@@ -231,7 +231,7 @@ static int read_names(struct walk *walk, DIR *dir)
 		if (!entry)
 			break;
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-		    is_hidden(walk, entry->d_name))
+		    walk_is_hidden(walk->options, entry->d_name))
 			continue;
 		err = add_name(walk, entry->d_name);
 		if (err)
@@ -263,6 +263,12 @@ static const char *left_out(const struct walk *walk, int err, bool link)
 	}
 }
 
+/* While a file is edited, Emacs has a link beside it that leads nowhere on purpose. */
+static bool is_lock(const char *name)
+{
+	return strncmp(name, ".#", 2) == 0;
+}
+
 /*
  * What an entry is, links resolved. 1: left out, and said so where it may surprise.
  */
@@ -282,6 +288,9 @@ static int entry_stat(struct walk *walk, int dir, const char *name, const char *
 			log_debug("%s: left out: a link (--symlinks=deny)", path);
 			return 1;
 		}
+		/* Before it is followed: whoever watches its way misses nothing that comes later. */
+		if (walk->handlers->link)
+			walk->handlers->link(walk->context, path);
 		/* O_PATH: without a word to what lies at the end of the link. */
 		fd = open_under_root(walk, path, O_PATH);
 		if (fd < 0)
@@ -299,7 +308,9 @@ static int entry_stat(struct walk *walk, int dir, const char *name, const char *
 	reason = left_out(walk, err, link);
 	if (!reason)
 		return walk_fail(walk, err, "cannot look at", path);
-	if (*reason)
+	if (*reason && is_lock(name))
+		log_debug("%s: %s", path, reason);
+	else if (*reason)
 		walk_warn(walk, path, "%s", reason);
 	return 1;
 }

@@ -16,6 +16,9 @@
  * ("." for ROOT itself). fd is open on the directory, for the time of the call. May be NULL. */
 typedef void build_directory_fn(void *context, const char *path, int fd);
 
+/* Told of every symbolic link that may be followed, before it is; path relative to ROOT. May be NULL. */
+typedef void build_link_fn(void *context, const char *path);
+
 struct build_request {
 	const struct options *options;
 	unsigned workers;                /* shares that the snapshot is born with */
@@ -34,6 +37,7 @@ struct build_request {
 	const struct snapshot *keep_from;
 	uint64_t now; /* milliseconds of CLOCK_MONOTONIC, for keep_from */
 	build_directory_fn *directory;
+	build_link_fn *link;
 	void *context;
 };
 

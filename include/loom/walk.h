@@ -5,6 +5,7 @@
 #ifndef LOOM_WALK_H
 #define LOOM_WALK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 
@@ -16,6 +17,8 @@ struct walk;
 struct walk_handlers {
 	/* A directory has been opened ("." for ROOT) and is about to be read. */
 	int (*directory)(void *context, const char *path, int fd);
+	/* A symbolic link has been met that may be followed, and has not been yet. May be NULL. */
+	void (*link)(void *context, const char *path);
 	/* A regular file (possibly at the end of a link), not opened. */
 	int (*file)(void *context, struct walk *walk, const char *path, const struct stat *stat);
 };
@@ -29,6 +32,9 @@ struct walk_handlers {
  */
 int walk_tree(const struct options *options, const struct walk_handlers *handlers, void *context, char *why,
               size_t size);
+
+/* Whether an entry of that name is passed over, with all that is in it. */
+bool walk_is_hidden(const struct options *options, const char *name);
 
 /* Opens a file that the walk has found, for reading, under the same rules about links. Never blocks. -errno. */
 int walk_open(struct walk *walk, const char *path);

@@ -35,6 +35,7 @@ static struct options options;
 
 static atomic_int failing;   /* the error of the next builds, or 0 */
 static atomic_uint failures; /* how many more */
+static atomic_uint restless_builds;
 static atomic_uint builds, alive;
 static atomic_uint builds_as_before; /* these do not count as builds */
 static atomic_bool reread;           /* files have an ETag and no asset in common with the previous snapshot */
@@ -274,6 +275,12 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 		atomic_fetch_sub(&failures, 1);
 		err = atomic_load(&failing);
 	}
+	if (request->restless) {
+		ck_assert(!request->as_before);
+		atomic_fetch_add(&restless_builds, 1);
+		if (err == -EAGAIN)
+			err = 0; /* what could not be read whole is as it was */
+	}
 	if (err < 0) {
 		snprintf(why, size, "%s: %s", request->options->root, strerror(-err));
 		free(content);
@@ -438,6 +445,7 @@ END_TEST
 
 START_TEST(an_unsettled_tree_is_waited_for_at_start)
 {
+	options.settle_max = 200000; /* the pauses of this loop are ours, and not 20 times as fast */
 	atomic_store(&failing, -EAGAIN);
 	atomic_store(&failures, 3);
 	start(root);
@@ -689,18 +697,21 @@ START_TEST(the_gate_is_not_asked_about_the_same_contents)
 }
 END_TEST
 
-/* Where nothing can be watched, the tree is looked at as before, and taken once it passes. */
+/* Where nothing can be watched, the tree is looked at as before, and taken once it has changed and passes. */
 START_TEST(what_was_refused_is_looked_at_again_where_nothing_can_be_watched)
 {
 	atomic_store(&no_watches, true);
 	start(root);
 	becomes("/index.html", "first");
 	atomic_store(&refusing, true);
-	tree_write("site/index.html", "half");
-	wait_for(atomic_load(&compared) >= 3);
+	for (unsigned i = 0; i < 3; i++) {
+		tree_write("site/index.html", i % 2 ? "half" : "a half");
+		wait_for(atomic_load(&compared) > i);
+	}
 	ck_assert(serves(0, "/index.html", "first"));
 	atomic_store(&refusing, false);
-	becomes("/index.html", "half");
+	tree_write("site/index.html", "whole");
+	becomes("/index.html", "whole");
 	stop();
 }
 END_TEST
@@ -729,6 +740,130 @@ START_TEST(a_tree_that_never_rests_is_served_all_the_same)
 	becomes("/index.html", "amid unrest");
 	atomic_store(&restless, false);
 	pthread_join(writer, NULL);
+	stop();
+}
+END_TEST
+
+/* Milliseconds of the reloader's clock. */
+static uint64_t reload_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+START_TEST(a_file_that_is_never_whole_holds_the_others_up_for_a_while_only)
+{
+	uint64_t changed;
+
+	start(root);
+	becomes("/index.html", "first");
+	ck_assert_uint_eq(atomic_load(&restless_builds), 0);
+	atomic_store(&failing, -EAGAIN);
+	atomic_store(&failures, UINT32_MAX);
+	changed = reload_clock();
+	tree_write("site/index.html", "beside it");
+	becomes("/index.html", "beside it");
+	ck_assert_uint_ge(reload_clock() - changed, options.settle_max);
+	ck_assert_uint_eq(atomic_load(&restless_builds), 1);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	/* Nothing has told of a change, and yet the file that was left behind is looked for. */
+	tree_write("site/.hidden", "");
+	wait_for(atomic_load(&restless_builds) >= 2);
+	atomic_store(&failures, 0);
+	tree_write("site/index.html", "whole");
+	becomes("/index.html", "whole");
+	stop();
+}
+END_TEST
+
+START_TEST(a_tree_that_never_rests_is_served_at_start)
+{
+	uint64_t began = reload_clock();
+
+	options.settle_max = 4000;
+	atomic_store(&failing, -EAGAIN);
+	atomic_store(&failures, UINT32_MAX);
+	start(root);
+	ck_assert_uint_ge(reload_clock() - began, options.settle_max);
+	becomes("/index.html", "first");
+	ck_assert_uint_eq(atomic_load(&restless_builds), 1);
+	ck_assert_uint_gt(atomic_load(&builds), 1);
+	atomic_store(&failures, 0);
+	stop();
+}
+END_TEST
+
+START_TEST(requests_amid_unrest_wait_for_whole_files_too)
+{
+	options.watch = WATCH_OFF;
+	start(root);
+	becomes("/index.html", "first");
+	atomic_store(&failing, -EAGAIN);
+	atomic_store(&failures, 3);
+	tree_write("site/index.html", "second");
+	for (unsigned i = 0; i < 5000; i++)
+		reload_request(reload);
+	becomes("/index.html", "second");
+	ck_assert_uint_eq(atomic_load(&restless_builds), 0);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	/* And without a request nothing follows, even when some file is never whole. */
+	atomic_store(&failures, UINT32_MAX);
+	tree_write("site/index.html", "third");
+	reload_request(reload);
+	becomes("/index.html", "third");
+	ck_assert_uint_eq(atomic_load(&restless_builds), 1);
+	atomic_store(&failures, 0);
+	stop();
+}
+END_TEST
+
+START_TEST(inotify_alone_is_an_error_where_it_does_not_do)
+{
+	char why[512] = "";
+
+	options.watch = WATCH_INOTIFY;
+	options.root = root;
+	atomic_store(&no_watches, true);
+	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(why, "--watch=auto"));
+	ck_assert_uint_eq(atomic_load(&alive), 0);
+	atomic_store(&no_watches, false);
+	start(root);
+	becomes("/index.html", "first");
+	/* Later it is a warning. */
+	atomic_store(&no_watches, true);
+	tree_mkdir("site/new");
+	tree_write("site/new/file", "there");
+	becomes("/new/file", "there");
+	wait_for(atomic_load(&warnings) == 1);
+	stop();
+}
+END_TEST
+
+START_TEST(polling_alone_finds_changes)
+{
+	unsigned before;
+
+	options.watch = WATCH_POLL;
+	start(root);
+	for (unsigned i = 0; i < 5; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "look %u", i);
+		tree_write("site/index.html", text);
+		becomes("/index.html", text);
+	}
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	tree_mkdir("site/new/dir");
+	tree_write("site/new/dir/file", "in a new directory");
+	becomes("/new/dir/file", "in a new directory");
+	/* What does not change is not built anew, but for the one time that it is in doubt. */
+	usleep(4 * 1000000);
+	before = atomic_load(&builds);
+	usleep(1000000); /* four looks */
+	ck_assert_uint_le(atomic_load(&builds), before + 1);
 	stop();
 }
 END_TEST
@@ -1010,7 +1145,7 @@ START_TEST(the_same_contents_are_not_published_again)
 	start(root);
 	becomes("/index.html", "first");
 	before = atomic_load(&builds);
-	tree_write("site/.index.html.swp", "an editor's own");
+	tree_mkdir("site/docs/empty");
 	wait_for(atomic_load(&builds) > before);
 	wait_for(atomic_load(&alive) == 1);
 	ck_assert(!snapshot_waiting(&inboxes[0]));
@@ -1144,6 +1279,11 @@ int main(void)
 	tcase_add_test(all, the_gate_is_not_asked_about_the_same_contents);
 	tcase_add_test(all, what_was_refused_is_looked_at_again_where_nothing_can_be_watched);
 	tcase_add_test(all, a_tree_that_never_rests_is_served_all_the_same);
+	tcase_add_test(all, a_file_that_is_never_whole_holds_the_others_up_for_a_while_only);
+	tcase_add_test(all, a_tree_that_never_rests_is_served_at_start);
+	tcase_add_test(all, requests_amid_unrest_wait_for_whole_files_too);
+	tcase_add_test(all, inotify_alone_is_an_error_where_it_does_not_do);
+	tcase_add_test(all, polling_alone_finds_changes);
 	tcase_add_test(all, old_snapshots_are_freed_when_the_last_pin_goes);
 	tcase_add_test(all, what_no_worker_picks_up_is_freed);
 	tcase_add_test(all, whoever_can_wake_the_workers_is_told);

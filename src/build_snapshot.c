@@ -77,17 +77,12 @@ static uint64_t slot_count(uint64_t keys)
 	return n;
 }
 
-static size_t snapshot_size(unsigned workers)
-{
-	return sizeof(struct snapshot) + workers * sizeof(struct snapshot_share);
-}
-
 /* Bytes of the new snapshot beside its assets. */
 static uint64_t overhead(const struct builder *builder)
 {
 	return builder->keys * sizeof(struct build_entry) + slot_count(builder->keys) * sizeof(struct snapshot_slot) +
 	       builder->owner->varying * sizeof(struct snapshot_variants) + sizeof(struct build_owner) +
-	       snapshot_size(builder->request->workers);
+	       build_object_size(builder->request->workers);
 }
 
 /* What has to be held once the new snapshot is there and the previous one is not gone yet: shared assets once. */
@@ -221,8 +216,8 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	const struct build_request *request = builder->request;
 	struct build_owner *owner = builder->owner;
 	uint64_t slots = slot_count(owner->count);
-	size_t size = snapshot_size(request->workers);
 	struct snapshot *snapshot;
+	char id[ETAG_LEN - 1];
 	int err;
 
 	assert(builder->keys == owner->count);
@@ -249,18 +244,13 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	if (err)
 		return err;
 
-	snapshot = aligned_alloc(CACHE_LINE, size);
+	err = build_id(owner, id);
+	if (err)
+		return err;
+	snapshot = build_object(owner, slots, request->workers);
 	if (!snapshot)
 		return -ENOMEM;
-	memset(snapshot, 0, size);
-	err = build_id(owner, snapshot->id);
-	if (err) {
-		free(snapshot);
-		return err;
-	}
-	snapshot->slots = owner->slots;
-	snapshot->mask = slots - 1;
-	snapshot->variants = owner->variants;
+	memcpy(snapshot->id, id, sizeof(id));
 	for (int error = 0; error < SNAPSHOT_ERRORS; error++)
 		snapshot->errors[error] = &owner->errors[error]->representation;
 	snapshot->files = builder->files;
@@ -268,19 +258,6 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	snapshot->coded = builder->coded;
 	snapshot->coded_bytes = builder->coded_bytes;
 	snapshot->memory = builder->fresh + builder->shared + overhead(builder);
-	snapshot->owner = owner;
-	atomic_init(&snapshot->shares, request->workers);
 	*made = snapshot;
 	return 0;
-}
-
-void build_free(struct snapshot *snapshot)
-{
-	struct build_owner *owner;
-
-	if (!snapshot)
-		return;
-	owner = snapshot->owner;
-	free(snapshot);
-	build_free_owner(owner);
 }

@@ -23,12 +23,12 @@
 #include "loom/listen.h"
 #include "loom/log.h"
 
-#define CLIENTS_MAX   16
-#define LINE_MAX_LEN  1024
-#define IDLE_MS       60000 /* without a byte in either direction, unless a reload is waited for */
-#define ROUNDS        8     /* commands, or pieces of one, of one client before others have their turn */
-#define PAUSE_MS      100   /* when accepting has failed */
-#define KEEP_ROOM     ADMIN_PIECE
+#define CLIENTS_MAX  16
+#define LINE_MAX_LEN 1024
+#define IDLE_MS      60000 /* without a byte in either direction, unless a reload is waited for */
+#define ROUNDS       8     /* commands, or pieces of one, of one client before others have their turn */
+#define PAUSE_MS     100   /* when accepting has failed */
+#define KEEP_ROOM    ADMIN_PIECE
 
 struct client {
 	int fd; /* -1: free */
@@ -252,7 +252,8 @@ static void *admin_run(void *argument)
 		fds[0] = (struct pollfd){ .fd = admin->event, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = now >= admin->accept_at ? admin->fd : -1, .events = POLLIN };
 		for (unsigned i = 0; i < CLIENTS_MAX; i++)
-			fds[2 + i] = (struct pollfd){ .fd = admin->clients[i].fd, .events = wanted(&admin->clients[i]) };
+			fds[2 + i] = (struct pollfd){ .fd = admin->clients[i].fd,
+				                      .events = wanted(&admin->clients[i]) };
 		if (poll(fds, 2 + CLIENTS_MAX, more ? 0 : time_left(admin, now)) < 0)
 			continue; /* EINTR of a debugger */
 		now = now_ms();

@@ -562,8 +562,8 @@ static const struct command {
 	int words; /* the most, behind the name */
 	void (*run)(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output);
 } commands[] = {
-	{ "help", 0, run_help },     { "status", 0, run_status }, { "snapshots", 0, run_snapshots },
-	{ "diff", 2, run_diff },     { "reload", 0, run_reload }, { "pin", 1, run_pin },
+	{ "help", 0, run_help },         { "status", 0, run_status }, { "snapshots", 0, run_snapshots },
+	{ "diff", 2, run_diff },         { "reload", 0, run_reload }, { "pin", 1, run_pin },
 	{ "rollback", 1, run_rollback }, { "unpin", 0, run_unpin },   { "top", 1, run_top },
 };
 

@@ -35,7 +35,7 @@ struct admin_view {
 /* A command that is under way for one client. */
 struct admin_task {
 	enum { TASK_NONE, TASK_RELOAD, TASK_DIFF } kind;
-	uint64_t ticket; /* RELOAD */
+	uint64_t ticket;            /* RELOAD */
 	struct snapshot *old, *new; /* DIFF: held */
 	struct build_position position;
 };

@@ -20,7 +20,8 @@ static const struct build_entry *next_file(const struct build_owner *owner, size
 
 static bool same(const struct asset *a, const struct asset *b)
 {
-	return a == b || (memcmp(a->body->hash, b->body->hash, sizeof(a->body->hash)) == 0 && strcmp(a->type, b->type) == 0);
+	return a == b ||
+	       (memcmp(a->body->hash, b->body->hash, sizeof(a->body->hash)) == 0 && strcmp(a->type, b->type) == 0);
 }
 
 static int compare(const struct build_entry *a, const struct build_entry *b)

@@ -28,7 +28,7 @@ struct generations {
 	void (*published)(void *context);
 	void *context;
 
-	pthread_mutex_t lock; /* all below */
+	pthread_mutex_t lock;  /* all below */
 	struct entry *entries; /* by the time that the tree brought them, the oldest first; no two of one id */
 	size_t count;
 	size_t current;
@@ -435,7 +435,7 @@ void generations_list(struct generations *generations, generations_list_fn *fn, 
 		const struct entry *entry = &generations->entries[i];
 		struct generation generation = describe(entry->snapshot, i != generations->current ? GENERATION_KEPT
 		                                                         : generations->pinned     ? GENERATION_PINNED
-		                                                                                   : GENERATION_CURRENT);
+		                                                                               : GENERATION_CURRENT);
 
 		generation.age = now > entry->first ? now - entry->first : 0;
 		generation.compared = entry->compared;

@@ -61,10 +61,10 @@ struct server {
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;
 	const struct io_ops *ops;
-	char backend[3 * WHY_SIZE]; /* which, and why */
+	char backend[3 * WHY_SIZE];   /* which, and why */
 	char described[4 * WHY_SIZE]; /* the same with what it uses */
-	int signals;                /* signalfd */
-	int events;                 /* eventfd: a worker has something to say, or has ended */
+	int signals;                  /* signalfd */
+	int events;                   /* eventfd: a worker has something to say, or has ended */
 
 	pthread_mutex_t lock; /* states of the threads, and go */
 	pthread_cond_t changed;
@@ -548,8 +548,7 @@ int server_run(const struct options *options)
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
 	/* What is cheap to find wrong comes first. */
-	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 ||
-	    bind_admin(server) < 0)
+	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 || bind_admin(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;

@@ -53,8 +53,8 @@ enum reload_result {
 /* What became of a reload. */
 struct reload_outcome {
 	enum reload_result result;
-	time_t at;    /* seconds since the epoch, when it ended; 0: there was none yet */
-	uint64_t ms;  /* that it took */
+	time_t at;                   /* seconds since the epoch, when it ended; 0: there was none yet */
+	uint64_t ms;                 /* that it took */
 	char id[GENERATION_ID_SIZE]; /* LIVE, SAME: what the tree holds, and is served */
 	uint64_t files, bytes;
 	char why[512]; /* the others: one line */

@@ -282,7 +282,7 @@ struct snapshot *build_again(const struct snapshot *snapshot, unsigned workers)
 bool build_diff(const struct snapshot *old, const struct snapshot *new, struct build_position *position, size_t keys,
                 build_change_fn *fn, void *context)
 {
-	ck_assert(old != new && position && keys && fn && context);
+	ck_assert(old != new &&position &&keys &&fn &&context);
 	return true;
 }
 

@@ -34,6 +34,7 @@ struct generations {
 	size_t current;
 	bool pinned; /* the current one */
 	struct snapshot *retired;
+	const struct snapshot *lent_current, *lent_newest; /* to the builder, which may be building from them */
 };
 
 static uint64_t now_ns(void)
@@ -233,6 +234,7 @@ struct snapshot *generations_current(struct generations *generations)
 	pthread_mutex_lock(&generations->lock);
 	if (generations->count > 0)
 		snapshot = generations->entries[generations->current].snapshot;
+	generations->lent_current = snapshot;
 	pthread_mutex_unlock(&generations->lock);
 	return snapshot;
 }
@@ -244,19 +246,26 @@ struct snapshot *generations_newest(struct generations *generations)
 	pthread_mutex_lock(&generations->lock);
 	if (generations->count > 0)
 		snapshot = generations->entries[generations->count - 1].snapshot;
+	generations->lent_newest = snapshot;
 	pthread_mutex_unlock(&generations->lock);
 	return snapshot;
 }
 
-/* Takes those out that nobody holds. Under the lock. */
-static struct snapshot *take_unused(struct generations *generations)
+/* Whether the builder may be building from it: another thread may have retired it in the meantime. */
+static bool is_lent(const struct generations *generations, const struct snapshot *snapshot)
+{
+	return snapshot == generations->lent_current || snapshot == generations->lent_newest;
+}
+
+/* Takes those out that nobody holds; building: what is lent is held. Under the lock. */
+static struct snapshot *take_unused(struct generations *generations, bool building)
 {
 	struct snapshot *unused = NULL, **at = &generations->retired;
 
 	while (*at) {
 		struct snapshot *snapshot = *at;
 
-		if (!snapshot_unused(snapshot)) {
+		if (!snapshot_unused(snapshot) || (building && is_lent(generations, snapshot))) {
 			at = &snapshot->next;
 			continue;
 		}
@@ -286,7 +295,7 @@ bool generations_reap(struct generations *generations)
 	bool left;
 
 	pthread_mutex_lock(&generations->lock);
-	unused = take_unused(generations);
+	unused = take_unused(generations, false);
 	left = generations->retired != NULL;
 	pthread_mutex_unlock(&generations->lock);
 	/* Without the lock: a large site is many assets. */
@@ -299,11 +308,11 @@ bool generations_make_room(struct generations *generations)
 	struct snapshot *unused;
 
 	pthread_mutex_lock(&generations->lock);
-	unused = take_unused(generations);
+	unused = take_unused(generations, true);
 	for (size_t i = 0; !unused && i + 1 < generations->count; i++) {
 		struct snapshot *snapshot = generations->entries[i].snapshot;
 
-		if (i == generations->current || !snapshot_unused(snapshot))
+		if (i == generations->current || !snapshot_unused(snapshot) || is_lent(generations, snapshot))
 			continue;
 		remove_entry(generations, i);
 		snapshot->next = NULL;

@@ -5,7 +5,7 @@
  *
  * Threads. One lock guards the list, and is held for microseconds by all but generations_visit(): workers never take it.
  *   the builder's (the reloader; before and after it, the main thread) publishes what it has built, and it alone frees:
- *   generations_publish(), _reap(), _make_room(), _current(), _newest(). What these return stays valid until it frees.
+ *   generations_publish(), _reap(), _make_room(), _current(), _newest(). What these return stays valid while it builds.
  *   any thread, at any time, also during a build: generations_pin(), _rollback(), _unpin(), _list(), _visit(), _hold(),
  *   _release(). These make snapshots (build_again()) and publish them, and never free one: what they leave over is retired, and
  *   on_switch() asks the builder's thread to look at it. So a build's previous snapshot is safe while others switch.
@@ -61,7 +61,10 @@ enum generations_kind {
  */
 int generations_publish(struct generations *generations, struct snapshot *snapshot, enum generations_kind kind);
 
-/* What is served, and what was last built from the tree; the same unless pinned. NULL before the first. */
+/*
+ * What is served, and what was last built from the tree; the same unless pinned. NULL before the first. The last that each has
+ * returned stays valid until generations_reap(), also when others switch and generations_make_room() is called meanwhile.
+ */
 struct snapshot *generations_current(struct generations *generations);
 struct snapshot *generations_newest(struct generations *generations);
 
@@ -69,8 +72,8 @@ struct snapshot *generations_newest(struct generations *generations);
 bool generations_reap(struct generations *generations);
 
 /*
- * Frees something that is not served: what is retired, or else the oldest generation that no worker holds and that is neither
- * the current one (pinned or not) nor the newest, which a build takes assets from. False: there is nothing.
+ * Frees something that is not served, during a build: what is retired, or else the oldest generation that no worker holds and
+ * that is neither the current one (pinned or not) nor the newest, which a build takes assets from. False: there is nothing.
  */
 bool generations_make_room(struct generations *generations);
 

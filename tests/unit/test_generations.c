@@ -98,6 +98,14 @@ static void states(const char *expected)
 	ck_assert_str_eq(text, expected);
 }
 
+/* As a build does it, which takes from these two. */
+static bool makes_room(void)
+{
+	generations_newest(generations);
+	generations_current(generations);
+	return generations_make_room(generations);
+}
+
 static void rolls_back(const char *text)
 {
 	struct generations_switch result;
@@ -174,8 +182,6 @@ START_TEST(what_is_pinned_stays)
 	serves("three");
 	ck_assert(!current[0]->returned);
 	/* "one" was served last, and so it is what is kept and gone back to. */
-	states("Ckr");
-	generations_reap(generations);
 	states("Ck");
 	rolls_back("one");
 	stop();
@@ -273,12 +279,12 @@ START_TEST(what_a_worker_holds_is_not_freed)
 	ck_assert(generations_reap(generations));
 	states("Ckr");
 	/* Neither for want of memory: */
-	ck_assert(generations_make_room(generations)); /* "two" */
+	ck_assert(makes_room()); /* "two" */
 	states("Cr");
-	ck_assert(!generations_make_room(generations));
+	ck_assert(!makes_room());
 	tree_serves(held, "/index.html", "one");
 	snapshot_unpin(held, 1);
-	ck_assert(generations_make_room(generations));
+	ck_assert(makes_room());
 	states("C");
 	stop();
 }
@@ -296,12 +302,40 @@ START_TEST(room_is_made_by_the_oldest_first)
 	rolls_back("three");
 	newest = generations_newest(generations);
 	states("kPkk");
-	ck_assert(generations_make_room(generations)); /* what the roll-back has left over */
-	while (generations_make_room(generations))
+	ck_assert(makes_room()); /* what the roll-back has left over */
+	while (makes_room())
 		;
 	states("kP");
 	tree_serves(newest, "/index.html", "four"); /* a build takes from it */
 	serves("three");
+	stop();
+}
+END_TEST
+
+START_TEST(what_a_build_takes_from_is_not_freed_under_it)
+{
+	struct generations_switch result;
+	struct snapshot *newest, *served;
+
+	start(3);
+	deploy("one", NULL);
+	deploy("two", NULL);
+	deploy("three", NULL);
+	rolls_back("two");
+	newest = generations_newest(generations);
+	served = generations_current(generations);
+	/* Both are retired while the build goes on: others are published in their place. */
+	ck_assert_int_eq(generations_pin(generations, newest->id, &result), 0);
+	serves("three");
+	rolls_back("two");
+	rolls_back("one");
+	while (generations_make_room(generations))
+		;
+	states("kP");
+	tree_serves(newest, "/index.html", "three");
+	tree_serves(served, "/index.html", "two");
+	while (generations_reap(generations))
+		;
 	stop();
 }
 END_TEST
@@ -443,6 +477,7 @@ int main(void)
 	tcase_add_test(all, a_tree_that_is_again_what_it_was_is_the_newest);
 	tcase_add_test(all, what_a_worker_holds_is_not_freed);
 	tcase_add_test(all, room_is_made_by_the_oldest_first);
+	tcase_add_test(all, what_a_build_takes_from_is_not_freed_under_it);
 	tcase_add_test(all, what_is_held_to_be_read_stays);
 	tcase_add_test(all, differences_are_told);
 	tcase_add_test(all, every_snapshot_has_its_own_hits);

@@ -27,6 +27,7 @@
 #define LINE_MAX_LEN 1024
 #define IDLE_MS      60000 /* without a byte in either direction, unless a reload is waited for */
 #define ROUNDS       8     /* commands, or pieces of one, of one client before others have their turn */
+#define LINGER_MS    1000  /* for a client's end, after ours */
 #define PAUSE_MS     100   /* when accepting has failed */
 #define KEEP_ROOM    ADMIN_PIECE
 
@@ -39,7 +40,9 @@ struct client {
 	struct admin_task task;
 	uint64_t active; /* milliseconds: the last byte */
 	bool ended;      /* it sends no more */
-	bool closing;    /* once all is sent */
+	bool closing;    /* once all is sent; what still comes is thrown away */
+	uint64_t
+		linger; /* milliseconds, while its end is waited for, so that no reset overtakes the answer; 0: it is not */
 };
 
 struct admin {
@@ -120,6 +123,17 @@ static bool next_line(struct admin *admin, struct client *client)
 	return true;
 }
 
+/* All is sent, and it is the last. */
+static void finish(struct admin *admin, struct client *client, uint64_t now)
+{
+	if (client->ended || (client->linger && now >= client->linger)) {
+		close_client(admin, client);
+	} else if (!client->linger) {
+		shutdown(client->fd, SHUT_WR);
+		client->linger = now + LINGER_MS;
+	}
+}
+
 /* Does what can be done for a client now. True: there is more that need not wait for anything. */
 static bool serve(struct admin *admin, struct client *client, uint64_t now)
 {
@@ -131,7 +145,7 @@ static bool serve(struct admin *admin, struct client *client, uint64_t now)
 		if (client->output.len > 0)
 			return false; /* it must read first */
 		if (client->closing) {
-			close_client(admin, client);
+			finish(admin, client, now);
 			return false;
 		}
 		if (client->task.kind != TASK_NONE) {
@@ -152,7 +166,7 @@ static void receive(struct client *client, uint64_t now)
 	ssize_t n = recv(client->fd, client->line + client->len, sizeof(client->line) - client->len, MSG_DONTWAIT);
 
 	if (n > 0) {
-		client->len += (size_t)n;
+		client->len += client->closing ? 0 : (size_t)n;
 		client->active = now;
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		client->ended = true;
@@ -203,6 +217,8 @@ static int time_left(const struct admin *admin, uint64_t now)
 		any = true;
 		if (client->active + IDLE_MS < next)
 			next = client->active + IDLE_MS;
+		if (client->linger && client->linger < next)
+			next = client->linger;
 	}
 	if (now < admin->accept_at) {
 		any = true;
@@ -218,7 +234,7 @@ static short wanted(const struct client *client)
 {
 	short events = 0;
 
-	if (!client->ended && !client->closing && client->len < sizeof(client->line))
+	if (!client->ended && client->len < sizeof(client->line))
 		events |= POLLIN;
 	if (client->output.len > 0)
 		events |= POLLOUT;

@@ -81,7 +81,9 @@ static void serves(const char *text)
 
 static bool write_state(void *context, const struct generation *generation)
 {
-	static const char letters[] = { [GENERATION_CURRENT] = 'C', [GENERATION_PINNED] = 'P', [GENERATION_KEPT] = 'k',
+	static const char letters[] = { [GENERATION_CURRENT] = 'C',
+		                        [GENERATION_PINNED] = 'P',
+		                        [GENERATION_KEPT] = 'k',
 		                        [GENERATION_RETIRED] = 'r' };
 	char *text = context;
 

@@ -1,9 +1,10 @@
 /*
  * admin.c - see admin.h: the thread of the admin socket, and its clients.
  *
- * It sleeps in poll(2) on the listening socket, on an eventfd (an answer of the reloader's, the end), and on its clients,
- * which are few and bounded in all that they can take: a line, an answer, and time. When all places are taken, the client
- * that has been silent longest gives its place to the next. It owns the socket, its file and the clients.
+ * It sleeps in poll(2) on the listening socket, on an eventfd (an answer of the reloader's, the end), and on its
+ * clients, which are few and bounded in all that they can take: a line, an answer, and time. When all places are
+ * taken, the client that has been silent longest gives its place to the next. It owns the socket, its file and the
+ * clients.
  */
 #include "loom/admin.h"
 

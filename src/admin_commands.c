@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,121 +22,6 @@
 #define RETIRED_MAX  100   /* that are listed */
 #define DIFF_KEYS    20000 /* that are compared before others have their turn */
 
-/* A last line always fits. */
-#define LAST_LINE 1024
-
-static bool reserve(struct admin_output *output, size_t more, size_t most)
-{
-	size_t room = output->room ? output->room : 4096;
-	char *bytes;
-
-	if (output->len + more > most)
-		return false;
-	while (room < output->len + more)
-		room *= 2;
-	if (room == output->room)
-		return true;
-	bytes = realloc(output->bytes, room);
-	if (!bytes)
-		return false;
-	output->bytes = bytes;
-	output->room = room;
-	return true;
-}
-
-void admin_output_free(struct admin_output *output)
-{
-	free(output->bytes);
-	*output = (struct admin_output){ 0 };
-}
-
-static void append(struct admin_output *output, const char *text, size_t len, size_t most)
-{
-	if (!reserve(output, len, most)) {
-		output->cut = true;
-		return;
-	}
-	memcpy(output->bytes + output->len, text, len);
-	output->len += len;
-}
-
-/* One line of data: a space, the text, the end. */
-__attribute__((format(printf, 2, 3))) static void say(struct admin_output *output, const char *format, ...)
-{
-	va_list arguments;
-	char *text;
-	int len;
-
-	va_start(arguments, format);
-	len = vasprintf(&text, format, arguments);
-	va_end(arguments);
-	if (len < 0 || output->cut || output->len + (size_t)len + 2 > ADMIN_OUTPUT_MAX) {
-		output->cut = true;
-	} else {
-		/* Texts of others come into these lines, and no line may begin where the text ends. */
-		for (int i = 0; i < len; i++)
-			if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-				text[i] = '?';
-		append(output, " ", 1, ADMIN_OUTPUT_MAX);
-		append(output, text, (size_t)len, ADMIN_OUTPUT_MAX);
-		append(output, "\n", 1, ADMIN_OUTPUT_MAX);
-	}
-	if (len >= 0)
-		free(text);
-}
-
-static void last_line(struct admin_output *output, const char *text)
-{
-	if (output->cut)
-		text = "error: the answer is too long, or there is no memory for it";
-	output->cut = false;
-	append(output, text, strlen(text), ADMIN_OUTPUT_MAX + LAST_LINE);
-	append(output, "\n", 1, ADMIN_OUTPUT_MAX + LAST_LINE);
-	output->cut = false;
-}
-
-static void ok(struct admin_output *output)
-{
-	last_line(output, "ok");
-}
-
-void admin_error(struct admin_output *output, const char *format, ...)
-{
-	char text[LAST_LINE - 64] = "error: ";
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text + strlen(text), sizeof(text) - strlen(text), format, arguments);
-	va_end(arguments);
-	for (char *at = text; *at; at++)
-		if ((unsigned char)*at < 0x20 || *at == 0x7f)
-			*at = '?';
-	last_line(output, text);
-}
-
-/* A path as it stands in a request line (RFC 3986 3.3): one word, printable, and to be asked for as it is. */
-static char *encode_path(const char *key, size_t len)
-{
-	static const char digits[] = "0123456789ABCDEF";
-	char *text = malloc(3 * len + 1), *out = text;
-
-	for (size_t i = 0; text && i < len; i++) {
-		unsigned char byte = (unsigned char)key[i];
-
-		if ((byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-		    (byte && strchr("/-._~!$&'()*+,;=:@", byte))) {
-			*out++ = (char)byte;
-		} else {
-			*out++ = '%';
-			*out++ = digits[byte >> 4];
-			*out++ = digits[byte & 15];
-		}
-	}
-	if (text)
-		*out = '\0';
-	return text;
-}
-
 static struct generations *generations_of(const struct admin_view *view)
 {
 	return reload_generations(view->config->reload);
@@ -148,17 +32,17 @@ static void run_help(struct admin_view *view, struct admin_task *task, char *wor
 	(void)view;
 	(void)task;
 	(void)words;
-	say(output, "status          what loom is, has and does");
-	say(output, "snapshots       the generations, and what workers still hold");
-	say(output, "diff A [B]      files that differ from generation A to B, or to the current one");
-	say(output, "reload          read the tree again, and say what came of it");
-	say(output, "pin [ID]        serve a generation, or the current one, and hold it");
-	say(output, "rollback [ID]   the same for the generation before the current one, or with this id");
-	say(output, "unpin           go back to what the tree holds");
-	say(output, "top [N]         the paths that are asked for most");
-	say(output, "help            this");
-	say(output, "An id may be cut to its first %d characters or more.", GENERATION_PREFIX_MIN);
-	ok(output);
+	admin_say(output, "status          what loom is, has and does");
+	admin_say(output, "snapshots       the generations, and what workers still hold");
+	admin_say(output, "diff A [B]      files that differ from generation A to B, or to the current one");
+	admin_say(output, "reload          read the tree again, and say what came of it");
+	admin_say(output, "pin [ID]        serve a generation, or the current one, and hold it");
+	admin_say(output, "rollback [ID]   the same for the generation before the current one, or with this id");
+	admin_say(output, "unpin           go back to what the tree holds");
+	admin_say(output, "top [N]         the paths that are asked for most");
+	admin_say(output, "help            this");
+	admin_say(output, "An id may be cut to its first %d characters or more.", GENERATION_PREFIX_MIN);
+	admin_ok(output);
 }
 
 struct status {
@@ -174,11 +58,12 @@ static bool status_generation(void *context, const struct generation *generation
 	switch (generation->state) {
 	case GENERATION_CURRENT:
 	case GENERATION_PINNED:
-		say(status->output, "snapshot: %s, %" PRIu64 " s old", generation->id, generation->age / 1000);
-		say(status->output, "files: %" PRIu64 ", %" PRIu64 " bytes", generation->files, generation->bytes);
-		say(status->output, "variants: %" PRIu64 ", %" PRIu64 " bytes", generation->coded,
-		    generation->coded_bytes);
-		say(status->output, "pinned: %s", generation->state == GENERATION_PINNED ? "yes" : "no");
+		admin_say(status->output, "snapshot: %s, %" PRIu64 " s old", generation->id, generation->age / 1000);
+		admin_say(status->output, "files: %" PRIu64 ", %" PRIu64 " bytes", generation->files,
+		          generation->bytes);
+		admin_say(status->output, "variants: %" PRIu64 ", %" PRIu64 " bytes", generation->coded,
+		          generation->coded_bytes);
+		admin_say(status->output, "pinned: %s", generation->state == GENERATION_PINNED ? "yes" : "no");
 		break;
 	case GENERATION_KEPT:
 		status->kept++;
@@ -203,12 +88,12 @@ static void status_reload(const struct admin_view *view, struct admin_output *ou
 	struct tm tm;
 
 	reload_status(view->config->reload, &status);
-	say(output, "watching: %s", status.watching);
+	admin_say(output, "watching: %s", status.watching);
 	strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&status.last.at, &tm));
-	say(output, "reload: %s, at %s, in %" PRIu64 " ms%s%s", results[status.last.result], at, status.last.ms,
-	    status.last.why[0] ? ": " : "", status.last.why);
+	admin_say(output, "reload: %s, at %s, in %" PRIu64 " ms%s%s", results[status.last.result], at, status.last.ms,
+	          status.last.why[0] ? ": " : "", status.last.why);
 	if (status.building)
-		say(output, "building: yes");
+		admin_say(output, "building: yes");
 }
 
 static void status_workers(const struct admin_view *view, struct admin_output *output)
@@ -219,16 +104,18 @@ static void status_workers(const struct admin_view *view, struct admin_output *o
 		struct admin_worker worker = { 0 };
 
 		view->config->worker(view->config->context, i, &worker);
-		say(output,
-		    "worker %u: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64 " timeouts %" PRIu64, i,
-		    worker.connections, worker.accepted, worker.requests, worker.timeouts);
+		admin_say(output,
+		          "worker %u: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64
+		          " timeouts %" PRIu64,
+		          i, worker.connections, worker.accepted, worker.requests, worker.timeouts);
 		total.connections += worker.connections;
 		total.accepted += worker.accepted;
 		total.requests += worker.requests;
 		total.timeouts += worker.timeouts;
 	}
-	say(output, "workers: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64 " timeouts %" PRIu64,
-	    total.connections, total.accepted, total.requests, total.timeouts);
+	admin_say(output,
+	          "workers: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64 " timeouts %" PRIu64,
+	          total.connections, total.accepted, total.requests, total.timeouts);
 }
 
 static void run_status(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
@@ -240,21 +127,21 @@ static void run_status(struct admin_view *view, struct admin_task *task, char *w
 	(void)task;
 	(void)words;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	say(output, "version: %s", config->version);
-	say(output, "pid: %d", (int)getpid());
-	say(output, "uptime: %" PRIu64 " s", (uint64_t)now.tv_sec - view->began);
-	say(output, "state: %s", atomic_load(&view->draining) ? "draining" : "serving");
-	say(output, "backend: %s", config->backend);
+	admin_say(output, "version: %s", config->version);
+	admin_say(output, "pid: %d", (int)getpid());
+	admin_say(output, "uptime: %" PRIu64 " s", (uint64_t)now.tv_sec - view->began);
+	admin_say(output, "state: %s", atomic_load(&view->draining) ? "draining" : "serving");
+	admin_say(output, "backend: %s", config->backend);
 	for (unsigned i = 0; i < config->listens; i++)
-		say(output, "listening: %s", config->listeners[i]);
-	say(output, "root: %s", config->options->root);
+		admin_say(output, "listening: %s", config->listeners[i]);
+	admin_say(output, "root: %s", config->options->root);
 	generations_list(generations_of(view), status_generation, &status);
-	say(output, "generations: %u earlier kept, of at most %u; %u more held by workers", status.kept,
-	    config->options->keep_generations, status.retired);
-	say(output, "memory: %" PRIu64 " of %" PRIu64 " bytes", memory_held(), config->options->max_memory);
+	admin_say(output, "generations: %u earlier kept, of at most %u; %u more held by workers", status.kept,
+	          config->options->keep_generations, status.retired);
+	admin_say(output, "memory: %" PRIu64 " of %" PRIu64 " bytes", memory_held(), config->options->max_memory);
 	status_reload(view, output);
 	status_workers(view, output);
-	ok(output);
+	admin_ok(output);
 }
 
 static bool list_generation(void *context, const struct generation *generation)
@@ -269,7 +156,7 @@ static bool list_generation(void *context, const struct generation *generation)
 	char changes[80] = "-", age[24] = "-";
 
 	if (generation->state == GENERATION_RETIRED && status->retired++ == RETIRED_MAX) {
-		say(status->output, "... and more that are retired");
+		admin_say(status->output, "... and more that are retired");
 		return false;
 	}
 	if (generation->compared)
@@ -277,8 +164,8 @@ static bool list_generation(void *context, const struct generation *generation)
 		         generation->changed, generation->removed);
 	if (generation->state != GENERATION_RETIRED)
 		snprintf(age, sizeof(age), "%" PRIu64 "s", generation->age / 1000);
-	say(status->output, "%-*s %-8s %8s %9" PRIu64 " %14" PRIu64 " %4u  %s", GENERATION_ID_LEN, generation->id,
-	    states[generation->state], age, generation->files, generation->bytes, generation->shares, changes);
+	admin_say(status->output, "%-*s %-8s %8s %9" PRIu64 " %14" PRIu64 " %4u  %s", GENERATION_ID_LEN, generation->id,
+	          states[generation->state], age, generation->files, generation->bytes, generation->shares, changes);
 	return true;
 }
 
@@ -288,10 +175,10 @@ static void run_snapshots(struct admin_view *view, struct admin_task *task, char
 
 	(void)task;
 	(void)words;
-	say(output, "%-*s %-8s %8s %9s %14s %4s  %s", GENERATION_ID_LEN, "id", "state", "age", "files", "bytes", "pins",
-	    "changes");
+	admin_say(output, "%-*s %-8s %8s %9s %14s %4s  %s", GENERATION_ID_LEN, "id", "state", "age", "files", "bytes",
+	          "pins", "changes");
 	generations_list(generations_of(view), list_generation, &status);
-	ok(output);
+	admin_ok(output);
 }
 
 static void explain_id(struct admin_output *output, const char *id, int err)
@@ -309,14 +196,14 @@ static void explain_id(struct admin_output *output, const char *id, int err)
 static void told_switch(struct admin_output *output, const struct generations_switch *result)
 {
 	if (result->switched) {
-		say(output, "switched to %s in %" PRIu64 " us; pinned until unpin", result->id,
-		    (result->nanoseconds + 999) / 1000);
+		admin_say(output, "switched to %s in %" PRIu64 " us; pinned until unpin", result->id,
+		          (result->nanoseconds + 999) / 1000);
 		log_info("switched to snapshot %s, and pinned it (loomctl)", result->id);
 	} else {
-		say(output, "%s is served, and is pinned until unpin", result->id);
+		admin_say(output, "%s is served, and is pinned until unpin", result->id);
 		log_info("pinned snapshot %s (loomctl)", result->id);
 	}
-	ok(output);
+	admin_ok(output);
 }
 
 static void run_pin(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
@@ -387,13 +274,13 @@ static void resume_reload(struct admin_view *view, struct admin_task *task, stru
 	task->kind = TASK_NONE;
 	switch (outcome.result) {
 	case RELOAD_LIVE:
-		say(output, "snapshot %s is live: %" PRIu64 " files, %" PRIu64 " bytes, in %" PRIu64 " ms", outcome.id,
-		    outcome.files, outcome.bytes, outcome.ms);
-		ok(output);
+		admin_say(output, "snapshot %s is live: %" PRIu64 " files, %" PRIu64 " bytes, in %" PRIu64 " ms",
+		          outcome.id, outcome.files, outcome.bytes, outcome.ms);
+		admin_ok(output);
 		break;
 	case RELOAD_SAME:
-		say(output, "nothing has changed: snapshot %s stays (%" PRIu64 " ms)", outcome.id, outcome.ms);
-		ok(output);
+		admin_say(output, "nothing has changed: snapshot %s stays (%" PRIu64 " ms)", outcome.id, outcome.ms);
+		admin_ok(output);
 		break;
 	case RELOAD_REFUSED:
 		admin_error(output, "refused, the old snapshot stays: %s", outcome.why);
@@ -409,10 +296,10 @@ static bool tell_change(void *context, enum build_change change, const char *key
 {
 	static const char signs[] = { [BUILD_ADDED] = '+', [BUILD_REMOVED] = '-', [BUILD_CHANGED] = '~' };
 	struct admin_output *output = context;
-	char *path = encode_path(key, key_len);
+	char *path = admin_path(key, key_len);
 
 	if (path)
-		say(output, "%c %s", signs[change], path);
+		admin_say(output, "%c %s", signs[change], path);
 	else
 		output->cut = true;
 	free(path);
@@ -426,7 +313,7 @@ static void resume_diff(struct admin_view *view, struct admin_task *task, struct
 	if (!over && !output->cut)
 		return;
 	admin_abandon(view, task);
-	ok(output);
+	admin_ok(output);
 }
 
 static void run_diff(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
@@ -519,12 +406,12 @@ static void top_snapshot(void *context, const struct snapshot *snapshot, uint64_
 		top_add(top, row);
 	}
 	qsort(top->rows, top->count, sizeof(top->rows[0]), by_hits);
-	say(top->output, "snapshot %s since %" PRIu64 " requests %" PRIu64 " paths %" PRIu64, snapshot->id, since,
-	    requests, paths);
+	admin_say(top->output, "snapshot %s since %" PRIu64 " requests %" PRIu64 " paths %" PRIu64, snapshot->id, since,
+	          requests, paths);
 	for (size_t i = 0; i < top->count; i++) {
-		char *path = encode_path(top->rows[i].slot->key, top->rows[i].slot->key_len);
+		char *path = admin_path(top->rows[i].slot->key, top->rows[i].slot->key_len);
 
-		say(top->output, "%" PRIu64 " %s", top->rows[i].hits, path ? path : "?");
+		admin_say(top->output, "%" PRIu64 " %s", top->rows[i].hits, path ? path : "?");
 		free(path);
 	}
 }
@@ -554,7 +441,7 @@ static void run_top(struct admin_view *view, struct admin_task *task, char *word
 	top->count = 0;
 	generations_visit(generations_of(view), top_snapshot, top);
 	free(top);
-	ok(output);
+	admin_ok(output);
 }
 
 static const struct command {

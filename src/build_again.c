@@ -1,7 +1,7 @@
 /*
- * build_again.c - the snapshot object, and what several of them share: the index and the assets are the owner's, which goes
- * with the last of its snapshots. Objects are made on any thread and freed on the builder's, since freeing the owner counts
- * references of assets.
+ * build_again.c - the snapshot object, and what several of them share: the index and the assets are the owner's,
+ * which goes with the last of its snapshots. Objects are made on any thread and freed on the builder's, since freeing
+ * the owner counts references of assets.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -22,7 +22,10 @@ static size_t hits_size(uint64_t slots, unsigned workers)
 	return workers * hits_stride(slots) + CACHE_LINE;
 }
 
-/* Large ones are zero pages that take no memory, nor time, before they are written to. Counting is not worth a failure. */
+/*
+ * Large ones are zero pages that take no memory, nor time, before they are written to. Counting is not worth a
+ * failure.
+ */
 static void add_hits(struct snapshot *snapshot)
 {
 	uint64_t slots = snapshot->mask + 1;
@@ -87,7 +90,10 @@ void build_free(struct snapshot *snapshot)
 		memory_give(hits_size(snapshot->mask + 1, snapshot->workers));
 	free(snapshot->hits);
 	free(snapshot);
-	/* Acquire and release: what other threads have read through their snapshots is over before the last one frees. */
+	/*
+	 * Acquire and release: what other threads have read through their snapshots is over before the last one
+	 * frees.
+	 */
 	if (atomic_fetch_sub_explicit(&owner->references, 1, memory_order_acq_rel) == 1)
 		build_free_owner(owner);
 }

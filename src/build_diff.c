@@ -1,12 +1,15 @@
 /*
- * build_diff.c - what has changed from one snapshot to another, as far as people care: files, by name, content and media
- * type. Reads only what never changes once a snapshot is published, so that any thread may.
+ * build_diff.c - what has changed from one snapshot to another, as far as people care: files, by name, content and
+ * media type. Reads only what never changes once a snapshot is published, so that any thread may.
  */
 #include <string.h>
 
 #include "builder.h"
 
-/* The next file from a position on, or NULL. A directory is its index file under a shorter key, and no file of its own. */
+/*
+ * The next file from a position on, or NULL. A directory is its index file under a shorter key, and no file of its
+ * own.
+ */
 static const struct build_entry *next_file(const struct build_owner *owner, size_t *at)
 {
 	for (; *at < owner->count; ++*at) {

@@ -1,9 +1,9 @@
 /*
  * generations.c - see generations.h. It owns the snapshots from their publication on.
  *
- * A generation has one snapshot object in the list, the last one that was published for it. Publishing it once more takes
- * another object over the same index, because shares are paid in advance, and only once (snapshot.h); the one before goes
- * to the retired ones, and with the last of them what they share.
+ * A generation has one snapshot object in the list, the last one that was published for it. Publishing it once more
+ * takes another object over the same index, because shares are paid in advance, and only once (snapshot.h); the one
+ * before goes to the retired ones, and with the last of them what they share.
  */
 #include "loom/generations.h"
 
@@ -132,8 +132,8 @@ static bool count_change(void *context, enum build_change change, const char *ke
 }
 
 /*
- * How the newest generation differs from the one before: after it went live, and without the lock, since it may take a while.
- * Nobody else frees either.
+ * How the newest generation differs from the one before: after it went live, and without the lock, since it may take
+ * a while. Nobody else frees either.
  */
 static void compare(struct generations *generations, const struct snapshot *old, const struct snapshot *new)
 {
@@ -362,7 +362,10 @@ static int pin(struct generations *generations, size_t at, struct generations_sw
 	return 0;
 }
 
-/* What pinning and rolling back have in common: back is how many generations before the current one, id if it is NULL. */
+/*
+ * What pinning and rolling back have in common: back is how many generations before the current one, id if it is
+ * NULL.
+ */
 static int switch_to(struct generations *generations, const char *id, size_t back, struct generations_switch *result)
 {
 	uint64_t began = now_ns();

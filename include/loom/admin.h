@@ -1,6 +1,6 @@
 /*
- * admin.h - the admin socket (--admin, docs/admin.md): a thread that answers loomctl. It reads what others count and have,
- * switches generations, and asks the reloader; nobody ever waits for it.
+ * admin.h - the admin socket (--admin, docs/admin.md): a thread that answers loomctl. It reads what others count and
+ * have, switches generations, and asks the reloader; nobody ever waits for it.
  */
 #ifndef LOOM_ADMIN_H
 #define LOOM_ADMIN_H
@@ -35,9 +35,9 @@ struct admin_config {
 };
 
 /*
- * Binds the socket at path, mode 0600 from the first moment. A socket file that nobody listens on is replaced, one that
- * answers is an error. Main thread, before any other exists, since it changes the umask for that moment. 0, or -errno with
- * one line in why.
+ * Binds the socket at path, mode 0600 from the first moment. A socket file that nobody listens on is replaced, one
+ * that answers is an error. Main thread, before any other exists, since it changes the umask for that moment. 0, or
+ * -errno with one line in why.
  */
 int admin_bind(struct admin **admin, const char *path, char *why, size_t size);
 

@@ -3,7 +3,8 @@
  * (--keep-generations), and the retired ones that a worker still holds. A generation is what was served under one id; a
  * snapshot that follows with the same id (new variants) takes its predecessor's place.
  *
- * Threads. One lock guards the list, and is held for microseconds by all but generations_visit(): workers never take it.
+ * Threads. One lock guards the list, and is held for microseconds by all but generations_visit(): workers never take
+ * it.
  *   the builder's (the reloader; before and after it, the main thread) publishes what it has built, and it alone frees:
  *   generations_publish(), _reap(), _make_room(), _current(), _newest(). What these return stays valid while it builds.
  *   any thread, at any time, also during a build: generations_pin(), _rollback(), _unpin(), _list(), _visit(), _hold(),
@@ -44,7 +45,10 @@ int generations_create(struct generations **generations, const struct generation
 /* All workers have ended, their inboxes are retracted, and nothing is held: frees every snapshot. NULL is allowed. */
 void generations_destroy(struct generations *generations);
 
-/* Called after every switch, on the thread that made it: whoever knows the workers can wake them. Before other threads. */
+/*
+ * Called after every switch, on the thread that made it: whoever knows the workers can wake them. Before other
+ * threads.
+ */
 void generations_on_publish(struct generations *generations, void (*published)(void *context), void *context);
 
 enum generations_kind {
@@ -53,17 +57,18 @@ enum generations_kind {
 };
 
 /*
- * Makes a snapshot the current one, born with one share a worker, and takes it over; earlier generations beyond the number
- * that is kept are retired. A generation that was pinned and is now left becomes the last of the earlier ones, since it was
- * served last. 0; or the snapshot is still the caller's:
+ * Makes a snapshot the current one, born with one share a worker, and takes it over; earlier generations beyond the
+ * number that is kept are retired. A generation that was pinned and is now left becomes the last of the earlier ones,
+ * since it was served last. 0; or the snapshot is still the caller's:
  *   -EBUSY: a generation is pinned, and this is not a follow-up of it
  *   -ESTALE: a follow-up of a generation that is not the current one any more
  */
 int generations_publish(struct generations *generations, struct snapshot *snapshot, enum generations_kind kind);
 
 /*
- * What is served, and what was last built from the tree; the same unless pinned. NULL before the first. The last that each has
- * returned stays valid until generations_reap(), also when others switch and generations_make_room() is called meanwhile.
+ * What is served, and what was last built from the tree; the same unless pinned. NULL before the first. The last that
+ * each has returned stays valid until generations_reap(), also when others switch and generations_make_room() is
+ * called meanwhile.
  */
 struct snapshot *generations_current(struct generations *generations);
 struct snapshot *generations_newest(struct generations *generations);
@@ -72,8 +77,9 @@ struct snapshot *generations_newest(struct generations *generations);
 bool generations_reap(struct generations *generations);
 
 /*
- * Frees something that is not served, during a build: what is retired, or else the oldest generation that no worker holds and
- * that is neither the current one (pinned or not) nor the newest, which a build takes assets from. False: there is nothing.
+ * Frees something that is not served, during a build: what is retired, or else the oldest generation that no worker
+ * holds and that is neither the current one (pinned or not) nor the newest, which a build takes assets from. False:
+ * there is nothing.
  */
 bool generations_make_room(struct generations *generations);
 
@@ -124,15 +130,15 @@ typedef bool generations_list_fn(void *context, const struct generation *generat
 void generations_list(struct generations *generations, generations_list_fn *fn, void *context);
 
 /*
- * Has fn look at the current snapshot. Under the lock: a switch waits meanwhile. since: milliseconds of CLOCK_MONOTONIC when
- * this snapshot, and the counting of its hits, began.
+ * Has fn look at the current snapshot. Under the lock: a switch waits meanwhile. since: milliseconds of
+ * CLOCK_MONOTONIC when this snapshot, and the counting of its hits, began.
  */
 typedef void generations_visit_fn(void *context, const struct snapshot *snapshot, uint64_t since);
 void generations_visit(struct generations *generations, generations_visit_fn *fn, void *context);
 
 /*
- * A generation to read at leisure (build_diff()): it stays until it is released, by the same or another thread. id as for
- * generations_pin(), with its errors.
+ * A generation to read at leisure (build_diff()): it stays until it is released, by the same or another thread. id as
+ * for generations_pin(), with its errors.
  */
 int generations_hold(struct generations *generations, const char *id, struct snapshot **held);
 void generations_release(struct generations *generations, struct snapshot *held);

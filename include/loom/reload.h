@@ -20,8 +20,8 @@ struct reload;
 /*
  * Builds and publishes the first snapshot on the calling thread; inotify watches are in place before it reads a
  * directory. inboxes: one a worker, options->workers of them, which must outlive the reloader. 0, or -errno with one
- * line in why (see build_snapshot()); -EPERM: the gate refuses the tree (gate.h). A later snapshot that it refuses leaves the
- * old one where it is, until the tree has changed again.
+ * line in why (see build_snapshot()); -EPERM: the gate refuses the tree (gate.h). A later snapshot that it refuses
+ * leaves the old one where it is, until the tree has changed again.
  */
 int reload_create(struct reload **reload, const struct options *options, struct snapshot_inbox inboxes[], char *why,
                   size_t size);

@@ -1,4 +1,4 @@
-"""The admin socket and loomctl: what they say, roll-backs under load and during builds, pins, and clients of every bad habit."""
+"""The admin socket and loomctl: what they say, roll-backs under load and during builds, pins, clients of every bad habit."""
 import os
 import re
 import shutil
@@ -62,13 +62,14 @@ class AdminCase(Case):
         plant_version(self.site, "0")
         past = time.time() - 5000  # so that the next version can have a later date at once
         os.utime(os.path.join(self.site, "index.html"), (past, past))
-        self.loom = self.start(f"--admin=unix:{self.path}", f"--watch={watch}", "--settle=20ms", *arguments, root=self.site,
-                               **more)
+        self.loom = self.start(f"--admin=unix:{self.path}", f"--watch={watch}", "--settle=20ms", *arguments,
+                               root=self.site, **more)
         return self.loom
 
     def ctl(self, *words, expected=0):
         """What loomctl prints: standard output, or standard error when it fails as expected."""
-        done = subprocess.run([LOOMCTL, "-s", f"unix:{self.path}", *words], capture_output=True, timeout=BOUND, check=False)
+        done = subprocess.run([LOOMCTL, "-s", f"unix:{self.path}", *words], capture_output=True, timeout=BOUND,
+                              check=False)
         out, err = done.stdout.decode(), done.stderr.decode()
         self.assertEqual(done.returncode, expected, f"loomctl {words}: {out}{err}")
         return err if expected else out
@@ -160,7 +161,7 @@ class Commands(AdminCase):
         self.assertRegex(self.ctl("reload"), r"^snapshot \S{22} is live: 21 files, \d+ bytes, in \d+ ms\n$")
         self.assertRegex(self.ctl("reload"), r"^nothing has changed: snapshot \S{22} stays \(\d+ ms\)\n$")
         write(self.site, "index.html", b"<!doctype html><script src=gone.js></script>")
-        self.assertRegex(self.ctl("reload", expected=1), r"loomctl: refused, the old snapshot stays: .*/gone\.js is missing")
+        self.assertRegex(self.ctl("reload", expected=1), r"refused, the old snapshot stays: .*/gone\.js is missing")
         self.assertEqual(self.loom.get("/").body, b"<!doctype html>two")
         self.assertRegex(self.ctl("status"), r"(?m)^reload: refused by the gate, at .*/gone\.js is missing")
         shutil.move(self.site, self.site + "-away")
@@ -444,7 +445,7 @@ class Socket(AdminCase):
     def test_a_hundred_clients_harm_nobody(self):
         server = self.begin()
         clients = []
-        hammer = Hammer(server, ["/f/1.txt"], lambda target, response: self.assertEqual(response.status, 200), threads=1)
+        hammer = Hammer(server, ["/f/1.txt"], lambda _, response: self.assertEqual(response.status, 200), threads=1)
         try:
             for at in range(100):
                 clients.append(Admin(self.path))

@@ -1,9 +1,11 @@
 /*
- * stress_generations.c - generations under fire, compiled with ThreadSanitizer: one builder publishes, follows up, reaps and
- * makes room, while two others roll back, pin, unpin, list, hold and read, and workers adopt and read what they have.
+ * stress_generations.c - generations under fire, compiled with ThreadSanitizer: one builder publishes, follows up,
+ * reaps and makes room, while two others roll back, pin, unpin, list, hold and read, and workers adopt and read what
+ * they have.
  *
- * The builder is a fake: the index of a generation is a text that tells its number, counted as build_again.c counts it, and
- * overwritten before it is freed. While it "builds" it reads its previous snapshot all the time, as a build does.
+ * The builder is a fake: the index of a generation is a text that tells its number, counted as build_again.c counts
+ * it, and overwritten before it is freed. While it "builds" it reads its previous snapshot all the time, as a build
+ * does.
  *
  * Exit status: 0; 1 when content or accounts are wrong; ThreadSanitizer's own when it has reported.
  */

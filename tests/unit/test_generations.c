@@ -1,6 +1,6 @@
 /*
- * test_generations.c - the list of generations over real small snapshots: what is kept, served, pinned, rolled back to and
- * freed. The workers are inboxes and a current snapshot each.
+ * test_generations.c - the list of generations over real small snapshots: what is kept, served, pinned, rolled back
+ * to and freed. The workers are inboxes and a current snapshot each.
  */
 #include "loom/generations.h"
 #include "loom/memory.h"

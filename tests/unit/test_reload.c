@@ -1147,6 +1147,118 @@ START_TEST(the_thread_has_a_name_and_takes_no_signals)
 }
 END_TEST
 
+static struct reload_outcome answered(uint64_t ticket)
+{
+	struct reload_outcome outcome = { .ms = 0 };
+
+	wait_for(reload_answer(reload, ticket, &outcome));
+	return outcome;
+}
+
+START_TEST(who_asks_is_answered)
+{
+	static atomic_uint told;
+	struct reload_outcome outcome;
+	struct reload_status status;
+	uint64_t tickets[2];
+
+	options.watch = WATCH_OFF;
+	start(root);
+	reload_status(reload, &status);
+	ck_assert_int_eq(status.last.result, RELOAD_LIVE); /* the first */
+	ck_assert_int_ne(status.last.at, 0);
+	reload_on_answer(reload, count_published, &told);
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_SAME);
+	wait_for(atomic_load(&told) == 1);
+	tree_write("site/new.html", "new");
+	tickets[0] = reload_ask(reload);
+	tickets[1] = reload_ask(reload);
+	outcome = answered(tickets[0]);
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	ck_assert_uint_eq(outcome.files, 3);
+	answered(tickets[1]);
+	ck_assert(serves(0, "/new.html", "new"));
+	atomic_store(&refusing, true);
+	tree_write("site/new.html", "newer");
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_REFUSED);
+	ck_assert_str_ne(outcome.why, "");
+	atomic_store(&failing, -ENOMEM);
+	atomic_store(&failures, 1);
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_FAILED);
+	ck_assert_str_ne(outcome.why, "");
+	/* What is being written is waited for. */
+	atomic_store(&refusing, false);
+	atomic_store(&failing, -EAGAIN);
+	atomic_store(&failures, 2);
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	reload_on_answer(reload, NULL, NULL);
+	stop();
+}
+END_TEST
+
+START_TEST(nothing_is_published_while_a_generation_is_pinned)
+{
+	struct generations_switch result;
+	struct reload_outcome outcome;
+	unsigned before;
+
+	options.keep_generations = 2;
+	start(root);
+	becomes("/index.html", "first");
+	tree_write("site/index.html", "second");
+	becomes("/index.html", "second");
+	ck_assert_int_eq(generations_rollback(reload_generations(reload), &result), 0);
+	becomes("/index.html", "first");
+	before = atomic_load(&builds);
+	wait_for(atomic_load(&reloads) == 1);
+	/* A change is told of once, */
+	tree_write("site/index.html", "third");
+	wait_for(atomic_load(&reloads) == 2);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	tree_write("site/index.html", "fourth");
+	/* and who asks is told each time. */
+	for (unsigned i = 1; i <= 2; i++) {
+		outcome = answered(reload_ask(reload));
+		ck_assert_int_eq(outcome.result, RELOAD_PINNED);
+		ck_assert_ptr_nonnull(strstr(outcome.why, result.id));
+		ck_assert_uint_eq(atomic_load(&warnings), i);
+	}
+	ck_assert_uint_eq(atomic_load(&builds), before);
+	ck_assert(serves(0, "/index.html", "first"));
+	ck_assert(generations_unpin(reload_generations(reload)));
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	becomes("/index.html", "fourth");
+	tree_write("site/index.html", "fifth");
+	becomes("/index.html", "fifth");
+	stop();
+}
+END_TEST
+
+START_TEST(what_a_roll_back_leaves_over_is_freed)
+{
+	struct generations_switch result;
+
+	options.keep_generations = 1;
+	options.watch = WATCH_OFF;
+	start(root);
+	becomes("/index.html", "first");
+	tree_write("site/index.html", "second");
+	reload_request(reload);
+	becomes("/index.html", "second");
+	wait_for(atomic_load(&alive) == 2);
+	ck_assert_int_eq(generations_rollback(reload_generations(reload), &result), 0);
+	/* Nothing else would wake it. */
+	wait_for(atomic_load(&alive) == 2);
+	becomes("/index.html", "first");
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("reload");
@@ -1191,6 +1303,9 @@ int main(void)
 	tcase_add_test(all, new_dates_of_the_same_contents_are_published);
 	tcase_add_test(all, a_request_rebuilds_where_nothing_is_watched);
 	tcase_add_test(all, what_cannot_be_watched_is_looked_at);
+	tcase_add_test(all, who_asks_is_answered);
+	tcase_add_test(all, nothing_is_published_while_a_generation_is_pinned);
+	tcase_add_test(all, what_a_roll_back_leaves_over_is_freed);
 	tcase_add_test(all, the_thread_has_a_name_and_takes_no_signals);
 	suite_add_tcase(suite, all);
 	srunner_run_all(runner, CK_NORMAL);

@@ -61,53 +61,96 @@ static int keep_entry(struct builder *builder, const struct build_entry *entry, 
 	return 0;
 }
 
+/* What is kept, or may be: of one snapshot, and how much older it is by now. */
+struct gone {
+	const struct build_entry *entry;
+	uint32_t age; /* generations */
+	uint64_t since;
+};
+
 static int newest_first(const void *a, const void *b)
 {
-	const struct build_entry *left = *(const struct build_entry *const *)a,
-				 *right = *(const struct build_entry *const *)b;
+	const struct gone *left = a, *right = b;
 
-	if (left->gone != right->gone)
-		return left->gone < right->gone ? -1 : 1;
-	return build_by_key(left, right);
+	if (left->age != right->age)
+		return left->age < right->age ? -1 : 1;
+	return build_by_key(left->entry, right->entry);
+}
+
+/* Whether the first ones, sorted by key as their snapshot was, have this key. */
+static bool has_key(const struct gone *gone, size_t count, const struct build_entry *entry)
+{
+	size_t low = 0, high = count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = build_by_key(entry, gone[middle].entry);
+
+		if (order == 0)
+			return true;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return false;
+}
+
+/* Adds those of a snapshot that are not there any more and may be kept. sorted: so many are from the one before. */
+static size_t gather(const struct builder *builder, const struct snapshot *from, const char *id, struct gone *gone,
+                     size_t sorted)
+{
+	const struct build_owner *owner = from->owner;
+	const struct build_request *request = builder->request;
+	uint32_t generation = strcmp(id, from->id) != 0;
+	size_t count = sorted;
+
+	for (size_t i = 0; i < owner->count; i++) {
+		const struct build_entry *entry = &owner->entries[i];
+		uint64_t since = entry->gone > 0 ? entry->gone_since : request->now;
+		uint32_t age = entry->gone + generation;
+
+		if (!may_be_kept(builder, entry) || build_find(builder->owner, entry->key, entry->key_len) ||
+		    has_key(gone, sorted, entry))
+			continue;
+		if (age <= request->options->keep_generations && request->now < since + request->options->keep_for)
+			gone[count++] = (struct gone){ .entry = entry, .age = age, .since = since };
+	}
+	return count;
+}
+
+static size_t entry_count(const struct snapshot *snapshot)
+{
+	return snapshot ? ((const struct build_owner *)snapshot->owner)->count : 0;
 }
 
 int build_keep(struct builder *builder, const char *id)
 {
 	const struct build_request *request = builder->request;
-	const struct options *options = request->options;
-	const struct build_owner *from = request->keep_from ? request->keep_from->owner : NULL;
-	uint64_t room = options->max_memory / KEPT_SHARE;
-	const struct build_entry **gone;
-	uint32_t generation;
+	const struct snapshot *previous = request->previous, *from = request->keep_from;
+	uint64_t room = request->options->max_memory / KEPT_SHARE;
 	size_t count = 0, present = builder->owner->count;
+	struct gone *gone;
 	int err = 0;
 
-	if (!from || from->count == 0 || options->keep_generations == 0 || options->keep_for == 0)
+	if (!from || request->options->keep_generations == 0 || request->options->keep_for == 0)
 		return 0;
-	gone = malloc(from->count * sizeof(const struct build_entry *));
+	gone = malloc((entry_count(previous) + entry_count(from) + 1) * sizeof(*gone));
 	if (!gone)
 		return -ENOMEM;
-	for (size_t i = 0; i < from->count; i++) {
-		const struct build_entry *entry = &from->entries[i];
-
-		if (may_be_kept(builder, entry) && !build_find(builder->owner, entry->key, entry->key_len))
-			gone[count++] = entry;
-	}
-	qsort(gone, count, sizeof(const struct build_entry *), newest_first);
-
-	generation = strcmp(id, request->keep_from->id) != 0;
+	if (previous && previous != from)
+		count = gather(builder, previous, id, gone, 0);
+	count = gather(builder, from, id, gone, count);
+	qsort(gone, count, sizeof(*gone), newest_first);
 	for (size_t i = 0; i < count && !err; i++) {
-		const struct build_entry *entry = gone[i];
-		uint32_t age = entry->gone + generation;
-		uint64_t since = entry->gone > 0 ? entry->gone_since : request->now;
+		const struct build_entry *entry = gone[i].entry;
 		uint64_t memory = entry_memory(entry);
 
-		if (age > options->keep_generations || request->now >= since + options->keep_for)
-			continue;
 		if (memory > room)
 			break; /* rather those that went last than many small ones */
 		room -= memory;
-		err = keep_entry(builder, entry, age, since, since + options->keep_for);
+		err = keep_entry(builder, entry, gone[i].age, gone[i].since,
+		                 gone[i].since + request->options->keep_for);
 	}
 	free(gone);
 	if (builder->owner->count > present)

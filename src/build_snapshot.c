@@ -77,17 +77,12 @@ static uint64_t slot_count(uint64_t keys)
 	return n;
 }
 
-static size_t snapshot_size(unsigned workers)
-{
-	return sizeof(struct snapshot) + workers * sizeof(struct snapshot_share);
-}
-
 /* Bytes of the new snapshot beside its assets. */
 static uint64_t overhead(const struct builder *builder)
 {
 	return builder->keys * sizeof(struct build_entry) + slot_count(builder->keys) * sizeof(struct snapshot_slot) +
 	       builder->owner->varying * sizeof(struct snapshot_variants) + sizeof(struct build_owner) +
-	       snapshot_size(builder->request->workers);
+	       build_object_size(builder->request->workers);
 }
 
 /* What has to be held once the new snapshot is there and the previous one is not gone yet: shared assets once. */
@@ -222,7 +217,6 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	const struct build_request *request = builder->request;
 	struct build_owner *owner = builder->owner;
 	uint64_t slots;
-	size_t size = snapshot_size(request->workers);
 	struct snapshot *snapshot;
 	char id[ETAG_LEN - 1];
 	int err;
@@ -258,14 +252,10 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	if (err)
 		return err;
 
-	snapshot = aligned_alloc(CACHE_LINE, size);
+	snapshot = build_object(owner, slots, request->workers);
 	if (!snapshot)
 		return -ENOMEM;
-	memset(snapshot, 0, size);
 	memcpy(snapshot->id, id, sizeof(id));
-	snapshot->slots = owner->slots;
-	snapshot->mask = slots - 1;
-	snapshot->variants = owner->variants;
 	for (int error = 0; error < SNAPSHOT_ERRORS; error++)
 		snapshot->errors[error] = &owner->errors[error]->representation;
 	snapshot->files = builder->files;
@@ -276,19 +266,6 @@ int build_finish(struct builder *builder, struct snapshot **made)
 	snapshot->kept_bytes = owner->kept_bytes;
 	snapshot->kept_until = owner->kept_until;
 	snapshot->memory = builder->fresh + builder->shared + overhead(builder);
-	snapshot->owner = owner;
-	atomic_init(&snapshot->shares, request->workers);
 	*made = snapshot;
 	return 0;
-}
-
-void build_free(struct snapshot *snapshot)
-{
-	struct build_owner *owner;
-
-	if (!snapshot)
-		return;
-	owner = snapshot->owner;
-	free(snapshot);
-	build_free_owner(owner);
 }

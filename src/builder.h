@@ -5,6 +5,7 @@
 #ifndef LOOM_BUILDER_H
 #define LOOM_BUILDER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +27,7 @@ struct build_entry {
 
 /* What a snapshot keeps for the builder: all that it is made of. */
 struct build_owner {
+	atomic_uint references;      /* snapshots over it (build_again()) */
 	struct build_entry *entries; /* sorted by key */
 	size_t count;
 	struct snapshot_slot *slots;
@@ -89,6 +91,14 @@ struct build_entry *build_add_entry(struct builder *builder, const char *key, si
  * there is room, and sorts them in. 0 or -ENOMEM.
  */
 int build_keep(struct builder *builder, const char *id);
+/* A snapshot over what is in the owner, with its shares and hits, and nothing else filled in. NULL: no memory. */
+struct snapshot *build_object(struct build_owner *owner, uint64_t slots, unsigned workers);
+
+/* Bytes of it, without hits. */
+static inline size_t build_object_size(unsigned workers)
+{
+	return sizeof(struct snapshot) + workers * sizeof(struct snapshot_share);
+}
 
 void build_free_owner(struct build_owner *owner);
 

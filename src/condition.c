@@ -78,21 +78,29 @@ static bool read_date(const struct request *request, enum request_field field, c
 	       http_date_parse(head + span.at, span.len, now, date);
 }
 
+/* Whether a content of the date modified is another than one that the client has, or knows of, with its date. */
+static bool is_later(time_t modified, time_t date, bool exact)
+{
+	return exact ? modified != date : modified > date;
+}
+
 enum condition condition_judge(const struct request *request, const char *head,
-                               const struct representation *representation, time_t now)
+                               const struct representation *representation, bool exact, time_t now)
 {
 	time_t date, modified = representation->last_modified;
 
 	if (request_has(request, FIELD_IF_MATCH)) {
 		if (!list_names(request, FIELD_IF_MATCH, head, representation, true))
 			return CONDITION_FAILED;
-	} else if (modified && read_date(request, FIELD_IF_UNMODIFIED_SINCE, head, now, &date) && modified > date) {
+	} else if (modified && read_date(request, FIELD_IF_UNMODIFIED_SINCE, head, now, &date) &&
+	           is_later(modified, date, exact)) {
 		return CONDITION_FAILED;
 	}
 	if (request_has(request, FIELD_IF_NONE_MATCH))
 		return list_names(request, FIELD_IF_NONE_MATCH, head, representation, false) ? CONDITION_NOT_MODIFIED
 		                                                                             : CONDITION_NONE;
-	if (modified && read_date(request, FIELD_IF_MODIFIED_SINCE, head, now, &date) && modified <= date)
+	if (modified && read_date(request, FIELD_IF_MODIFIED_SINCE, head, now, &date) &&
+	    !is_later(modified, date, exact))
 		return CONDITION_NOT_MODIFIED;
 	return CONDITION_NONE;
 }

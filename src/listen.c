@@ -244,7 +244,7 @@ static const char *remedy(const struct listen_address *address, int error)
 	switch (error) {
 	case EADDRINUSE:
 		if (is_unix(address))
-			return " (another process answers there; end it, or choose another path with --listen)";
+			return " (another process answers there; end it, or choose another path)";
 		return " (another process listens there: ss -ltnp names it; or choose another port with --port or --listen)";
 	case EACCES:
 		if (is_unix(address))

@@ -1,10 +1,10 @@
 /*
- * reload.c - the reloader: it knows when the tree is to be built anew, and which snapshots are still held.
+ * reload.c - the reloader: it knows when the tree is to be built anew.
  *
- * One thread of its own, after reload_start(); before that and after it has been joined, the main thread. It owns
- * every snapshot: the current one, which is also where the next build takes unchanged assets from, and the retired
- * ones that a worker still holds. It sleeps in poll(2) on the watch and on an eventfd, and wakes up for nothing else
- * but the time of the next build and, while there are retired snapshots, for looking whether they are free by now.
+ * One thread of its own, after reload_start(); before that and after it has been joined, the main thread. It is the
+ * builder's thread of generations.h, where the snapshots are: the newest is where the next build takes unchanged assets
+ * from. It sleeps in poll(2) on the watch and on an eventfd, and wakes up for nothing else but the time of the next build
+ * and, while there are retired snapshots, for looking whether they are free by now.
  */
 #include "loom/reload.h"
 
@@ -26,6 +26,7 @@
 #include "loom/log.h"
 #include "loom/variants.h"
 #include "loom/watch.h"
+#include "reload_report.h"
 
 #define NEVER        UINT64_MAX
 #define AGAIN_MIN_MS 100  /* before a file that was being written is tried again, however short the settle time */
@@ -40,27 +41,26 @@
 #define VARIANTS_MS  3000 /* while variants are being made, those that are ready are published so often */
 #define THREADS_MAX  4    /* that make variants: each may take a hundred megabytes for the largest files */
 
-/* What the eventfd counts: requests, variants that have become ready, and at last the order to end. */
+/*
+ * What the eventfd counts: requests, variants that have become ready, switches to a generation by others, and at last the
+ * order to end. One that overflows into the next asks for a look too many, and not for one too few.
+ */
 #define EVENT_REQUEST UINT64_C(1)
 #define EVENT_VARIANT (UINT64_C(1) << 31)
+#define EVENT_SWITCH  (UINT64_C(1) << 55)
 #define EVENT_STOP    (UINT64_C(1) << 62)
 
 struct reload {
 	struct options options; /* a copy, whose root is absolute */
 	char *root;
 	struct snapshot_inbox *inboxes;
-	void (*published)(void *context);
-	void *context;
+	struct generations *generations;
+	struct report report;
 	struct watch *watch;       /* NULL with --watch off */
 	struct variants *variants; /* NULL with --no-compress */
 	int event;
 	bool started;
 	pthread_t thread;
-
-	struct snapshot *current;
-	struct snapshot **retired;
-	size_t retirees;
-	size_t room;
 
 	/* Milliseconds of the monotonic clock. */
 	uint64_t restless_since; /* the first change that is not in a snapshot yet; NEVER */
@@ -70,15 +70,17 @@ struct reload {
 	uint64_t poll_took;
 	bool taken_restless; /* by the last build */
 	uint64_t reap_at;
-	uint64_t
-		follow_at; /* the same files are published again: variants are ready, or what is gone has been kept long enough */
+	uint64_t variants_at; /* variants that are ready are published then */
+	uint64_t kept_at;     /* something that is gone has been served long enough */
 	uint64_t failing_since;
 	uint32_t reap_wait;
 	uint32_t retry_wait;
 
-	bool asked;       /* somebody waits for an answer in the log */
-	char reason[512]; /* of the last failure that was logged */
-	uint64_t refusal; /* the same of a refusal by the gate; 0: there was none since the last success */
+	bool asked;        /* somebody waits for an answer in the log */
+	bool has_switched; /* others have, and no snapshot has followed yet */
+	bool told_pinned;  /* that the tree has changed and is not published */
+	char reason[512];  /* of the last failure that was logged */
+	uint64_t refusal;  /* the same of a refusal by the gate; 0: there was none since the last success */
 };
 
 static uint64_t now_ms(void)
@@ -114,14 +116,40 @@ static int build_as_before(struct reload *reload, struct snapshot **snapshot, ch
 	const struct build_request request = {
 		.options = &reload->options,
 		.workers = reload->options.workers,
-		.previous = reload->current,
+		.previous = generations_current(reload->generations),
 		.variants = reload->variants,
 		.as_before = true,
-		.keep_from = reload->current,
+		/* What a roll-back has taken away is missed by those who have seen it. */
+		.keep_from = reload->has_switched ? generations_newest(reload->generations)
+		                                  : generations_current(reload->generations),
 		.now = now_ms(),
 	};
 
 	return build_snapshot(&request, snapshot, why, size);
+}
+
+static void tell_watch(void *context, const char *path, int fd)
+{
+	struct reload *reload = context;
+
+	watch_directory(reload->watch, path, fd);
+}
+
+static void tell_watch_link(void *context, const char *path)
+{
+	struct reload *reload = context;
+
+	watch_link(reload->watch, path);
+}
+
+static bool make_room(void *context)
+{
+	struct reload *reload = context;
+
+	if (!generations_make_room(reload->generations))
+		return false;
+	log_debug("an earlier generation is dropped: its memory is needed (--max-memory)");
+	return true;
 }
 
 /* One build, with the tree watched. */
@@ -130,14 +158,15 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 	const struct build_request request = {
 		.options = &reload->options,
 		.workers = reload->options.workers,
-		.previous = reload->current,
+		.previous = generations_newest(reload->generations),
 		.variants = reload->variants,
-		.keep_from = reload->current,
+		.keep_from = generations_current(reload->generations),
 		.now = now_ms(),
 		.restless = reload->taken_restless = is_restless(reload, now_ms()),
-		.directory = reload->watch ? watch_directory : NULL,
-		.link = reload->watch ? watch_link : NULL,
-		.context = reload->watch,
+		.make_room = make_room,
+		.directory = reload->watch ? tell_watch : NULL,
+		.link = reload->watch ? tell_watch_link : NULL,
+		.context = reload,
 	};
 	int err;
 
@@ -153,41 +182,29 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 /* Frees what no worker holds any more, and sets the time of the next look. */
 static void reap(struct reload *reload, uint64_t now)
 {
-	size_t kept = 0;
+	bool left = generations_reap(reload->generations);
 
-	for (size_t i = 0; i < reload->retirees; i++) {
-		if (snapshot_unused(reload->retired[i]))
-			build_free(reload->retired[i]);
-		else
-			reload->retired[kept++] = reload->retired[i];
-	}
-	reload->retirees = kept;
-	reload->reap_at = kept ? now + reload->reap_wait : NEVER;
+	reload->reap_at = left ? now + reload->reap_wait : NEVER;
 	reload->reap_wait = (uint32_t)earlier(reload->reap_wait * 2, REAP_MAX_MS);
 }
 
-/* Makes the snapshot the current one. 0 or -ENOMEM, and then nothing has happened. */
-static int publish(struct reload *reload, struct snapshot *snapshot)
+/* A snapshot has been retired. */
+static void reap_soon(struct reload *reload, uint64_t now)
 {
-	if (reload->current) {
-		if (reload->retirees == reload->room) {
-			size_t room = reload->room ? reload->room * 2 : 8;
-			struct snapshot **more = reallocarray(reload->retired, room, sizeof(*more));
+	reload->reap_wait = REAP_MS;
+	reload->reap_at = now + REAP_MS;
+}
 
-			if (!more)
-				return -ENOMEM;
-			reload->retired = more;
-			reload->room = room;
-		}
-		reload->retired[reload->retirees++] = reload->current;
-		reload->reap_wait = REAP_MS;
-		reload->reap_at = now_ms() + REAP_MS;
-	}
-	snapshot_publish(snapshot, reload->inboxes, reload->options.workers);
-	reload->current = snapshot;
-	if (reload->published)
-		reload->published(reload->context);
-	return 0;
+/* Makes the snapshot the current one. 0, or an error of generations_publish(), and then it is freed. */
+static int publish(struct reload *reload, struct snapshot *snapshot, enum generations_kind kind)
+{
+	int err = generations_publish(reload->generations, snapshot, kind);
+
+	if (err)
+		build_free(snapshot);
+	else
+		reap_soon(reload, now_ms());
+	return err;
 }
 
 /*
@@ -220,19 +237,59 @@ static void has_read(struct reload *reload, uint64_t began, uint64_t now)
 	plan_poll(reload, now - began, false, now);
 }
 
-/* When something that is gone has been served long enough. */
-static uint64_t kept_until(const struct reload *reload)
+/* A snapshot is there that has what is gone, for as long as it says. */
+static void keep(struct reload *reload, const struct snapshot *snapshot)
 {
-	return reload->current->kept_until > 0 ? reload->current->kept_until : NEVER;
+	reload->kept_at = snapshot->kept_until > 0 ? snapshot->kept_until : NEVER;
+	reload->has_switched = false;
 }
 
-static void succeeded(struct reload *reload, uint64_t began, uint64_t now)
+/* For whoever asks how the tree is watched. */
+static void describe_watch(const struct reload *reload, char *text, size_t size)
+{
+	static const char *const polls[] = {
+		[WATCH_POLLS_NOTHING] = "",
+		[WATCH_POLLS_PARTS] = "; parts are looked at from time to time",
+		[WATCH_POLLS_WHOLE] = "; all is looked at from time to time",
+	};
+
+	if (!reload->watch)
+		snprintf(text, size, "off");
+	else if (reload->options.watch == WATCH_POLL)
+		snprintf(text, size, "by looking from time to time");
+	else
+		snprintf(text, size, "inotify, %u directories%s", watch_count(reload->watch),
+		         polls[watch_polls(reload->watch)]);
+}
+
+/* Everybody who has asked is answered. why NULL: the snapshot is what the tree holds. */
+static void answer(struct reload *reload, enum reload_result result, const struct snapshot *snapshot, const char *why,
+                   uint64_t ms)
+{
+	struct reload_outcome outcome = { .result = result, .ms = ms };
+	char watching[sizeof(reload->report.status.watching)];
+
+	if (snapshot) {
+		memcpy(outcome.id, snapshot->id, sizeof(outcome.id));
+		outcome.files = snapshot->files;
+		outcome.bytes = snapshot->bytes;
+	}
+	snprintf(outcome.why, sizeof(outcome.why), "%s", why ? why : "");
+	describe_watch(reload, watching, sizeof(watching));
+	report_end(&reload->report, &outcome, watching);
+	reload->asked = false;
+}
+
+static void succeeded(struct reload *reload, enum reload_result result, const struct snapshot *snapshot, uint64_t began,
+                      uint64_t now)
 {
 	has_read(reload, began, now);
 	reload->reason[0] = '\0';
 	reload->refusal = 0;
-	reload->asked = false;
-	reload->follow_at = kept_until(reload); /* what is ready is in it */
+	reload->told_pinned = false;
+	reload->variants_at = NEVER; /* what is ready is in it */
+	keep(reload, snapshot);
+	answer(reload, result, snapshot, NULL, now - began);
 }
 
 /* By the gate. Nothing is tried again before the tree changes: the same would be refused. */
@@ -245,11 +302,11 @@ static void refused(struct reload *reload, uint64_t reason, const char *why, uin
 		log_debug("cannot reload yet: %s", why);
 	reload->refusal = reason;
 	reload->reason[0] = '\0';
-	reload->asked = false;
+	answer(reload, RELOAD_REFUSED, NULL, why, now - began);
 }
 
 /* The old snapshot stays. The reason is told once, and again when it is another one or when somebody has asked. */
-static void failed(struct reload *reload, int err, const char *why, uint64_t now)
+static void failed(struct reload *reload, int err, const char *why, uint64_t began, uint64_t now)
 {
 	if (reload->failing_since == NEVER)
 		reload->failing_since = now;
@@ -264,6 +321,7 @@ static void failed(struct reload *reload, int err, const char *why, uint64_t now
 		/* Normal while a large file arrives; worth a line only when it goes on. */
 		if (now - reload->failing_since < reload->options.settle_max) {
 			log_debug("reload put off: %s", why);
+			report_put_off(&reload->report);
 			return;
 		}
 	} else {
@@ -275,91 +333,139 @@ static void failed(struct reload *reload, int err, const char *why, uint64_t now
 		snprintf(reload->reason, sizeof(reload->reason), "%s", why);
 		log_warn("cannot reload, the old snapshot stays: %s", why);
 	}
-	reload->asked = false;
+	answer(reload, RELOAD_FAILED, NULL, why, now - began);
+}
+
+/* A generation is pinned: the tree is left alone until somebody unpins it, and with that asks for a build. */
+static void held(struct reload *reload, const char *id, uint64_t began, uint64_t now)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "generation %s is pinned (loomctl unpin goes back to the tree)", id);
+	if (reload->asked)
+		log_warn("cannot reload: %s", why);
+	else if (reload->restless_since != NEVER && !reload->told_pinned)
+		log_info("the tree has changed, and is not published: %s", why);
+	reload->told_pinned |= reload->restless_since != NEVER;
+	reload->restless_since = NEVER;
+	reload->failing_since = NEVER;
+	reload->build_at = NEVER;
+	answer(reload, RELOAD_PINNED, NULL, why, now - began);
 }
 
 static void rebuild(struct reload *reload)
 {
-	struct snapshot *snapshot = NULL;
-	char why[sizeof(reload->reason)] = "";
+	struct snapshot *snapshot = NULL, *current;
+	char why[sizeof(reload->reason)] = "", id[GENERATION_ID_SIZE];
 	uint64_t began = now_ms(), now, reason;
 	bool asked = reload->asked, changed;
-	int err = build(reload, &snapshot, why, sizeof(why));
+	int err;
 
+	report_begin(&reload->report);
+	if (generations_pinned(reload->generations, id)) {
+		held(reload, id, began, began);
+		return;
+	}
+	err = build(reload, &snapshot, why, sizeof(why));
 	if (err < 0) {
-		failed(reload, err, why[0] ? why : strerror(-err), now_ms());
+		failed(reload, err, why[0] ? why : strerror(-err), began, now_ms());
 		return;
 	}
 	assert(snapshot);
-	changed = strcmp(snapshot->id, reload->current->id) != 0;
-	if (changed && gate_check(&reload->options, snapshot, reload->current, &reason, why, sizeof(why)) < 0) {
+	current = generations_current(reload->generations);
+	changed = strcmp(snapshot->id, current->id) != 0;
+	if (changed && gate_check(&reload->options, snapshot, current, &reason, why, sizeof(why)) < 0) {
 		build_free(snapshot);
 		refused(reload, reason, why, began, now_ms());
 		return;
 	}
-	if (build_same(reload->current, snapshot)) {
+	if (build_same(current, snapshot)) {
 		build_free(snapshot);
-	} else if ((err = publish(reload, snapshot)) < 0) {
-		build_free(snapshot);
-		failed(reload, err, strerror(-err), now_ms());
+		snapshot = current;
+	} else if (publish(reload, snapshot, GENERATION_OF_TREE) < 0) {
+		/* Pinned meanwhile; or even unpinned again, and then a request for a build is waiting. */
+		if (!generations_pinned(reload->generations, id))
+			memcpy(id, current->id, sizeof(id));
+		held(reload, id, began, now_ms());
 		return;
 	}
 	now = now_ms();
-	if (changed && reload->current->kept > 0)
+	if (changed && snapshot->kept > 0)
 		log_info("%" PRIu64 " files of earlier snapshots are still served, %" PRIu64
 		         " bytes (--keep-generations)",
-		         reload->current->kept, reload->current->kept_bytes);
+		         snapshot->kept, snapshot->kept_bytes);
 	if (changed)
-		log_info("reloaded: snapshot %s, %" PRIu64 " files, %" PRIu64 " bytes, in %" PRIu64 " ms",
-		         reload->current->id, reload->current->files, reload->current->bytes, now - began);
+		log_info("reloaded: snapshot %s, %" PRIu64 " files, %" PRIu64 " bytes, in %" PRIu64 " ms", snapshot->id,
+		         snapshot->files, snapshot->bytes, now - began);
 	else if (asked)
-		log_info("reloaded: nothing has changed, snapshot %s stays (%" PRIu64 " ms)", reload->current->id,
+		log_info("reloaded: nothing has changed, snapshot %s stays (%" PRIu64 " ms)", snapshot->id,
 		         now - began);
 	else
 		log_debug("reloaded: the same contents (%" PRIu64 " ms)", now - began);
-	succeeded(reload, began, now);
+	succeeded(reload, changed ? RELOAD_LIVE : RELOAD_SAME, snapshot, began, now);
 }
 
 /* Variants have become ready, or turned out not to be worth having. */
 static void collect_variants(struct reload *reload, uint64_t now)
 {
 	if (variants_collect(reload->variants) > 0)
-		reload->follow_at = earlier(reload->follow_at, now + VARIANTS_MS);
-	if (variants_pending(reload->variants) == 0 && reload->follow_at != NEVER)
-		reload->follow_at = now;
+		reload->variants_at = earlier(reload->variants_at, now + VARIANTS_MS);
+	if (variants_pending(reload->variants) == 0 && reload->variants_at != NEVER)
+		reload->variants_at = now;
 }
 
+static void tell_follower(const struct reload *reload, const struct snapshot *snapshot, uint64_t kept)
+{
+	if (snapshot->kept < kept)
+		log_debug("%" PRIu64 " files that are gone are no longer served, %" PRIu64 " still are",
+		          kept - snapshot->kept, snapshot->kept);
+	else if (reload->variants && variants_pending(reload->variants) == 0)
+		log_info("compressed: snapshot %s has %" PRIu64 " variants of %" PRIu64 " bytes", snapshot->id,
+		         snapshot->coded, snapshot->coded_bytes);
+}
+
+/* The same files again: with variants that are ready, and without what has been kept for long enough. */
 static void publish_follower(struct reload *reload, uint64_t now)
 {
-	struct snapshot *snapshot = NULL;
-	uint64_t kept = reload->current->kept;
+	struct snapshot *snapshot = NULL, *current;
 	char why[sizeof(reload->reason)] = "";
+	uint64_t kept;
 	int err = build_as_before(reload, &snapshot, why, sizeof(why));
 
-	if (!err && build_same(reload->current, snapshot)) {
+	reload->variants_at = reload->kept_at = NEVER;
+	current = generations_current(reload->generations);
+	kept = current->kept;
+	if (!err && build_same(current, snapshot)) {
+		keep(reload, snapshot);
 		build_free(snapshot);
-		reload->follow_at = kept_until(reload);
 		return;
 	}
 	if (!err) {
-		err = publish(reload, snapshot);
-		if (err)
-			build_free(snapshot);
+		err = publish(reload, snapshot, GENERATION_FOLLOW_UP);
+		if (err == -ESTALE) {
+			reload->variants_at = now; /* another generation is served by now: of that one, then */
+			return;
+		}
 	}
 	if (err) {
 		/* An older snapshot may be in the way that is gone by then. */
-		reload->follow_at = now + RETRY_MAX_MS;
+		reload->variants_at = now + RETRY_MAX_MS;
 		log_warn("cannot publish what has been compressed: %s", why[0] ? why : strerror(-err));
 		return;
 	}
-	reload->follow_at = kept_until(reload);
-	if (snapshot->kept < kept) {
-		log_debug("%" PRIu64 " files that are gone are no longer served, %" PRIu64 " still are",
-		          kept - snapshot->kept, snapshot->kept);
-	} else if (reload->variants && variants_pending(reload->variants) == 0) {
-		log_info("compressed: snapshot %s has %" PRIu64 " variants of %" PRIu64 " bytes", snapshot->id,
-		         snapshot->coded, snapshot->coded_bytes);
-	}
+	keep(reload, snapshot);
+	tell_follower(reload, snapshot, kept);
+}
+
+/*
+ * Another generation is served: what it was built with may be retired, it may lack variants that are there by now, and
+ * whoever has seen the one before may still ask for what only that one had.
+ */
+static void switched(struct reload *reload, uint64_t now)
+{
+	reap_soon(reload, now);
+	reload->has_switched = true;
+	reload->variants_at = now;
 }
 
 /*
@@ -396,7 +502,7 @@ static void look_closely(struct reload *reload, uint64_t began)
 
 static int sleep_for(const struct reload *reload, uint64_t now)
 {
-	uint64_t next = earlier(earlier(reload->build_at, reload->follow_at),
+	uint64_t next = earlier(earlier(reload->build_at, earlier(reload->variants_at, reload->kept_at)),
 	                        earlier(reload->reap_at, reload->poll_at));
 
 	if (now < reload->look_at)
@@ -439,14 +545,16 @@ static void *reload_run(void *argument)
 				reload->asked = true;
 				reload->build_at = now;
 			}
-			if (events >= EVENT_VARIANT)
+			if (reload->variants && events >= EVENT_VARIANT)
 				collect_variants(reload, now);
+			if (events >= EVENT_SWITCH)
+				switched(reload, now);
 		}
 		if (now >= reload->poll_at)
 			look_closely(reload, now);
 		if (now >= reload->build_at)
 			rebuild(reload);
-		if (now >= reload->follow_at)
+		if (now >= reload->variants_at || now >= reload->kept_at)
 			publish_follower(reload, now);
 		if (now >= reload->reap_at)
 			reap(reload, now);
@@ -503,9 +611,9 @@ static int first_build(struct reload *reload, char *why, size_t size)
 		build_free(snapshot);
 		return err;
 	}
-	err = publish(reload, snapshot);
-	assert(err == 0); /* there is none to retire */
-	succeeded(reload, began, now_ms());
+	err = publish(reload, snapshot, GENERATION_OF_TREE);
+	assert(err == 0); /* nobody can have pinned anything */
+	succeeded(reload, RELOAD_LIVE, snapshot, began, now_ms());
 	return 0;
 }
 
@@ -523,6 +631,11 @@ static void notify(const struct reload *reload, uint64_t what)
 static void variant_news(void *context)
 {
 	notify(context, EVENT_VARIANT);
+}
+
+static void on_switch(void *context)
+{
+	notify(context, EVENT_SWITCH);
 }
 
 /* The cache would be served, and each file in it a reason to look at the tree again. */
@@ -566,6 +679,22 @@ static int create_variants(struct reload *reload, char *why, size_t size)
 	return err ? err : refuse_cache_in_root(reload, why, size);
 }
 
+static int create_generations(struct reload *reload, char *why, size_t size)
+{
+	const struct generations_config config = {
+		.inboxes = reload->inboxes,
+		.workers = reload->options.workers,
+		.keep = reload->options.keep_generations,
+		.on_switch = on_switch,
+		.context = reload,
+	};
+	int err = generations_create(&reload->generations, &config);
+
+	if (err)
+		snprintf(why, size, "%s", strerror(-err));
+	return err;
+}
+
 int reload_create(struct reload **out, const struct options *options, struct snapshot_inbox inboxes[], char *why,
                   size_t size)
 {
@@ -579,8 +708,9 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 	}
 	reload->options = *options;
 	reload->inboxes = inboxes;
-	reload->restless_since = reload->build_at = reload->reap_at = reload->follow_at = NEVER;
-	reload->failing_since = reload->poll_at = NEVER;
+	report_init(&reload->report);
+	reload->restless_since = reload->build_at = reload->reap_at = reload->variants_at = NEVER;
+	reload->failing_since = reload->poll_at = reload->kept_at = NEVER;
 	reload->event = -1;
 	reload->root = absolute(options->root);
 	if (!reload->root) {
@@ -600,7 +730,9 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 		if (err < 0)
 			goto fail;
 	}
-	err = create_variants(reload, why, size);
+	err = create_generations(reload, why, size);
+	if (!err)
+		err = create_variants(reload, why, size);
 	if (!err)
 		err = first_build(reload, why, size);
 	if (err < 0)
@@ -609,6 +741,7 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 	return 0;
 
 fail:
+	generations_destroy(reload->generations);
 	variants_destroy(reload->variants);
 	if (reload->watch)
 		watch_destroy(reload->watch);
@@ -622,14 +755,13 @@ fail:
 const struct snapshot *reload_snapshot(const struct reload *reload)
 {
 	assert(!reload->started);
-	return reload->current;
+	return generations_current(reload->generations);
 }
 
 void reload_on_publish(struct reload *reload, void (*published)(void *context), void *context)
 {
 	assert(!reload->started);
-	reload->published = published;
-	reload->context = context;
+	generations_on_publish(reload->generations, published, context);
 }
 
 int reload_start(struct reload *reload)
@@ -651,6 +783,34 @@ void reload_request(struct reload *reload)
 	notify(reload, EVENT_REQUEST);
 }
 
+uint64_t reload_ask(struct reload *reload)
+{
+	uint64_t ticket = report_ask(&reload->report);
+
+	notify(reload, EVENT_REQUEST);
+	return ticket;
+}
+
+bool reload_answer(struct reload *reload, uint64_t ticket, struct reload_outcome *outcome)
+{
+	return report_answer(&reload->report, ticket, outcome);
+}
+
+void reload_on_answer(struct reload *reload, void (*tell)(void *context), void *context)
+{
+	report_on_answer(&reload->report, tell, context);
+}
+
+void reload_status(struct reload *reload, struct reload_status *status)
+{
+	report_status(&reload->report, status);
+}
+
+struct generations *reload_generations(struct reload *reload)
+{
+	return reload->generations;
+}
+
 void reload_destroy(struct reload *reload)
 {
 	if (reload->started) {
@@ -659,12 +819,9 @@ void reload_destroy(struct reload *reload)
 	}
 	for (unsigned i = 0; i < reload->options.workers; i++)
 		snapshot_retract(&reload->inboxes[i]);
-	reap(reload, now_ms());
-	assert(reload->retirees == 0);
-	assert(snapshot_unused(reload->current));
-	build_free(reload->current);
+	generations_destroy(reload->generations);
 	variants_destroy(reload->variants);
-	free(reload->retired);
+	pthread_mutex_destroy(&reload->report.lock);
 	if (reload->watch)
 		watch_destroy(reload->watch);
 	close(reload->event);

@@ -160,7 +160,7 @@ static void plan_content(struct response *response, const struct request *reques
 		return;
 	}
 	response->representation = found;
-	switch (condition_judge(request, head, found, context->now)) {
+	switch (condition_judge(request, head, found, context->snapshot->returned, context->now)) {
 	case CONDITION_FAILED:
 		set_error(response, 412, context->snapshot);
 		return;

@@ -1,7 +1,7 @@
 /*
  * server.c - see server.h. The main thread: it sets everything up, then sleeps until a signal or a notice comes.
  *
- * Threads: this one (signals, log lines), the reloader, and one a worker. All signals are blocked in all threads and
+ * Threads: this one (signals, log lines), the reloader, the admin socket's, and one a worker. All signals are blocked in all threads and
  * read here from a signalfd, so that no code ever runs at a moment that it did not choose.
  */
 #include "loom/server.h"
@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loom/admin.h"
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/log.h"
@@ -55,12 +56,15 @@ struct server {
 	int fds[OPTIONS_LISTEN_MAX][1024];
 	unsigned bound;
 	struct reload *reload;
+	struct admin *admin; /* NULL without --admin */
+	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;
 	const struct io_ops *ops;
-	char backend[3 * WHY_SIZE]; /* which, and why */
-	int signals;                /* signalfd */
-	int events;                 /* eventfd: a worker has something to say, or has ended */
+	char backend[3 * WHY_SIZE];   /* which, and why */
+	char described[4 * WHY_SIZE]; /* the same with what it uses */
+	int signals;                  /* signalfd */
+	int events;                   /* eventfd: a worker has something to say, or has ended */
 
 	pthread_mutex_t lock; /* states of the threads, and go */
 	pthread_cond_t changed;
@@ -120,9 +124,9 @@ static void *worker_main(void *argument)
 			_exit(1);
 		}
 	}
-	/* Nobody may command a worker that is going: the main thread looks at the state under the lock. */
-	set_state(thread, THREAD_ENDED);
 	worker_stats(worker, &thread->stats);
+	/* Nobody may command a worker that is going, nor look at it: others see the state under the lock. */
+	set_state(thread, THREAD_ENDED);
 	worker_destroy(worker);
 	on_notice(thread);
 	return NULL;
@@ -237,9 +241,11 @@ static int start_on_some_backend(struct server *server)
 	}
 	if (err < 0)
 		log_error("%s", first);
-	else
-		log_info("backend %s (%s)", server->backend, server->workers[0].features);
-	return err;
+	if (err < 0)
+		return err;
+	snprintf(server->described, sizeof(server->described), "%s (%s)", server->backend, server->workers[0].features);
+	log_info("backend %s", server->described);
+	return 0;
 }
 
 static void close_listeners(struct server *server)
@@ -283,6 +289,29 @@ static int listen_all(struct server *server)
 		}
 	}
 	return 0;
+}
+
+/* The admin socket, while there is one thread: see admin_bind(). */
+static int bind_admin(struct server *server)
+{
+	const char *path = server->options->admin;
+	char why[WHY_SIZE];
+	int err;
+
+	if (!path)
+		return 0;
+	for (unsigned i = 0; i < server->bound; i++) {
+		const char *text = server->address[i].text;
+
+		if (strncmp(text, "unix:", 5) == 0 && strcmp(text + 5, path) == 0) {
+			log_error("unix:%s cannot be both --admin and --listen", path);
+			return -EADDRINUSE;
+		}
+	}
+	err = admin_bind(&server->admin, path, why, sizeof(why));
+	if (err < 0)
+		log_error("--admin: %s", why);
+	return err;
 }
 
 static uint64_t milliseconds(void)
@@ -361,7 +390,7 @@ static void log_notices(struct server *server)
 	pthread_mutex_unlock(&server->lock);
 }
 
-/* A worker that sleeps would hold the old snapshot until its next event: wake it to adopt. The reloader's thread. */
+/* A worker that sleeps would hold the old snapshot until its next event: wake it to adopt. Reloader's or admin's thread. */
 static void on_publish(void *context)
 {
 	struct server *server = context;
@@ -371,6 +400,51 @@ static void on_publish(void *context)
 		if (server->workers[i].state == THREAD_READY)
 			worker_command(server->workers[i].worker, WORKER_RUN);
 	pthread_mutex_unlock(&server->lock);
+}
+
+/* The admin's thread. The worker goes on counting: each number is one that was true. */
+static void count_worker(void *context, unsigned index, struct admin_worker *counted)
+{
+	struct server *server = context;
+	const struct worker_thread *thread = &server->workers[index];
+	const struct conn_stats *stats = &thread->stats;
+
+	pthread_mutex_lock(&server->lock);
+	if (thread->state == THREAD_READY) {
+		const struct conn_context *running = worker_context(thread->worker);
+
+		counted->connections = __atomic_load_n(&running->conns.used, __ATOMIC_RELAXED);
+		stats = &running->stats;
+	}
+	counted->accepted = __atomic_load_n(&stats->accepted, __ATOMIC_RELAXED);
+	counted->requests = __atomic_load_n(&stats->requests, __ATOMIC_RELAXED);
+	counted->timeouts = __atomic_load_n(&stats->timeouts, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&server->lock);
+}
+
+static int start_admin(struct server *server)
+{
+	const struct admin_config config = {
+		.options = server->options,
+		.reload = server->reload,
+		.version = LOOM_VERSION,
+		.backend = server->described,
+		.listeners = server->listeners,
+		.listens = server->bound,
+		.worker = count_worker,
+		.context = server,
+	};
+	char why[WHY_SIZE];
+	int err;
+
+	if (!server->admin)
+		return 0;
+	for (unsigned i = 0; i < server->bound; i++)
+		server->listeners[i] = server->address[i].text;
+	err = admin_start(server->admin, &config, why, sizeof(why));
+	if (err < 0)
+		log_error("--admin: %s", why);
+	return err;
 }
 
 /* How many workers have not ended. */
@@ -412,6 +486,8 @@ static void supervise(struct server *server)
 			continue;
 		}
 		command = command == WORKER_RUN ? WORKER_DRAIN : WORKER_ABORT;
+		if (server->admin)
+			admin_drain(server->admin);
 		log_info(command == WORKER_DRAIN ? "draining: finishing what is under way, for at most %u ms"
 		                                 : "ending at once",
 		         server->options->timeouts.grace);
@@ -457,6 +533,17 @@ static void serve(struct server *server)
 	         (unsigned long long)total.requests, (unsigned long long)total.timeouts);
 }
 
+static int start_reload(struct server *server)
+{
+	int err;
+
+	reload_on_publish(server->reload, on_publish, server);
+	err = reload_start(server->reload);
+	if (err < 0)
+		log_error("cannot start the reloader's thread: %s", strerror(-err));
+	return err;
+}
+
 int server_run(const struct options *options)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -479,15 +566,13 @@ int server_run(const struct options *options)
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
 	/* What is cheap to find wrong comes first. */
-	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0)
+	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 || bind_admin(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;
 	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
 		goto fail;
-	reload_on_publish(server->reload, on_publish, server);
-	if (reload_start(server->reload) < 0) {
-		log_error("cannot start the reloader's thread");
+	if (start_reload(server) < 0 || start_admin(server) < 0) {
 		say_word(server, GO_QUIT);
 		join_workers(server, options->workers);
 		goto fail;
@@ -497,6 +582,7 @@ int server_run(const struct options *options)
 	status = 0;
 fail:
 	close_listeners(server);
+	admin_destroy(server->admin);
 	if (server->reload)
 		reload_destroy(server->reload);
 	if (server->signals >= 0)

@@ -31,8 +31,8 @@ struct build_request {
 	bool (*make_room)(void *context);
 	bool as_before; /* the files of previous, without a look at the tree, with the variants that have become ready */
 	/*
-	 * Files that are in this snapshot and gone from the tree are still served (--keep-generations, --keep-for): previous,
-	 * or after a roll-back what was served before it. NULL: none are.
+	 * Files that are in this snapshot or in previous, and gone from the tree, are still served (--keep-generations,
+	 * --keep-for). Another than previous after a roll-back: what was served before it. NULL: none are.
 	 */
 	const struct snapshot *keep_from;
 	uint64_t now; /* milliseconds of CLOCK_MONOTONIC, for keep_from */
@@ -59,11 +59,34 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 bool build_same(const struct snapshot *a, const struct snapshot *b);
 
 /*
- * Another snapshot of the same index and assets, born with its own shares, for being published once more: in microseconds,
- * whatever its size. snapshot must not have been freed; each of the two is freed for itself, in any order. NULL: no memory.
- * Any thread, one at a time with the others that call this or build_free() on snapshots of the same index.
+ * Another snapshot of the same index and assets, born with its own shares and with no hits, for being published once more:
+ * in microseconds, whatever its size. Or with 0 workers, which holds all of it for whoever wants to read. The given one must
+ * not be freed meanwhile; each of the two is freed for itself, in any order. NULL: no memory. Any thread.
  */
 struct snapshot *build_again(const struct snapshot *snapshot, unsigned workers);
+
+/* A file that is in one snapshot alone, or has another content or media type in the other. */
+enum build_change {
+	BUILD_ADDED,
+	BUILD_REMOVED,
+	BUILD_CHANGED,
+};
+
+/* Where a comparison has come to; zero at first. */
+struct build_position {
+	size_t old, new;
+};
+
+/* key: NUL-terminated, valid as long as either snapshot. False: no more for now. */
+typedef bool build_change_fn(void *context, enum build_change change, const char *key, size_t key_len);
+
+/*
+ * The files that have changed from one snapshot to another, in the order of the keys, from the position on. True: all have
+ * been told of; false: fn ended it, or so many keys of each have been looked at, and position says where to go on. Any thread
+ * that keeps both from being freed.
+ */
+bool build_diff(const struct snapshot *old, const struct snapshot *new, struct build_position *position, size_t keys,
+                build_change_fn *fn, void *context);
 
 /* A file of a snapshot, borrowed from it. */
 struct build_file {

@@ -1,10 +1,17 @@
 /*
  * reload.h - the reloader: a thread that watches ROOT with inotify, and when it has changed and come to rest builds
  * the next snapshot, publishes it, and frees the old ones that no worker holds any more. It never touches a socket.
+ *
+ * Other threads switch to what is there already by way of reload_generations(); while one is pinned, nothing is built.
  */
 #ifndef LOOM_RELOAD_H
 #define LOOM_RELOAD_H
 
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "loom/generations.h"
 #include "loom/options.h"
 #include "loom/snapshot.h"
 
@@ -13,8 +20,8 @@ struct reload;
 /*
  * Builds and publishes the first snapshot on the calling thread; inotify watches are in place before it reads a
  * directory. inboxes: one a worker, options->workers of them, which must outlive the reloader. 0, or -errno with one
- * line in why (see build_snapshot()); -EPERM: the gate refuses the tree (gate.h). A later snapshot that it refuses leaves the
- * old one where it is, until the tree has changed again.
+ * line in why (see build_snapshot()); -EPERM: the gate refuses the tree (gate.h). A later snapshot that it refuses
+ * leaves the old one where it is, until the tree has changed again.
  */
 int reload_create(struct reload **reload, const struct options *options, struct snapshot_inbox inboxes[], char *why,
                   size_t size);
@@ -34,6 +41,46 @@ int reload_start(struct reload *reload);
 
 /* Asks for a rebuild now, whatever inotify says (SIGHUP). Any thread; async-signal-safe. */
 void reload_request(struct reload *reload);
+
+enum reload_result {
+	RELOAD_LIVE,    /* a new snapshot is served */
+	RELOAD_SAME,    /* nothing has changed */
+	RELOAD_REFUSED, /* by the gate; the old snapshot stays, as with all that follow */
+	RELOAD_FAILED,
+	RELOAD_PINNED, /* a generation is pinned: nothing was published */
+};
+
+/* What became of a reload. */
+struct reload_outcome {
+	enum reload_result result;
+	time_t at;                   /* seconds since the epoch, when it ended; 0: there was none yet */
+	uint64_t ms;                 /* that it took */
+	char id[GENERATION_ID_SIZE]; /* LIVE, SAME: what the tree holds, and is served */
+	uint64_t files, bytes;
+	char why[512]; /* the others: one line */
+};
+
+/* The same as reload_request(), with an answer: the ticket for reload_answer(). Any thread. */
+uint64_t reload_ask(struct reload *reload);
+
+/* Whether a build that began after the ticket was issued has ended; outcome: of the last one that has. Any thread. */
+bool reload_answer(struct reload *reload, uint64_t ticket, struct reload_outcome *outcome);
+
+/* Has tell() called, on the reloader's thread, when there is something new for reload_answer(); it must not block, nor call
+ * functions of this header. NULL: no more, once this has returned. Any thread. */
+void reload_on_answer(struct reload *reload, void (*tell)(void *context), void *context);
+
+struct reload_status {
+	bool building;
+	char watching[160]; /* how changes are noticed, for people */
+	struct reload_outcome last;
+};
+
+/* Any thread. */
+void reload_status(struct reload *reload, struct reload_status *status);
+
+/* The snapshots: see there which thread may do what. Valid until reload_destroy(). */
+struct generations *reload_generations(struct reload *reload);
 
 /*
  * Stops and joins the thread and frees every snapshot. All workers must have ended and have given their shares back;

@@ -89,8 +89,11 @@ enum snapshot_error {
 /* A worker's pins on one snapshot: a plain integer on a cache line of its own. */
 struct snapshot_share {
 	alignas(CACHE_LINE) uint32_t pins;
-	uint32_t *
-		hits; /* requests answered from slots[i] by this worker: plain stores of its own, relaxed loads of others */
+	/*
+	 * Requests answered from slots[i] by this worker, each on cache lines of its own: relaxed stores by it, relaxed loads
+	 * by others. NULL: there was no memory for them, and nothing is counted.
+	 */
+	uint32_t *hits;
 };
 
 /* The representations of one key by content coding; NULL where there is none. Identity is always there. */
@@ -125,6 +128,14 @@ struct snapshot {
 	uint64_t kept_until; /* milliseconds of CLOCK_MONOTONIC: the first of them is to go then; 0: none */
 	uint64_t memory;     /* held for this snapshot alone or with others, in bytes */
 	void *owner;         /* the builder's: what to free */
+	void *hits;          /* the builder's: the memory of all share[].hits */
+	/*
+	 * An earlier generation is served again (roll-back): newer dates than its own have been sent for the same names, so that
+	 * "not modified since" is true of an equal date alone.
+	 */
+	bool returned;
+	struct snapshot *next; /* generations.h: of those that are retired */
+	uint32_t workers;      /* shares that it was born with */
 
 	alignas(CACHE_LINE) atomic_uint shares; /* workers that have not given theirs back */
 	struct snapshot_share share[];          /* one a worker */

@@ -188,7 +188,7 @@ static void check(const struct request *request, const char *head)
 		check_lines(request, head, i, names[i]);
 	for (size_t i = 0; i < sizeof(representations) / sizeof(representations[0]); i++) {
 		const struct representation *of = &representations[i];
-		enum condition condition = condition_judge(request, head, of, NOW);
+		enum condition condition = condition_judge(request, head, of, false, NOW);
 		enum condition expected = model_judge(head, request->head_len, of);
 		bool part = condition_if_range(request, head, of, NOW);
 

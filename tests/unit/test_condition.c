@@ -38,11 +38,13 @@ static char *read_request(const char *fields, struct request *request)
 	return head;
 }
 
+static bool exact; /* what condition_judge() is given */
+
 static enum condition judge(const char *fields, const struct representation *representation)
 {
 	struct request request;
 	char *head = read_request(fields, &request);
-	enum condition condition = condition_judge(&request, head, representation, NOW);
+	enum condition condition = condition_judge(&request, head, representation, exact, NOW);
 
 	free(head);
 	return condition;
@@ -271,6 +273,23 @@ START_TEST(a_part_is_of_this_representation_or_not)
 }
 END_TEST
 
+/* After a roll-back the client may have a newer content, and with it a later date. */
+START_TEST(an_exact_date_is_the_only_one)
+{
+	exact = true;
+	ck_assert_int_eq(judge("If-Modified-Since: " DATE "\r\n", &dated), CONDITION_NOT_MODIFIED);
+	ck_assert_int_eq(judge("If-Modified-Since: " LATER "\r\n", &dated), CONDITION_NONE);
+	ck_assert_int_eq(judge("If-Modified-Since: " PAST "\r\n", &dated), CONDITION_NONE);
+	ck_assert_int_eq(judge("If-Unmodified-Since: " DATE "\r\n", &dated), CONDITION_NONE);
+	ck_assert_int_eq(judge("If-Unmodified-Since: " LATER "\r\n", &dated), CONDITION_FAILED);
+	ck_assert_int_eq(judge("If-Unmodified-Since: " PAST "\r\n", &dated), CONDITION_FAILED);
+	ck_assert_int_eq(judge("If-Modified-Since: " LATER "\r\n", &undated), CONDITION_NONE);
+	ck_assert_int_eq(judge("If-Unmodified-Since: " PAST "\r\n", &undated), CONDITION_NONE);
+	ck_assert_int_eq(judge("If-None-Match: \"e\"\r\nIf-Modified-Since: " LATER "\r\n", &dated),
+	                 CONDITION_NOT_MODIFIED);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("condition");
@@ -280,6 +299,7 @@ int main(void)
 
 	tcase_add_loop_test(tcase, lists_are_compared, 0, sizeof(lists) / sizeof(lists[0]));
 	tcase_add_loop_test(tcase, dates_are_compared, 0, sizeof(dates) / sizeof(dates[0]));
+	tcase_add_test(tcase, an_exact_date_is_the_only_one);
 	tcase_add_test(tcase, conditions_have_an_order);
 	tcase_add_test(tcase, a_malformed_list_still_keeps_the_dates_out);
 	tcase_add_test(tcase, lists_may_stand_in_many_lines);

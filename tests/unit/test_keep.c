@@ -299,6 +299,15 @@ START_TEST(after_a_roll_back_the_newer_ones_assets_stay)
 	tree_serves(current, "/v2.css", "2");
 	ck_assert(!is_gone("/v1.css"));
 	ck_assert(is_gone("/v2.css"));
+
+	/* And goes on being, for as long as if nobody had rolled back. */
+	now_ms += HOUR_MS / 2;
+	build_from(current, true);
+	ck_assert(is_gone("/v2.css"));
+	build_from(newer, true);
+	now_ms += HOUR_MS / 2;
+	build_from(current, true);
+	tree_lacks(current, "/v2.css");
 	build_free(newer);
 }
 END_TEST

@@ -158,6 +158,7 @@ static void variant_done(bool worth, unsigned left)
 }
 
 struct content {
+	atomic_uint references;
 	struct snapshot_variants variants[2];
 	struct snapshot_slot slots[2 * KEYS_MAX];
 	struct representation representations[KEYS_MAX];
@@ -225,6 +226,7 @@ static void tell_file(void *context, const char *path, int dirfd, const char *na
 static void copy_content(struct content *content, const struct content *from)
 {
 	memcpy(content, from, sizeof(*content));
+	atomic_init(&content->references, 0);
 	for (unsigned i = 0; i < content->count; i++)
 		content->representations[i].body = (const uint8_t *)content->texts[i];
 	for (unsigned i = 0; i < 2 * KEYS_MAX; i++) {
@@ -249,9 +251,44 @@ static void give_variants(struct content *content)
 		content->slots[i].variants = content->slots[i].hash && number > 0;
 }
 
+static struct snapshot *make_snapshot(struct content *content, unsigned workers)
+{
+	size_t bytes = sizeof(struct snapshot) + workers * sizeof(struct snapshot_share);
+	struct snapshot *snapshot = aligned_alloc(CACHE_LINE, bytes);
+
+	ck_assert_ptr_nonnull(snapshot);
+	memset(snapshot, 0, bytes);
+	snapshot->slots = content->slots;
+	snapshot->variants = content->variants;
+	snapshot->mask = 2 * KEYS_MAX - 1;
+	snapshot->files = content->count;
+	snapshot->owner = content;
+	snapshot->workers = workers;
+	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++)
+		snapshot->errors[i] = &content->error;
+	atomic_init(&snapshot->shares, workers);
+	atomic_fetch_add(&content->references, 1);
+	atomic_fetch_add(&alive, 1);
+	return snapshot;
+}
+
+struct snapshot *build_again(const struct snapshot *snapshot, unsigned workers)
+{
+	struct snapshot *again = make_snapshot(snapshot->owner, workers);
+
+	memcpy(again->id, snapshot->id, sizeof(again->id));
+	return again;
+}
+
+bool build_diff(const struct snapshot *old, const struct snapshot *new, struct build_position *position, size_t keys,
+                build_change_fn *fn, void *context)
+{
+	ck_assert(old != new &&position &&keys &&fn &&context);
+	return true;
+}
+
 int build_snapshot(const struct build_request *request, struct snapshot **out, char *why, size_t size)
 {
-	size_t bytes = sizeof(struct snapshot) + request->workers * sizeof(struct snapshot_share);
 	struct content *content = calloc(1, sizeof(*content));
 	struct walk_context context = { request, content };
 	struct tree_walk walk = { tell_directory, tell_file, &context };
@@ -286,32 +323,24 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 		free(content);
 		return err;
 	}
-	snapshot = aligned_alloc(CACHE_LINE, bytes);
-	ck_assert_ptr_nonnull(snapshot);
-	memset(snapshot, 0, bytes);
-	snapshot->slots = content->slots;
-	snapshot->variants = content->variants;
-	snapshot->mask = 2 * KEYS_MAX - 1;
-	snapshot->files = content->count;
-	snapshot->owner = content;
 	content->error.head = "HTTP/1.1 404 Not Found\r\n";
 	content->error.head_len = (uint16_t)strlen(content->error.head);
-	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++)
-		snapshot->errors[i] = &content->error;
+	snapshot = make_snapshot(content, request->workers);
 	for (unsigned i = 0; i < content->count; i++) {
 		id += snapshot_hash(content->keys[i], strlen(content->keys[i])) ^
 		      3 * snapshot_hash(content->texts[i], content->representations[i].body_len);
 	}
 	snprintf(snapshot->id, sizeof(snapshot->id), "%022" PRIu64, id);
-	atomic_init(&snapshot->shares, request->workers);
-	atomic_fetch_add(&alive, 1);
 	*out = snapshot;
 	return 0;
 }
 
 void build_free(struct snapshot *snapshot)
 {
-	free(snapshot->owner);
+	struct content *content = snapshot->owner;
+
+	if (atomic_fetch_sub(&content->references, 1) == 1)
+		free(content);
 	free(snapshot);
 	atomic_fetch_sub(&alive, 1);
 }
@@ -1253,6 +1282,118 @@ START_TEST(the_thread_has_a_name_and_takes_no_signals)
 }
 END_TEST
 
+static struct reload_outcome answered(uint64_t ticket)
+{
+	struct reload_outcome outcome = { .ms = 0 };
+
+	wait_for(reload_answer(reload, ticket, &outcome));
+	return outcome;
+}
+
+START_TEST(who_asks_is_answered)
+{
+	static atomic_uint told;
+	struct reload_outcome outcome;
+	struct reload_status status;
+	uint64_t tickets[2];
+
+	options.watch = WATCH_OFF;
+	start(root);
+	reload_status(reload, &status);
+	ck_assert_int_eq(status.last.result, RELOAD_LIVE); /* the first */
+	ck_assert_int_ne(status.last.at, 0);
+	reload_on_answer(reload, count_published, &told);
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_SAME);
+	wait_for(atomic_load(&told) == 1);
+	tree_write("site/new.html", "new");
+	tickets[0] = reload_ask(reload);
+	tickets[1] = reload_ask(reload);
+	outcome = answered(tickets[0]);
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	ck_assert_uint_eq(outcome.files, 3);
+	answered(tickets[1]);
+	ck_assert(serves(0, "/new.html", "new"));
+	atomic_store(&refusing, true);
+	tree_write("site/new.html", "newer");
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_REFUSED);
+	ck_assert_str_ne(outcome.why, "");
+	atomic_store(&failing, -ENOMEM);
+	atomic_store(&failures, 1);
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_FAILED);
+	ck_assert_str_ne(outcome.why, "");
+	/* What is being written is waited for. */
+	atomic_store(&refusing, false);
+	atomic_store(&failing, -EAGAIN);
+	atomic_store(&failures, 2);
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	reload_on_answer(reload, NULL, NULL);
+	stop();
+}
+END_TEST
+
+START_TEST(nothing_is_published_while_a_generation_is_pinned)
+{
+	struct generations_switch result;
+	struct reload_outcome outcome;
+	unsigned before;
+
+	options.keep_generations = 2;
+	start(root);
+	becomes("/index.html", "first");
+	tree_write("site/index.html", "second");
+	becomes("/index.html", "second");
+	ck_assert_int_eq(generations_rollback(reload_generations(reload), &result), 0);
+	becomes("/index.html", "first");
+	before = atomic_load(&builds);
+	wait_for(atomic_load(&reloads) == 1);
+	/* A change is told of once, */
+	tree_write("site/index.html", "third");
+	wait_for(atomic_load(&reloads) == 2);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
+	tree_write("site/index.html", "fourth");
+	/* and who asks is told each time. */
+	for (unsigned i = 1; i <= 2; i++) {
+		outcome = answered(reload_ask(reload));
+		ck_assert_int_eq(outcome.result, RELOAD_PINNED);
+		ck_assert_ptr_nonnull(strstr(outcome.why, result.id));
+		ck_assert_uint_eq(atomic_load(&warnings), i);
+	}
+	ck_assert_uint_eq(atomic_load(&builds), before);
+	ck_assert(serves(0, "/index.html", "first"));
+	ck_assert(generations_unpin(reload_generations(reload)));
+	outcome = answered(reload_ask(reload));
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	becomes("/index.html", "fourth");
+	tree_write("site/index.html", "fifth");
+	becomes("/index.html", "fifth");
+	stop();
+}
+END_TEST
+
+START_TEST(what_a_roll_back_leaves_over_is_freed)
+{
+	struct generations_switch result;
+
+	options.keep_generations = 1;
+	options.watch = WATCH_OFF;
+	start(root);
+	becomes("/index.html", "first");
+	tree_write("site/index.html", "second");
+	reload_request(reload);
+	becomes("/index.html", "second");
+	wait_for(atomic_load(&alive) == 2);
+	ck_assert_int_eq(generations_rollback(reload_generations(reload), &result), 0);
+	/* Nothing else would wake it. */
+	wait_for(atomic_load(&alive) == 2);
+	becomes("/index.html", "first");
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("reload");
@@ -1302,6 +1443,9 @@ int main(void)
 	tcase_add_test(all, new_dates_of_the_same_contents_are_published);
 	tcase_add_test(all, a_request_rebuilds_where_nothing_is_watched);
 	tcase_add_test(all, what_cannot_be_watched_is_looked_at);
+	tcase_add_test(all, who_asks_is_answered);
+	tcase_add_test(all, nothing_is_published_while_a_generation_is_pinned);
+	tcase_add_test(all, what_a_roll_back_leaves_over_is_freed);
 	tcase_add_test(all, the_thread_has_a_name_and_takes_no_signals);
 	suite_add_tcase(suite, all);
 	srunner_run_all(runner, CK_NORMAL);

@@ -1,0 +1,81 @@
+/*
+ * reload_report.c - see reload_report.h. A ticket is a number: the first build that begins after it was issued is its
+ * answer. So whoever asked need not wait on a condition, and a thread that serves others in the meantime can.
+ */
+#include "reload_report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+void report_init(struct report *report)
+{
+	pthread_mutex_init(&report->lock, NULL);
+}
+
+void report_begin(struct report *report)
+{
+	pthread_mutex_lock(&report->lock);
+	report->taken = report->issued;
+	report->status.building = true;
+	pthread_mutex_unlock(&report->lock);
+}
+
+void report_put_off(struct report *report)
+{
+	pthread_mutex_lock(&report->lock);
+	report->status.building = false;
+	pthread_mutex_unlock(&report->lock);
+}
+
+void report_end(struct report *report, const struct reload_outcome *outcome, const char *watching)
+{
+	pthread_mutex_lock(&report->lock);
+	report->status.building = false;
+	report->status.last = *outcome;
+	report->status.last.at = time(NULL);
+	if (watching)
+		snprintf(report->status.watching, sizeof(report->status.watching), "%s", watching);
+	/* Under the lock: who wants no more of it knows that none is under way. */
+	if (report->tell && report->answered < report->taken)
+		report->tell(report->context);
+	report->answered = report->taken;
+	pthread_mutex_unlock(&report->lock);
+}
+
+uint64_t report_ask(struct report *report)
+{
+	uint64_t ticket;
+
+	pthread_mutex_lock(&report->lock);
+	ticket = ++report->issued;
+	pthread_mutex_unlock(&report->lock);
+	return ticket;
+}
+
+bool report_answer(struct report *report, uint64_t ticket, struct reload_outcome *outcome)
+{
+	bool answered;
+
+	pthread_mutex_lock(&report->lock);
+	answered = ticket <= report->answered;
+	if (answered)
+		*outcome = report->status.last;
+	pthread_mutex_unlock(&report->lock);
+	return answered;
+}
+
+void report_on_answer(struct report *report, void (*tell)(void *context), void *context)
+{
+	pthread_mutex_lock(&report->lock);
+	report->tell = tell;
+	report->context = context;
+	pthread_mutex_unlock(&report->lock);
+}
+
+void report_status(struct report *report, struct reload_status *status)
+{
+	pthread_mutex_lock(&report->lock);
+	*status = report->status;
+	pthread_mutex_unlock(&report->lock);
+}

@@ -1,5 +1,5 @@
 /*
- * reload.h - the reloader: a thread that watches ROOT with inotify, and when it has changed and come to rest builds
+ * reload.h - the reloader: a thread that watches ROOT (watch.h), and when it has changed and come to rest builds
  * the next snapshot, publishes it, and frees the old ones that no worker holds any more. It never touches a socket.
  *
  * Other threads switch to what is there already by way of reload_generations(); while one is pinned, nothing is built.

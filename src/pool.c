@@ -45,12 +45,12 @@ void *pool_take(struct pool *pool)
 	uint32_t given_back = pool->touched - pool->used;
 
 	if (given_back > 0) {
-		pool->used++;
+		__atomic_store_n(&pool->used, pool->used + 1, __ATOMIC_RELAXED);
 		return pool_at(pool, pool->free[given_back - 1]);
 	}
 	if (pool->touched == pool->count)
 		return NULL;
-	pool->used++;
+	__atomic_store_n(&pool->used, pool->used + 1, __ATOMIC_RELAXED);
 	return pool_at(pool, pool->touched++);
 }
 
@@ -61,6 +61,6 @@ void pool_give(struct pool *pool, void *object)
 	assert(pool->used > 0 && index < pool->touched);
 	assert(pool_at(pool, index) == object);
 
-	pool->used--;
+	__atomic_store_n(&pool->used, pool->used - 1, __ATOMIC_RELAXED);
 	pool->free[pool->touched - pool->used - 1] = index;
 }

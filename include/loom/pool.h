@@ -15,7 +15,7 @@ struct pool {
 	size_t size;      /* of one object, a multiple of 64 */
 	uint32_t count;   /* objects in all */
 	uint32_t touched; /* objects [0, touched) have been taken at least once; the others are all zero bytes */
-	uint32_t used;    /* objects that are taken now */
+	uint32_t used;    /* objects that are taken now; relaxed stores, so that others may look */
 	uint32_t *free;   /* a stack of the touched - used objects that have been given back */
 };
 

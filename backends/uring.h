@@ -199,6 +199,9 @@ _Static_assert(_Alignof(struct io_conn) > URING_OP_MASK && _Alignof(struct io_li
 /* Makes room in a full submission queue. Always succeeds; see its definition. */
 void uring_make_room(struct uring *uring);
 
+/* Hands over what is queued, and waits for nothing. What the kernel does not take now, the next wait hands over. */
+void uring_submit(struct uring *uring);
+
 /*
  * The next submission entry, to be written in full by the caller. Entries are submitted in order by the next enter.
  */

@@ -126,8 +126,11 @@ bool uring_file_turn(struct uring *uring, struct io_event *event)
 	struct io_file_send *send;
 	struct io_conn *conn;
 
-	if (!uring->sender.turns.first || uring->sender.budget < FILE_BUDGET_LOW)
+	if (!file_has_turn(&uring->sender))
 		return false;
+	/* What is submitted need not wait for it: answers to small requests, above all. */
+	if (uring->sq_tail != uring->sq_head)
+		uring_submit(uring);
 	send = file_queue_shift(&uring->sender.turns);
 	conn = send->conn;
 	conn->flags &= ~CONN_WAITS;

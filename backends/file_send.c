@@ -118,6 +118,11 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	send->state = 0;
 	send->result = 0;
 	conn->files = send;
+	/*
+	 * The kernel's own readahead would be begun by whoever comes to a page that was marked for it, and takes as long as
+	 * the system has it large: milliseconds. Now what is read aside is exactly what was asked for, and nothing is marked.
+	 */
+	posix_fadvise(send->file->fd, 0, 0, POSIX_FADV_RANDOM);
 	/* For sendfile(2), which knows no MSG_DONTWAIT. */
 	if (send->len > sender->window) {
 		int flags = fcntl(conn->fd, F_GETFL);
@@ -330,7 +335,7 @@ static enum file_turn file_send_bytes(struct io_file_send *send, const void *byt
 /* The end of a range, and the whole of a short one. What the socket does not take is read again, when it has room. */
 static enum file_turn file_send_copy(struct file_sender *sender, struct io_file_send *send)
 {
-	size_t n = file_cold(send);
+	size_t n = file_cold(send, FILE_COPY);
 	ssize_t res;
 
 	if (send->state & FILE_BLIND || !file_is_counted(send, n))
@@ -377,11 +382,6 @@ enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *s
 
 	file_spend(sender, conn->sent - before);
 	return turn;
-}
-
-size_t file_cold(const struct io_file_send *send)
-{
-	return send->len < FILE_COPY ? send->len : FILE_COPY;
 }
 
 enum file_turn file_send_read(struct file_sender *sender, struct io_file_send *send, const void *bytes, ssize_t res)

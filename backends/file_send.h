@@ -12,9 +12,6 @@
 
 #include "loom/io.h"
 
-/* The most bytes that are read at once. More does not stay in a processor's own cache from one copy to the next. */
-#define FILE_COPY (256 * 1024)
-
 /*
  * The bytes that turns may take between two waits, of all sends of an event loop together: what a small request may
  * have to wait for. A turn counts as so many at least, since its system calls take time, too. Eight times as much would
@@ -22,6 +19,9 @@
  */
 #define FILE_BUDGET   (128 * 1024)
 #define FILE_TURN_MIN (16 * 1024)
+
+/* The most bytes that a turn copies. */
+#define FILE_COPY FILE_BUDGET
 
 /* sendfile(2) is given so many bytes at least, if there are: a turn may go beyond the budget by that. */
 #define FILE_PIECE_MIN (64 * 1024)
@@ -84,8 +84,11 @@ static inline bool file_has_turn(const struct file_sender *sender)
 /* One turn, of a send that was taken from turns. Takes from the budget. */
 enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *send);
 
-/* After FILE_COLD: how many bytes to read, from send->offset. 1 to FILE_COPY. */
-size_t file_cold(const struct io_file_send *send);
+/* After FILE_COLD: how many bytes to read, from send->offset. 1 to most. */
+static inline size_t file_cold(const struct io_file_send *send, size_t most)
+{
+	return send->len < most ? send->len : most;
+}
 
 /*
  * The turn after FILE_COLD: sends what was read. res is what pread(2) said, or -errno; the bytes are free again when

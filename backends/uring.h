@@ -64,10 +64,11 @@ _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
 #define URING_PIECE        (1024 * 1024)
 #define URING_PIECE_COARSE (64 * 1024)
 
-/* Reads of files at a time, FILE_COPY bytes each. More wait. */
+/* Reads of files at a time. More wait. Nothing is read ahead, so a read is as long as is good for a disk. */
 #ifndef URING_READS
 #define URING_READS 4
 #endif
+#define URING_READ_SIZE (256 * 1024)
 
 enum uring_group_id {
 	URING_SINGLE, /* buffers 0 .. URING_SINGLE_BUFFERS - 1 */

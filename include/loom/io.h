@@ -224,6 +224,9 @@ static inline void io_send(struct io *io, struct io_conn *conn, struct iovec *io
  * the last bytes are handed to the kernel, the file must still be what send->file says, and nothing that was handed over
  * before may still refer to the page cache; otherwise some of the last bytes are withheld, and IO_SENT says -ESTALE. Other
  * results: -EIO and what else reading gives. After any error the caller can only close.
+ *
+ * sendfile(2) has no MSG_NOSIGNAL: SIGPIPE must be ignored, or blocked on this thread. A file without a name (it was
+ * replaced or removed) goes on being sent: its ctime, which that has changed, is then not looked at.
  */
 static inline void io_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send)
 {

@@ -590,13 +590,19 @@ END_TEST
 START_TEST(rare_answers_of_the_kernel)
 {
 	const struct {
-		int cold, nowait, spliced, splice_max;
+		int cold, counted, nowait, spliced, splice_max;
 	} answers[] = {
-		{ .cold = INT_MAX },     { .cold = 2 },
-		{ .cold = 7 },           { .nowait = EOPNOTSUPP },
-		{ .spliced = EINVAL },   { .splice_max = 1000000 },
-		{ .splice_max = 70001 }, { .nowait = EOPNOTSUPP, .spliced = EINVAL },
+		{ .cold = INT_MAX },
+		{ .cold = 2 },
+		{ .cold = 7 },
+		{ .nowait = EOPNOTSUPP },
+		{ .spliced = EINVAL },
+		{ .splice_max = 1000000 },
+		{ .splice_max = 70001 },
+		{ .nowait = EOPNOTSUPP, .spliced = EINVAL },
 		{ .nowait = ENOSYS },
+		{ .counted = EPERM },
+		{ .counted = ENOSYS, .cold = 3 },
 	};
 	uint64_t size = large();
 	struct file file;
@@ -608,6 +614,7 @@ START_TEST(rare_answers_of_the_kernel)
 		size_t head = 100;
 
 		seam.cold = answers[i].cold;
+		seam.counted = answers[i].counted;
 		seam.nowait = answers[i].nowait;
 		seam.spliced = answers[i].spliced;
 		seam.splice_max = answers[i].splice_max;

@@ -1,13 +1,13 @@
 /*
  * file_read.c - reads parts of files that are not in the page cache, on threads of its own that may wait for a disk.
  *
- * The event loops never take a lock: what they submit and what they give back goes onto stacks with one atomic exchange,
- * and semaphores count it. The threads take a whole stack at a time, under a lock that only they know, and turn it round.
- * A semaphore is posted after the push, so who has passed it finds something.
+ * The event loops never take a lock: what they submit and what they give back goes onto stacks with one atomic
+ * exchange, and semaphores count it. The threads take a whole stack at a time, under a lock that only they know, and
+ * turn it round. A semaphore is posted after the push, so who has passed it finds something.
  *
  * Bytes are handed over as they were read, in one of a few buffers, and not left to be found in the page cache: under
- * memory pressure they might be gone by then. A loop gives the buffer back in the turn in which it gets it, whatever the
- * socket has taken, so that no slow client holds one.
+ * memory pressure they might be gone by then. A loop gives the buffer back in the turn in which it gets it, whatever
+ * the socket has taken, so that no slow client holds one.
  */
 #include "file_read.h"
 
@@ -29,8 +29,9 @@
 #define READER_PART (128 * 1024)
 
 /*
- * How far beyond a part the disk is asked to go on, so that it is busy while the part is being sent. A system call is not
- * interrupted for a thread that has been woken, so that each is also what an event loop on this processor waits for.
+ * How far beyond a part the disk is asked to go on, so that it is busy while the part is being sent. A system call is
+ * not interrupted for a thread that has been woken, so that each is also what an event loop on this processor waits
+ * for.
  */
 #define READ_AHEAD (256 * 1024)
 

@@ -1,21 +1,23 @@
 /*
- * file_send.c - one turn of io_send_file(): memory first, then a range of a file, and never two versions of the file as one
- * answer. On the event loop's thread; owns one scratch buffer for each of them.
+ * file_send.c - one turn of io_send_file(): memory first, then a range of a file, and never two versions of the file
+ * as one answer. On the event loop's thread; owns one scratch buffer for each of them.
  *
  * sendfile(2) does not copy. It queues references to pages of the page cache, and who writes to the file afterwards
- * changes what the peer will read: while it waits in our send queue, and, where the peer is on this machine (loopback,
- * veth), also while it waits in the peer's receive queue. No check of the file before or after the call can see that.
+ * changes what the peer will read: while it waits in our send queue, and, where the peer is on this machine
+ * (loopback, veth), also while it waits in the peer's receive queue. No check of the file before or after the call
+ * can see that.
  *
  * So only the front of a long range is sent by reference. The last bytes of each, as many as both queues can hold
- * together (file_window()), are copied: when the kernel has taken the last of them, nothing that it holds refers to the
- * file any more. Before it gets the last of them, and after they were read, the file must still be what it was when it
- * was opened. If it is not, those bytes are withheld, and the peer knows by the length that it has no whole answer.
+ * together (file_window()), are copied: when the kernel has taken the last of them, nothing that it holds refers to
+ * the file any more. Before it gets the last of them, and after they were read, the file must still be what it was
+ * when it was opened. If it is not, those bytes are withheld, and the peer knows by the length that it has no whole
+ * answer.
  *
- * Cold pages. What is not in the page cache would be waited for by sendfile(2). cachestat(2) counts the pages that are
- * there without touching anything, but also those that are still being read, and since Linux 6.14 only for who may write
- * to the file. A read with RWF_NOWAIT tells for certain, for the page it reads, and may begin to read ahead. So the first
- * is asked where it answers, and then the second, here and there: pages come and go in runs. A page that slips through
- * is waited for, once.
+ * Cold pages. What is not in the page cache would be waited for by sendfile(2). cachestat(2) counts the pages that
+ * are there without touching anything, but also those that are still being read, and since Linux 6.14 only for who
+ * may write to the file. A read with RWF_NOWAIT tells for certain, for the page it reads, and may begin to read
+ * ahead. So the first is asked where it answers, and then the second, here and there: pages come and go in runs. A
+ * page that slips through is waited for, once.
  */
 #include "file_send.h"
 
@@ -119,8 +121,9 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	send->result = 0;
 	conn->files = send;
 	/*
-	 * The kernel's own readahead would be begun by whoever comes to a page that was marked for it, and takes as long as
-	 * the system has it large: milliseconds. Now what is read aside is exactly what was asked for, and nothing is marked.
+	 * The kernel's own readahead would be begun by whoever comes to a page that was marked for it, and takes as
+	 * long as the system has it large: milliseconds. Now what is read aside is exactly what was asked for, and
+	 * nothing is marked.
 	 */
 	posix_fadvise(send->file->fd, 0, 0, POSIX_FADV_RANDOM);
 	/* For sendfile(2), which knows no MSG_DONTWAIT. */
@@ -149,9 +152,9 @@ static bool file_time_is(const struct statx_timestamp *is, const struct timespec
 }
 
 /*
- * 0 while the file is what it was when it was opened, or -ESTALE. A file without a name is taken by its mtime alone: its
- * ctime changed when the name went, as with every deploy that renames the new version over it, and nobody can open it any
- * more to write to it.
+ * 0 while the file is what it was when it was opened, or -ESTALE. A file without a name is taken by its mtime alone:
+ * its ctime changed when the name went, as with every deploy that renames the new version over it, and nobody can
+ * open it any more to write to it.
  */
 static int file_check(const struct file *file)
 {
@@ -262,8 +265,8 @@ static bool file_stays_warm(struct io_file_send *send, size_t len, uint64_t most
 }
 
 /*
- * After a short count of sendfile(2), which may have other reasons than a full socket: whether room in it will be told. To
- * find that out by another sendfile(2) would fill what little room has come since, in small segments.
+ * After a short count of sendfile(2), which may have other reasons than a full socket: whether room in it will be
+ * told. To find that out by another sendfile(2) would fill what little room has come since, in small segments.
  */
 static bool file_is_full(int fd)
 {

@@ -1,7 +1,7 @@
 /*
- * file_send.h - io_send_file() as far as it is the same on every backend: one bounded turn of a send, on the thread of the
- * event loop, without waiting for the socket or for a disk. A backend decides when a turn is due, and brings in what
- * is cold by its own means. Private to this directory.
+ * file_send.h - io_send_file() as far as it is the same on every backend: one bounded turn of a send, on the thread
+ * of the event loop, without waiting for the socket or for a disk. A backend decides when a turn is due, and brings
+ * in what is cold by its own means. Private to this directory.
  */
 #ifndef LOOM_BACKENDS_FILE_SEND_H
 #define LOOM_BACKENDS_FILE_SEND_H
@@ -71,7 +71,8 @@ int file_sender_create(struct file_sender *sender);
 void file_sender_destroy(struct file_sender *sender);
 
 /*
- * Begins a send of the connection. No turn is taken. The socket is O_NONBLOCK until FILE_DONE, where sendfile(2) needs it.
+ * Begins a send of the connection. No turn is taken. The socket is O_NONBLOCK until FILE_DONE, where sendfile(2)
+ * needs it.
  */
 void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io_file_send *send);
 

@@ -1,6 +1,7 @@
 /*
  * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections),
- * uring_file.c (their files) and uring_setup.c (creation, self-test, and the words for what went wrong). Private to them.
+ * uring_file.c (their files) and uring_setup.c (creation, self-test, and the words for what went wrong). Private to
+ * them.
  */
 #ifndef LOOM_URING_H
 #define LOOM_URING_H
@@ -300,10 +301,10 @@ void uring_conn_unpark(struct uring *uring);
 void uring_settle(struct uring *uring, struct io_conn *conn);
 
 /*
- * uring_file.c. uring_files_create(): with io_config.files; 0 or -errno. uring_files_destroy() copes with what was not
- * created. uring_file_turn(): a turn of the send that waits longest, if the budget allows it; false when it does not, or
- * none waits; event->conn is NULL if the turn made none. uring_file_complete(): what a send of a file has waited for; true
- * when that made an event.
+ * uring_file.c. uring_files_create(): with io_config.files; 0 or -errno. uring_files_destroy() copes with what was
+ * not created. uring_file_turn(): a turn of the send that waits longest, if the budget allows it; false when it does
+ * not, or none waits; event->conn is NULL if the turn made none. uring_file_complete(): what a send of a file has
+ * waited for; true when that made an event.
  */
 int uring_files_create(struct uring *uring);
 void uring_files_destroy(struct uring *uring);

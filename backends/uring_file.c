@@ -1,12 +1,12 @@
 /*
- * uring_file.c - io_send_file() on io_uring: when a turn of a send (file_send.h) is due, and what becomes of it. On the
- * worker's thread.
+ * uring_file.c - io_send_file() on io_uring: when a turn of a send (file_send.h) is due, and what becomes of it. On
+ * the worker's thread.
  *
- * The turns themselves are system calls, not operations of the ring. There is none for sendfile(2), a splice is always
- * handed to a thread of the kernel's, and reading into memory and sending from it copies twice: on loopback, with CUBIC,
- * 150 us of a processor's time for a MiB instead of 120. What the ring does is to wait: for room in the socket, by a
- * poll, and for the disk, by a read. That is forced to a thread of the kernel's, since one that is tried at once may wait
- * for the file's map of blocks.
+ * The turns themselves are system calls, not operations of the ring. There is none for sendfile(2), a splice is
+ * always handed to a thread of the kernel's, and reading into memory and sending from it copies twice: on loopback,
+ * with CUBIC, 150 us of a processor's time for a MiB instead of 120. What the ring does is to wait: for room in the
+ * socket, by a poll, and for the disk, by a read. That is forced to a thread of the kernel's, since one that is tried
+ * at once may wait for the file's map of blocks.
  *
  * At any time a send has one turn or operation due, so its completions come as the ones of URING_SEND do.
  */

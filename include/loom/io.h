@@ -178,13 +178,13 @@ static inline bool io_next(struct io *io, struct io_event *event)
 
 /*
  * on: accepted descriptors arrive as IO_ACCEPT events until off. An IO_ACCEPT with res < 0 (EMFILE, ENFILE, ENOBUFS,
- * ENOMEM, EPERM ...) says that accepting failed and has been suspended by the backend: nothing more comes, and nothing
- * spins, until the caller does off, awaits IO_UNLISTENED and turns it on again. Errors of the one connection
- * (ECONNABORTED, EPROTO ...) are passed over by the backend.
- * off: exactly one IO_UNLISTENED follows. Connections that are in the backlog by then still arrive as IO_ACCEPT first, as
- * far as there is room for connections (none is lost when the listener is closed next); when there is none, or when
- * accepting has failed, they stay in the backlog. on again is allowed only after IO_UNLISTENED.
- * The listening socket must be O_NONBLOCK. It is the caller's, and may be shared by several threads' backends.
+ * ENOMEM, EPERM ...) says that accepting failed and has been suspended by the backend: nothing more comes, and
+ * nothing spins, until the caller does off, awaits IO_UNLISTENED and turns it on again. Errors of the one connection
+ * (ECONNABORTED, EPROTO ...) are passed over by the backend. off: exactly one IO_UNLISTENED follows. Connections that
+ * are in the backlog by then still arrive as IO_ACCEPT first, as far as there is room for connections (none is lost
+ * when the listener is closed next); when there is none, or when accepting has failed, they stay in the backlog. on
+ * again is allowed only after IO_UNLISTENED. The listening socket must be O_NONBLOCK. It is the caller's, and may be
+ * shared by several threads' backends.
  */
 static inline void io_listen(struct io *io, struct io_listener *listener, bool on)
 {
@@ -218,12 +218,13 @@ static inline void io_send(struct io *io, struct io_conn *conn, struct iovec *io
 }
 
 /*
- * Sends send->iov, then len bytes of the file from offset: exactly one IO_SENT follows, as for io_send(), which it otherwise
- * equals. Needs io_config.files. Never waits for a disk: what is not in the page cache is brought in aside, and other
- * connections have their turns meanwhile. Bytes of two versions of the file never reach the peer as one whole answer: before
- * the last bytes are handed to the kernel, the file must still be what send->file says, and nothing that was handed over
- * before may still refer to the page cache; otherwise some of the last bytes are withheld, and IO_SENT says -ESTALE. Other
- * results: -EIO and what else reading gives. After any error the caller can only close.
+ * Sends send->iov, then len bytes of the file from offset: exactly one IO_SENT follows, as for io_send(), which it
+ * otherwise equals. Needs io_config.files. Never waits for a disk: what is not in the page cache is brought in aside,
+ * and other connections have their turns meanwhile. Bytes of two versions of the file never reach the peer as one
+ * whole answer: before the last bytes are handed to the kernel, the file must still be what send->file says, and
+ * nothing that was handed over before may still refer to the page cache; otherwise some of the last bytes are
+ * withheld, and IO_SENT says -ESTALE. Other results: -EIO and what else reading gives. After any error the caller can
+ * only close.
  *
  * sendfile(2) has no MSG_NOSIGNAL: SIGPIPE must be ignored, or blocked on this thread. A file without a name (it was
  * replaced or removed) goes on being sent: its ctime, which that has changed, is then not looked at.

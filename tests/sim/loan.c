@@ -1,8 +1,8 @@
 /*
- * loan.c - what the caller lends for a send: taken by the simulated kernel piece by piece, from the caller's own memory
- * and at a time of the kernel's choosing, and compared at the end with a copy made at the start. Whoever gives a buffer
- * back too early, or writes into one that is not his at the moment, is found here. Files are real ones, read as they lie
- * at the time when a piece is taken.
+ * loan.c - what the caller lends for a send: taken by the simulated kernel piece by piece, from the caller's own
+ * memory and at a time of the kernel's choosing, and compared at the end with a copy made at the start. Whoever gives
+ * a buffer back too early, or writes into one that is not his at the moment, is found here. Files are real ones, read
+ * as they lie at the time when a piece is taken.
  */
 #include "world.h"
 

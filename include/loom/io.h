@@ -178,13 +178,13 @@ static inline bool io_next(struct io *io, struct io_event *event)
 
 /*
  * on: accepted descriptors arrive as IO_ACCEPT events until off. An IO_ACCEPT with res < 0 (EMFILE, ENFILE, ENOBUFS,
- * ENOMEM, EPERM ...) says that accepting failed and has been suspended by the backend: nothing more comes, and
- * nothing spins, until the caller does off, awaits IO_UNLISTENED and turns it on again. Errors of the one connection
- * (ECONNABORTED, EPROTO ...) are passed over by the backend. off: exactly one IO_UNLISTENED follows. Connections that
- * are in the backlog by then still arrive as IO_ACCEPT first, as far as there is room for connections (none is lost
- * when the listener is closed next); when there is none, or when accepting has failed, they stay in the backlog. on
- * again is allowed only after IO_UNLISTENED. The listening socket must be O_NONBLOCK. It is the caller's, and may be
- * shared by several threads' backends.
+ * ENOMEM, EPERM ...) says that accepting failed and has been suspended by the backend: nothing more comes, and nothing
+ * spins, until the caller does off, awaits IO_UNLISTENED and turns it on again. Errors of the one connection
+ * (ECONNABORTED, EPROTO ...) are passed over by the backend.
+ * off: exactly one IO_UNLISTENED follows. Connections that are in the backlog by then still arrive as IO_ACCEPT first, as
+ * far as there is room for connections (none is lost when the listener is closed next); when there is none, or when
+ * accepting has failed, they stay in the backlog. on again is allowed only after IO_UNLISTENED.
+ * The listening socket must be O_NONBLOCK. It is the caller's, and may be shared by several threads' backends.
  */
 static inline void io_listen(struct io *io, struct io_listener *listener, bool on)
 {

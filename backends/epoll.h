@@ -1,6 +1,6 @@
 /*
- * epoll.h - what epoll.c (connections, waiting), epoll_listen.c (accepting) and epoll_file.c (files) share. Private to the
- * epoll backend.
+ * epoll.h - what epoll.c (connections, waiting), epoll_listen.c (accepting) and epoll_file.c (files) share. Private
+ * to the epoll backend.
  */
 #ifndef LOOM_BACKENDS_EPOLL_H
 #define LOOM_BACKENDS_EPOLL_H
@@ -96,7 +96,10 @@ bool ep_listener_next(struct io_epoll *ep, struct io_event *event);
 
 void ep_listen(struct io *io, struct io_listener *listener, bool on);
 
-/* epoll_file.c. What it needs, with config.files: 0, or -errno with *what that failed. Destroys what was not created, too. */
+/*
+ * epoll_file.c. What it needs, with config.files: 0, or -errno with *what that failed. Destroys what was not created,
+ * too.
+ */
 int ep_files_create(struct io_epoll *ep, const char **what);
 void ep_files_destroy(struct io_epoll *ep);
 

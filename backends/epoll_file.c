@@ -73,7 +73,7 @@ bool ep_file_turn(struct io_epoll *ep)
 	struct io_file_send *send;
 	struct io_conn *conn;
 
-	if (!ep->sender.turns.first || ep->sender.budget < FILE_BUDGET_LOW)
+	if (!file_has_turn(&ep->sender))
 		return false;
 	send = file_queue_shift(&ep->sender.turns);
 	conn = send->conn;

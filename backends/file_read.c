@@ -1,13 +1,13 @@
 /*
  * file_read.c - reads parts of files that are not in the page cache, on threads of its own that may wait for a disk.
  *
- * The event loops never take a lock: what they submit and what they give back goes onto stacks with one atomic exchange,
- * and semaphores count it. The threads take a whole stack at a time, under a lock that only they know, and turn it round.
- * A semaphore is posted after the push, so who has passed it finds something.
+ * The event loops never take a lock: what they submit and what they give back goes onto stacks with one atomic
+ * exchange, and semaphores count it. The threads take a whole stack at a time, under a lock that only they know, and
+ * turn it round. A semaphore is posted after the push, so who has passed it finds something.
  *
  * Bytes are handed over as they were read, in one of a few buffers, and not left to be found in the page cache: under
- * memory pressure they might be gone by then. A loop gives the buffer back in the turn in which it gets it, whatever the
- * socket has taken, so that no slow client holds one.
+ * memory pressure they might be gone by then. A loop gives the buffer back in the turn in which it gets it, whatever
+ * the socket has taken, so that no slow client holds one.
  */
 #include "file_read.h"
 
@@ -25,8 +25,15 @@
 #define READER_THREADS 4
 #define READER_BUFFERS 8
 
-/* How far beyond a part the disk is asked to go on, so that it is busy while the part is being sent. */
-#define READ_AHEAD (1024 * 1024)
+/* Bytes of a part: what a thread reads at once, and a turn of the loop then sends. */
+#define READER_PART (128 * 1024)
+
+/*
+ * How far beyond a part the disk is asked to go on, so that it is busy while the part is being sent. A system call is
+ * not interrupted for a thread that has been woken, so that each is also what an event loop on this processor waits
+ * for.
+ */
+#define READ_AHEAD (256 * 1024)
 
 struct file_buffer {
 	struct file_buffer *next;
@@ -43,7 +50,7 @@ static struct {
 	struct file_buffer *free;
 
 	struct file_buffer buffer[READER_BUFFERS];
-	uint8_t *memory; /* of the buffers, FILE_COPY each */
+	uint8_t *memory; /* of the buffers, READER_PART each */
 	pthread_t thread[READER_THREADS];
 	unsigned threads;
 	_Atomic(bool) ending;
@@ -54,7 +61,7 @@ static unsigned users;
 
 static uint8_t *buffer_bytes(const struct file_buffer *buffer)
 {
-	return readers.memory + (size_t)(buffer - readers.buffer) * FILE_COPY;
+	return readers.memory + (size_t)(buffer - readers.buffer) * READER_PART;
 }
 
 static void reader_wait(sem_t *semaphore)
@@ -96,7 +103,7 @@ static struct io_file_send *reader_take(struct file_buffer **buffer)
 
 static int reader_read(const struct io_file_send *send, void *bytes)
 {
-	size_t len = file_cold(send);
+	size_t len = file_cold(send, READER_PART);
 	ssize_t res;
 
 	if (__atomic_load_n(&send->cancelled, __ATOMIC_RELAXED))
@@ -116,6 +123,8 @@ static void *reader_run(void *number)
 
 	snprintf(name, sizeof(name), "loom-disk-%u", (unsigned)(uintptr_t)number);
 	pthread_setname_np(pthread_self(), name);
+	/* They work in bulk: nobody is interrupted when one of them wakes up. */
+	pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){ 0 });
 	while ((send = reader_take(&buffer))) {
 		struct file_reader *reader = send->reader;
 		struct io_file_send *before = atomic_load_explicit(&reader->done, memory_order_relaxed);
@@ -146,7 +155,7 @@ static void readers_end(void)
 		pthread_join(readers.thread[i], NULL);
 	assert(!atomic_load(&readers.asked) && !readers.queue.first);
 	readers.threads = 0;
-	munmap(readers.memory, (size_t)READER_BUFFERS * FILE_COPY);
+	munmap(readers.memory, (size_t)READER_BUFFERS * READER_PART);
 	sem_destroy(&readers.jobs);
 	sem_destroy(&readers.buffers);
 }
@@ -156,7 +165,7 @@ static int readers_begin(void)
 	sigset_t all, before;
 	int err = 0;
 
-	readers.memory = mmap(NULL, (size_t)READER_BUFFERS * FILE_COPY, PROT_READ | PROT_WRITE,
+	readers.memory = mmap(NULL, (size_t)READER_BUFFERS * READER_PART, PROT_READ | PROT_WRITE,
 	                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (readers.memory == MAP_FAILED)
 		return -errno;
@@ -244,7 +253,7 @@ struct io_file_send *file_read_done(struct file_reader *reader)
 
 void file_read_free(struct io_file_send *send)
 {
-	struct file_buffer *buffer = &readers.buffer[((uint8_t *)send->bytes - readers.memory) / FILE_COPY];
+	struct file_buffer *buffer = &readers.buffer[((uint8_t *)send->bytes - readers.memory) / READER_PART];
 
 	buffer->next = atomic_load_explicit(&readers.freed, memory_order_relaxed);
 	while (!atomic_compare_exchange_weak_explicit(&readers.freed, &buffer->next, buffer, memory_order_release,

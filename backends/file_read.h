@@ -25,7 +25,7 @@ int file_readers_start(void);
 void file_readers_stop(struct file_reader *reader);
 
 /*
- * After FILE_COLD: has file_cold() bytes read, for the loop that reader belongs to. Until it is taken back, nobody but the
+ * After FILE_COLD: has the next bytes read, for the loop that reader belongs to. Until it is taken back, nobody but the
  * threads may touch the send. Never waits.
  */
 void file_read(struct file_reader *reader, struct io_file_send *send);

@@ -1,27 +1,30 @@
 /*
- * file_send.c - one turn of io_send_file(): memory first, then a range of a file, and never two versions of the file as one
- * answer. On the event loop's thread; owns one scratch buffer for each of them.
+ * file_send.c - one turn of io_send_file(): memory first, then a range of a file, and never two versions of the file
+ * as one answer. On the event loop's thread; owns one scratch buffer for each of them.
  *
  * sendfile(2) does not copy. It queues references to pages of the page cache, and who writes to the file afterwards
- * changes what the peer will read: while it waits in our send queue, and, where the peer is on this machine (loopback,
- * veth), also while it waits in the peer's receive queue. No check of the file before or after the call can see that.
+ * changes what the peer will read: while it waits in our send queue, and, where the peer is on this machine
+ * (loopback, veth), also while it waits in the peer's receive queue. No check of the file before or after the call
+ * can see that.
  *
  * So only the front of a long range is sent by reference. The last bytes of each, as many as both queues can hold
- * together (file_window()), are copied: when the kernel has taken the last of them, nothing that it holds refers to the
- * file any more. Before it gets the last of them, and after they were read, the file must still be what it was when it
- * was opened. If it is not, those bytes are withheld, and the peer knows by the length that it has no whole answer.
+ * together (file_window()), are copied: when the kernel has taken the last of them, nothing that it holds refers to
+ * the file any more. Before it gets the last of them, and after they were read, the file must still be what it was
+ * when it was opened. If it is not, those bytes are withheld, and the peer knows by the length that it has no whole
+ * answer.
  *
- * Cold pages. What is not in the page cache would be waited for by sendfile(2). cachestat(2) counts the pages that are
- * there without touching anything, but also those that are still being read, and since Linux 6.14 only for who may write
- * to the file. A read with RWF_NOWAIT tells for certain, for the page it reads, and may begin to read ahead. So the first
- * is asked where it answers, and then the second, here and there: pages come and go in runs. A page that slips through
- * is waited for, once.
+ * Cold pages. What is not in the page cache would be waited for by sendfile(2). cachestat(2) counts the pages that
+ * are there without touching anything, but also those that are still being read, and since Linux 6.14 only for who
+ * may write to the file. A read with RWF_NOWAIT tells for certain, for the page it reads, and may begin to read
+ * ahead. So the first is asked where it answers, and then the second, here and there: pages come and go in runs. A
+ * page that slips through is waited for, once.
  */
 #include "file_send.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -31,6 +34,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "backends.h"
 #include "file_compat.h"
 
 /* io_file_send.state */
@@ -42,8 +46,11 @@ enum {
 };
 
 /* Steps in which a page is asked for. Readahead brings in 128 KiB at a time, if nobody has configured less. */
-#define PROBE_STEP           (64 * 1024)
+#define PROBE_STEP           (128 * 1024)
 #define PROBE_STEP_UNCOUNTED (32 * 1024)
+
+/* How many bytes are asked for at once. */
+#define WARM_AHEAD (1024 * 1024)
 
 /* Pieces end where pages do; of the usual size, which is all that matters. */
 #define FILE_GRAIN 4096
@@ -109,9 +116,16 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	assert(send->len <= send->file->size && send->offset <= send->file->size - send->len);
 	send->conn = conn;
 	send->bytes = NULL;
+	send->warm = 0;
 	send->state = 0;
 	send->result = 0;
 	conn->files = send;
+	/*
+	 * The kernel's own readahead would be begun by whoever comes to a page that was marked for it, and takes as
+	 * long as the system has it large: milliseconds. Now what is read aside is exactly what was asked for, and
+	 * nothing is marked.
+	 */
+	posix_fadvise(send->file->fd, 0, 0, POSIX_FADV_RANDOM);
 	/* For sendfile(2), which knows no MSG_DONTWAIT. */
 	if (send->len > sender->window) {
 		int flags = fcntl(conn->fd, F_GETFL);
@@ -120,6 +134,7 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 			fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK);
 			send->state |= FILE_BLOCKING;
 		}
+		socket_unpace(conn->fd);
 	}
 }
 
@@ -152,21 +167,15 @@ static int file_check(const struct file *file)
 	return stat.stx_nlink != file->nlink || file_time_is(&stat.stx_ctime, &file->ctime) ? 0 : -ESTALE;
 }
 
-static void file_spend(struct file_sender *sender, size_t n)
-{
-	sender->budget -= n < sender->budget ? n : sender->budget;
-}
-
-static void file_advance(struct file_sender *sender, struct io_file_send *send, size_t n)
+static void file_advance(struct io_file_send *send, size_t n)
 {
 	send->conn->sent += n;
 	send->offset += n;
 	send->len -= n;
-	file_spend(sender, n);
 }
 
 /* The memory in front. None is left when it has gone. */
-static enum file_turn file_send_memory(struct file_sender *sender, struct io_file_send *send)
+static enum file_turn file_send_memory(struct io_file_send *send)
 {
 	struct msghdr message = { .msg_iov = send->iov, .msg_iovlen = send->niov };
 	ssize_t res = sendmsg(send->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
@@ -179,7 +188,6 @@ static enum file_turn file_send_memory(struct file_sender *sender, struct io_fil
 	}
 	taken = (size_t)res;
 	send->conn->sent += taken;
-	file_spend(sender, taken);
 	while (send->niov && taken >= send->iov->iov_len) {
 		taken -= send->iov++->iov_len;
 		send->niov--;
@@ -241,48 +249,70 @@ static bool file_is_warm(struct io_file_send *send, size_t len)
 	return file_peek(send, end - 1, &byte, 1) >= 0;
 }
 
+/* Whether the next len bytes are there; asks for the turns to come as well, up to most bytes. */
+static bool file_stays_warm(struct io_file_send *send, size_t len, uint64_t most)
+{
+	size_t ahead = most < WARM_AHEAD ? most : WARM_AHEAD;
+
+	if (send->offset + len <= send->warm)
+		return true;
+	if (file_is_warm(send, ahead)) {
+		send->warm = send->offset + ahead;
+		return true;
+	}
+	return ahead > len && file_is_warm(send, len);
+}
+
+/*
+ * After a short count of sendfile(2), which may have other reasons than a full socket: whether room in it will be
+ * told. To find that out by another sendfile(2) would fill what little room has come since, in small segments.
+ */
+static bool file_is_full(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
+
+	return poll(&poll_fd, 1, 0) == 0;
+}
+
 /* The front of a long range, by reference. */
 static enum file_turn file_send_pages(struct file_sender *sender, struct io_file_send *send)
 {
-	size_t left = sender->budget > FILE_COPY ? sender->budget : FILE_COPY;
+	size_t left = sender->budget > FILE_PIECE_MIN ? sender->budget : FILE_PIECE_MIN;
+	off_t offset = (off_t)send->offset;
+	ssize_t res;
 
-	if (left > FILE_PIECE)
-		left = FILE_PIECE;
 	left -= (send->offset + left) % FILE_GRAIN; /* so that the next piece begins with a page */
 	if (left > send->len - sender->window)
 		left = send->len - sender->window;
-	if (!file_is_warm(send, left))
+	if (!file_stays_warm(send, left, send->len - sender->window))
 		return FILE_COLD;
-	/* A short count may mean that the socket is full, or other things; only EAGAIN is sure of being followed by room. */
-	while (left) {
-		off_t offset = (off_t)send->offset;
-		ssize_t res = sendfile(send->conn->fd, send->file->fd, &offset, left);
-
-		if (res == 0)
-			return file_end(send, -ESTALE);
-		if (res < 0) {
-			switch (errno) {
-			case EAGAIN:
-				return FILE_FULL;
-			case EINTR:
-				return FILE_MORE;
-			case EINVAL:
-			case ENOSYS:
-				send->state |= FILE_UNSPLICED;
-				return FILE_MORE;
-			default:
-				return file_end(send, -errno);
-			}
-		}
-		file_advance(sender, send, (size_t)res);
-		left -= (size_t)res;
+	do
+		res = sendfile(send->conn->fd, send->file->fd, &offset, left);
+	while (res < 0 && errno == EINTR);
+	if (res == 0)
+		return file_end(send, -ESTALE);
+	if (res > 0) {
+		file_advance(send, (size_t)res);
+		if ((size_t)res == left || !file_is_full(send->conn->fd))
+			return FILE_MORE;
+		send->warm = 0; /* who knows how long it waits now */
+		return FILE_FULL;
 	}
-	return FILE_MORE;
+	switch (errno) {
+	case EAGAIN:
+		send->warm = 0;
+		return FILE_FULL;
+	case EINVAL:
+	case ENOSYS:
+		send->state |= FILE_UNSPLICED;
+		return FILE_MORE;
+	default:
+		return file_end(send, -errno);
+	}
 }
 
 /* Sends bytes that were copied from send->offset on. */
-static enum file_turn file_send_bytes(struct file_sender *sender, struct io_file_send *send, const void *bytes,
-                                      size_t n)
+static enum file_turn file_send_bytes(struct io_file_send *send, const void *bytes, size_t n)
 {
 	bool last = n == send->len;
 	ssize_t res;
@@ -298,7 +328,7 @@ static enum file_turn file_send_bytes(struct file_sender *sender, struct io_file
 	while (res < 0 && errno == EINTR);
 	if (res < 0)
 		return errno == EAGAIN ? FILE_FULL : file_end(send, -errno);
-	file_advance(sender, send, (size_t)res);
+	file_advance(send, (size_t)res);
 	if (!send->len)
 		return file_end(send, 0);
 	return (size_t)res < n ? FILE_FULL : FILE_MORE;
@@ -307,7 +337,7 @@ static enum file_turn file_send_bytes(struct file_sender *sender, struct io_file
 /* The end of a range, and the whole of a short one. What the socket does not take is read again, when it has room. */
 static enum file_turn file_send_copy(struct file_sender *sender, struct io_file_send *send)
 {
-	size_t n = file_cold(send);
+	size_t n = file_cold(send, FILE_COPY);
 	ssize_t res;
 
 	if (send->state & FILE_BLIND || !file_is_counted(send, n))
@@ -317,18 +347,17 @@ static enum file_turn file_send_copy(struct file_sender *sender, struct io_file_
 		return FILE_COLD;
 	if (res <= 0)
 		return file_end(send, res < 0 ? (int)res : -ESTALE);
-	return file_send_bytes(sender, send, sender->scratch, (size_t)res);
+	return file_send_bytes(send, sender->scratch, (size_t)res);
 }
 
-enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *send)
+static enum file_turn file_take_turn(struct file_sender *sender, struct io_file_send *send)
 {
 	int err = file_check(send->file);
 
-	file_spend(sender, FILE_TURN_MIN);
 	if (err)
 		return file_end(send, err);
 	if (send->niov) {
-		enum file_turn turn = file_send_memory(sender, send);
+		enum file_turn turn = file_send_memory(send);
 
 		if (send->niov)
 			return turn;
@@ -340,15 +369,31 @@ enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *s
 	return file_send_copy(sender, send);
 }
 
-size_t file_cold(const struct io_file_send *send)
+/* Takes what a turn has sent from the budget. */
+static void file_spend(struct file_sender *sender, uint64_t n)
 {
-	return send->len < FILE_COPY ? send->len : FILE_COPY;
+	n = n > FILE_TURN_MIN ? n : FILE_TURN_MIN;
+	sender->budget -= n < sender->budget ? n : sender->budget;
+}
+
+enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *send)
+{
+	struct io_conn *conn = send->conn;
+	uint64_t before = conn->sent;
+	enum file_turn turn = file_take_turn(sender, send);
+
+	file_spend(sender, conn->sent - before);
+	return turn;
 }
 
 enum file_turn file_send_read(struct file_sender *sender, struct io_file_send *send, const void *bytes, ssize_t res)
 {
-	file_spend(sender, FILE_TURN_MIN);
+	uint64_t before = send->conn->sent;
+	enum file_turn turn;
+
 	if (res <= 0)
 		return file_end(send, res < 0 ? (int)res : -ESTALE);
-	return file_send_bytes(sender, send, bytes, (size_t)res);
+	turn = file_send_bytes(send, bytes, (size_t)res);
+	file_spend(sender, send->conn->sent - before);
+	return turn;
 }

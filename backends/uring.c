@@ -58,6 +58,13 @@ int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
 	return ret < 0 ? ret : 0;
 }
 
+void uring_submit(struct uring *uring)
+{
+	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+	io_uring_enter(uring->ring.ring_fd, uring->sq_tail - uring->sq_head, 0, 0, NULL);
+	uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+}
+
 static void uring_pause(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);

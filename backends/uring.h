@@ -1,6 +1,7 @@
 /*
  * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections),
- * uring_file.c (their files) and uring_setup.c (creation, self-test, and the words for what went wrong). Private to them.
+ * uring_file.c (their files) and uring_setup.c (creation, self-test, and the words for what went wrong). Private to
+ * them.
  */
 #ifndef LOOM_URING_H
 #define LOOM_URING_H
@@ -64,10 +65,11 @@ _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
 #define URING_PIECE        (1024 * 1024)
 #define URING_PIECE_COARSE (64 * 1024)
 
-/* Reads of files at a time, FILE_COPY bytes each. More wait. */
+/* Reads of files at a time. More wait. Nothing is read ahead, so a read is as long as is good for a disk. */
 #ifndef URING_READS
 #define URING_READS 4
 #endif
+#define URING_READ_SIZE (256 * 1024)
 
 enum uring_group_id {
 	URING_SINGLE, /* buffers 0 .. URING_SINGLE_BUFFERS - 1 */
@@ -199,6 +201,9 @@ _Static_assert(_Alignof(struct io_conn) > URING_OP_MASK && _Alignof(struct io_li
 /* Makes room in a full submission queue. Always succeeds; see its definition. */
 void uring_make_room(struct uring *uring);
 
+/* Hands over what is queued, and waits for nothing. What the kernel does not take now, the next wait hands over. */
+void uring_submit(struct uring *uring);
+
 /*
  * The next submission entry, to be written in full by the caller. Entries are submitted in order by the next enter.
  */
@@ -296,10 +301,10 @@ void uring_conn_unpark(struct uring *uring);
 void uring_settle(struct uring *uring, struct io_conn *conn);
 
 /*
- * uring_file.c. uring_files_create(): with io_config.files; 0 or -errno. uring_files_destroy() copes with what was not
- * created. uring_file_turn(): a turn of the send that waits longest, if the budget allows it; false when it does not, or
- * none waits; event->conn is NULL if the turn made none. uring_file_complete(): what a send of a file has waited for; true
- * when that made an event.
+ * uring_file.c. uring_files_create(): with io_config.files; 0 or -errno. uring_files_destroy() copes with what was
+ * not created. uring_file_turn(): a turn of the send that waits longest, if the budget allows it; false when it does
+ * not, or none waits; event->conn is NULL if the turn made none. uring_file_complete(): what a send of a file has
+ * waited for; true when that made an event.
  */
 int uring_files_create(struct uring *uring);
 void uring_files_destroy(struct uring *uring);

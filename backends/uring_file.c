@@ -1,11 +1,12 @@
 /*
- * uring_file.c - io_send_file() on io_uring: when a turn of a send (file_send.h) is due, and what becomes of it. On the
- * worker's thread.
+ * uring_file.c - io_send_file() on io_uring: when a turn of a send (file_send.h) is due, and what becomes of it. On
+ * the worker's thread.
  *
- * The turns themselves are system calls, not operations of the ring. There is none for sendfile(2), a splice is always
- * handed to a thread of the kernel's, and reading into memory and sending from it copies twice, which costs more than
- * what it saves (bench/results). What the ring does is to wait: for room in the socket, by a poll, and for the disk, by
- * a read. It is forced to a thread of the kernel's, since one that is tried at once may wait for the file's map of blocks.
+ * The turns themselves are system calls, not operations of the ring. There is none for sendfile(2), a splice is
+ * always handed to a thread of the kernel's, and reading into memory and sending from it copies twice: on loopback,
+ * with CUBIC, 150 us of a processor's time for a MiB instead of 120. What the ring does is to wait: for room in the
+ * socket, by a poll, and for the disk, by a read. That is forced to a thread of the kernel's, since one that is tried
+ * at once may wait for the file's map of blocks.
  *
  * At any time a send has one turn or operation due, so its completions come as the ones of URING_SEND do.
  */
@@ -23,20 +24,20 @@ int uring_files_create(struct uring *uring)
 
 	if (err)
 		return err;
-	memory = mmap(NULL, (size_t)URING_READS * FILE_COPY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-	              0);
+	memory = mmap(NULL, (size_t)URING_READS * URING_READ_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+	              -1, 0);
 	if (memory == MAP_FAILED)
 		return -errno;
 	uring->read_memory = memory;
 	for (unsigned i = 0; i < URING_READS; i++)
-		uring->read_to[uring->reads_free++] = memory + (size_t)i * FILE_COPY;
+		uring->read_to[uring->reads_free++] = memory + (size_t)i * URING_READ_SIZE;
 	return 0;
 }
 
 void uring_files_destroy(struct uring *uring)
 {
 	if (uring->read_memory)
-		munmap(uring->read_memory, (size_t)URING_READS * FILE_COPY);
+		munmap(uring->read_memory, (size_t)URING_READS * URING_READ_SIZE);
 	uring->read_memory = NULL;
 	file_sender_destroy(&uring->sender);
 }
@@ -77,7 +78,7 @@ static void uring_file_read(struct uring *uring, struct io_conn *conn)
 		.flags = IOSQE_ASYNC,
 		.fd = send->file->fd,
 		.addr = (uintptr_t)send->bytes,
-		.len = file_cold(send),
+		.len = file_cold(send, URING_READ_SIZE),
 		.off = send->offset,
 		.user_data = uring_conn_data(conn, URING_SEND),
 	};
@@ -126,8 +127,11 @@ bool uring_file_turn(struct uring *uring, struct io_event *event)
 	struct io_file_send *send;
 	struct io_conn *conn;
 
-	if (!uring->sender.turns.first || uring->sender.budget < FILE_BUDGET_LOW)
+	if (!file_has_turn(&uring->sender))
 		return false;
+	/* What is submitted need not wait for it: answers to small requests, above all. */
+	if (uring->sq_tail != uring->sq_head)
+		uring_submit(uring);
 	send = file_queue_shift(&uring->sender.turns);
 	conn = send->conn;
 	conn->flags &= ~CONN_WAITS;

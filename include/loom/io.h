@@ -73,6 +73,7 @@ struct io_file_send {
 	struct io_file_send *next; /* in whatever list it waits */
 	void *bytes;               /* where what was cold is read to */
 	void *reader;              /* who reads it */
+	uint64_t warm;             /* up to this offset the file was found in the page cache a moment ago */
 	uint32_t state;
 	int cancelled;
 	int result;
@@ -217,12 +218,16 @@ static inline void io_send(struct io *io, struct io_conn *conn, struct iovec *io
 }
 
 /*
- * Sends send->iov, then len bytes of the file from offset: exactly one IO_SENT follows, as for io_send(), which it otherwise
- * equals. Needs io_config.files. Never waits for a disk: what is not in the page cache is brought in aside, and other
- * connections have their turns meanwhile. Bytes of two versions of the file never reach the peer as one whole answer: before
- * the last bytes are handed to the kernel, the file must still be what send->file says, and nothing that was handed over
- * before may still refer to the page cache; otherwise some of the last bytes are withheld, and IO_SENT says -ESTALE. Other
- * results: -EIO and what else reading gives. After any error the caller can only close.
+ * Sends send->iov, then len bytes of the file from offset: exactly one IO_SENT follows, as for io_send(), which it
+ * otherwise equals. Needs io_config.files. Never waits for a disk: what is not in the page cache is brought in aside,
+ * and other connections have their turns meanwhile. Bytes of two versions of the file never reach the peer as one
+ * whole answer: before the last bytes are handed to the kernel, the file must still be what send->file says, and
+ * nothing that was handed over before may still refer to the page cache; otherwise some of the last bytes are
+ * withheld, and IO_SENT says -ESTALE. Other results: -EIO and what else reading gives. After any error the caller can
+ * only close.
+ *
+ * sendfile(2) has no MSG_NOSIGNAL: SIGPIPE must be ignored, or blocked on this thread. A file without a name (it was
+ * replaced or removed) goes on being sent: its ctime, which that has changed, is then not looked at.
  */
 static inline void io_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send)
 {

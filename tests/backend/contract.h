@@ -43,11 +43,17 @@ void contract_listen(Suite *suite, int row);
 void contract_wait(Suite *suite, int row);
 void contract_load(Suite *suite, int row);
 void contract_file(Suite *suite, int row);
+void contract_version(Suite *suite, int row);
 
 TCase *contract_case(Suite *suite, const char *name);
 
 /* Adds a test for the row if its peers can do all that is needed. */
 void contract_add(TCase *tcase, int row, const TTest *test, unsigned needs);
+
+/* The table of bytes. Its length is prime, so that no power of two of lost bytes goes unseen. */
+#define LINK_SEND_MAX 65521
+#define PATTERN       LINK_SEND_MAX
+extern uint8_t pattern[2 * PATTERN];
 
 struct rig;
 
@@ -138,7 +144,6 @@ void link_credit(struct link *link);
 void link_close(struct link *link);
 
 /* Sends the stream's next n bytes as one iovec, or in so many pieces. At most LINK_SEND_MAX an iovec. */
-#define LINK_SEND_MAX 65521
 void link_send(struct link *link, size_t n);
 void link_send_pieces(struct link *link, const size_t *sizes, unsigned n);
 /* Fills memory with the stream's next bytes and sends it as adjoining pieces of these sizes. */
@@ -152,9 +157,12 @@ void file_make(struct file *file, uint64_t size);
 void file_unname(const struct file *file);
 void file_unmake(struct file *file);
 
+/* A size of which more than the end is sent by reference, as long as nobody has made queues of sockets yet larger. */
+uint64_t file_large(void);
+
 /*
- * Sends n pieces of memory, not larger than LINK_SEND_MAX, and len bytes of the file from offset as the stream's next. The
- * peer must have read all that was sent before.
+ * Sends n pieces of memory, not larger than LINK_SEND_MAX, and len bytes of the file from offset as the stream's
+ * next. The peer must have read all that was sent before.
  */
 void link_send_file(struct link *link, const struct file *file, uint64_t offset, uint64_t len, const size_t *sizes,
                     unsigned n);

@@ -4,17 +4,16 @@
 #include "contract.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-/* So many turns of so many milliseconds without an event are taken as quiet: peer.h's 100 ms where time is simulated. */
+/*
+ * So many turns of so many milliseconds without an event are taken as quiet: peer.h's 100 ms where time is simulated.
+ */
 #define QUIET_TURNS          5
 #define QUIET_TURN_MS        20
 #define QUIET_TURN_KERNEL_MS 6
@@ -22,12 +21,9 @@
 /* Delayed acknowledgements (40 ms, and more under load) still make room in a stuck sender's socket. */
 #define SETTLED_TURNS 15
 
-/* Prime, so that no power of two of lost bytes goes unseen. Twice, so that LINK_SEND_MAX bytes are there from anywhere. */
-#define PATTERN LINK_SEND_MAX
-
 static const struct contract_row *contract_rows;
 static uint64_t contract_seed;
-static uint8_t pattern[2 * PATTERN];
+uint8_t pattern[2 * PATTERN]; /* twice, so that LINK_SEND_MAX bytes are there from anywhere */
 
 static uint64_t mix(uint64_t *state)
 {
@@ -348,61 +344,6 @@ void link_send_memory(struct link *link, void *memory, const size_t *sizes, unsi
 	link_submit(link, n);
 }
 
-/* The name is kept in a table, for file_unmake(). */
-#define FILES_MAX 8
-
-static struct {
-	int fd;
-	char path[256];
-} files[FILES_MAX];
-
-void file_make(struct file *file, uint64_t size)
-{
-	const struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
-	const char *folder = getenv("TMPDIR");
-	unsigned slot = 0;
-	struct stat stat;
-	int fd;
-
-	while (slot < FILES_MAX && *files[slot].path)
-		slot++;
-	ck_assert_uint_lt(slot, FILES_MAX);
-	snprintf(files[slot].path, sizeof(files[slot].path), "%s/loom-contract-XXXXXX", folder ? folder : "/tmp");
-	fd = mkostemp(files[slot].path, O_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	files[slot].fd = fd;
-	for (uint64_t at = 0; at < size;) {
-		size_t len = size - at < PATTERN ? size - at : PATTERN;
-		ssize_t res = write(fd, pattern + at % PATTERN, len);
-
-		ck_assert_int_gt(res, 0);
-		at += (size_t)res;
-	}
-	/* An old time, so that every write shows, however coarse the file system's clock may be. */
-	ck_assert_int_eq(futimens(fd, old), 0);
-	ck_assert_int_eq(fstat(fd, &stat), 0);
-	*file = (struct file){
-		.fd = fd, .size = size, .mtime = stat.st_mtim, .ctime = stat.st_ctim, .nlink = (uint32_t)stat.st_nlink
-	};
-}
-
-void file_unname(const struct file *file)
-{
-	for (unsigned i = 0; i < FILES_MAX; i++) {
-		if (!*files[i].path || files[i].fd != file->fd)
-			continue;
-		unlink(files[i].path);
-		*files[i].path = '\0';
-	}
-}
-
-void file_unmake(struct file *file)
-{
-	file_unname(file);
-	close(file->fd);
-	file->fd = -1;
-}
-
 void link_send_file(struct link *link, const struct file *file, uint64_t offset, uint64_t len, const size_t *sizes,
                     unsigned n)
 {
@@ -566,6 +507,7 @@ static Suite *contract_suite(int row)
 	contract_wait(suite, row);
 	contract_load(suite, row);
 	contract_file(suite, row);
+	contract_version(suite, row);
 	return suite;
 }
 

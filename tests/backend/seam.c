@@ -9,6 +9,8 @@
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
+#define SEAM_CACHESTAT 451
+
 static int seam_nowait(void)
 {
 	int cold = seam.cold, n = ++seam.reads;
@@ -47,6 +49,19 @@ static int seam_splice(size_t *len)
 		errno = seam_splice(&len);                                   \
 		return errno ? -1 : __real_##name(out, in, at, len);         \
 	}
+
+long __real_syscall(long, long, long, long, long, long, long);
+long __wrap_syscall(long, long, long, long, long, long, long);
+
+/* Declared as it is called by the backends' own calls, whose arguments all go into registers. */
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SEAM_CACHESTAT && seam.counted) {
+		errno = seam.counted;
+		return -1;
+	}
+	return __real_syscall(number, a, b, c, d, e, f);
+}
 
 #ifdef __GLIBC__
 SEAM_PREADV(preadv64v2, off_t)

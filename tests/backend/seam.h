@@ -9,6 +9,7 @@
 
 struct seam {
 	atomic_int cold;       /* of so many reads with RWF_NOWAIT, one finds its page: 0: as it is, INT_MAX: never */
+	atomic_int counted;    /* an errno for every cachestat(2), or 0 */
 	atomic_int nowait;     /* an errno for every read with RWF_NOWAIT, or 0 */
 	atomic_int spliced;    /* an errno for every sendfile(2), or 0 */
 	atomic_int splice_max; /* the most bytes that one sendfile(2) takes, or 0 */

@@ -1,0 +1,87 @@
+/*
+ * rig_file.c - files for the contract suite; see contract.h.
+ */
+#include "contract.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The name is kept in a table, for file_unmake(). */
+#define FILES_MAX 8
+
+static struct {
+	int fd;
+	char path[256];
+} files[FILES_MAX];
+
+void file_make(struct file *file, uint64_t size)
+{
+	const struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	const char *folder = getenv("TMPDIR");
+	unsigned slot = 0;
+	struct stat stat;
+	int fd;
+
+	while (slot < FILES_MAX && *files[slot].path)
+		slot++;
+	ck_assert_uint_lt(slot, FILES_MAX);
+	snprintf(files[slot].path, sizeof(files[slot].path), "%s/loom-contract-XXXXXX", folder ? folder : "/tmp");
+	fd = mkostemp(files[slot].path, O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	files[slot].fd = fd;
+	for (uint64_t at = 0; at < size;) {
+		size_t len = size - at < PATTERN ? size - at : PATTERN;
+		ssize_t res = write(fd, pattern + at % PATTERN, len);
+
+		ck_assert_int_gt(res, 0);
+		at += (size_t)res;
+	}
+	/* An old time, so that every write shows, however coarse the file system's clock may be. */
+	ck_assert_int_eq(futimens(fd, old), 0);
+	ck_assert_int_eq(fstat(fd, &stat), 0);
+	*file = (struct file){ .fd = fd, .size = size, .mtime = stat.st_mtim, .ctime = stat.st_ctim, .nlink = (uint32_t)stat.st_nlink };
+}
+
+void file_unname(const struct file *file)
+{
+	for (unsigned i = 0; i < FILES_MAX; i++) {
+		if (!*files[i].path || files[i].fd != file->fd)
+			continue;
+		unlink(files[i].path);
+		*files[i].path = '\0';
+	}
+}
+
+void file_unmake(struct file *file)
+{
+	file_unname(file);
+	close(file->fd);
+	file->fd = -1;
+}
+
+#define FILE_MIB (1u << 20)
+
+/* A number from a file in /proc/sys, the last one. */
+static uint64_t sysctl_last(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	unsigned long long value = 0;
+
+	while (file && fscanf(file, "%llu", &value) == 1)
+		;
+	if (file)
+		fclose(file);
+	return value;
+}
+
+uint64_t file_large(void)
+{
+	uint64_t window = sysctl_last("/proc/sys/net/ipv4/tcp_wmem") + sysctl_last("/proc/sys/net/ipv4/tcp_rmem") +
+	                  2 * sysctl_last("/proc/sys/net/core/wmem_max") +
+	                  2 * sysctl_last("/proc/sys/net/core/rmem_max");
+
+	return (window > 48 * FILE_MIB ? window : 48 * FILE_MIB) + 8 * FILE_MIB;
+}

@@ -137,7 +137,7 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 /* Frees what no worker holds any more, and sets the time of the next look. */
 static void reap(struct reload *reload, uint64_t now)
 {
-	size_t kept = 0;
+	size_t kept = 0, before = reload->retirees;
 
 	for (size_t i = 0; i < reload->retirees; i++) {
 		if (snapshot_unused(reload->retired[i]))
@@ -146,6 +146,9 @@ static void reap(struct reload *reload, uint64_t now)
 			reload->retired[kept++] = reload->retired[i];
 	}
 	reload->retirees = kept;
+	/* What there was no room for beside them can be had now. */
+	if (kept < before && reload->current->squeezed)
+		reload->build_at = earlier(reload->build_at, now);
 	reload->reap_at = kept ? now + reload->reap_wait : NEVER;
 	reload->reap_wait = (uint32_t)earlier(reload->reap_wait * 2, REAP_MAX_MS);
 }
@@ -473,6 +476,7 @@ static int create_variants(struct reload *reload, char *why, size_t size)
 		           : cpus > THREADS_MAX ? THREADS_MAX
 		                                : (unsigned)cpus,
 		.cache_dir = reload->options.cache_dir,
+		.max_memory = reload->options.max_memory,
 		.news = variant_news,
 		.context = reload,
 	};

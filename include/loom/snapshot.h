@@ -119,8 +119,12 @@ struct snapshot {
 	uint64_t bytes; /* of file contents */
 	uint64_t coded; /* variants in a content coding */
 	uint64_t coded_bytes;
-	uint64_t memory; /* held for this snapshot alone or with others, in bytes */
-	void *owner;     /* the builder's: what to free */
+	uint64_t memory;   /* held for this snapshot alone or with others, each allocation once, in bytes */
+	uint64_t streamed; /* files whose bytes are not in memory */
+	uint64_t streamed_bytes;
+	unsigned workers; /* shares that it was born with */
+	bool squeezed;    /* some of them, or more variants, would be in memory if older snapshots were gone */
+	void *owner;      /* the builder's: what to free */
 
 	alignas(CACHE_LINE) atomic_uint shares; /* workers that have not given theirs back */
 	struct snapshot_share share[];          /* one a worker */

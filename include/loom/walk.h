@@ -5,6 +5,7 @@
 #ifndef LOOM_WALK_H
 #define LOOM_WALK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 
@@ -18,6 +19,9 @@ struct walk_handlers {
 	int (*directory)(void *context, const char *path, int fd);
 	/* A regular file (possibly at the end of a link), not opened. */
 	int (*file)(void *context, struct walk *walk, const char *path, const struct stat *stat);
+	/* The last entry has been seen: the time for walk_open(). May be NULL. */
+	int (*end)(void *context, struct walk *walk);
+	bool restless; /* a directory whose place a link takes is left out, with a warning: no -EAGAIN for that */
 };
 
 /*
@@ -30,8 +34,15 @@ struct walk_handlers {
 int walk_tree(const struct options *options, const struct walk_handlers *handlers, void *context, char *why,
               size_t size);
 
-/* Opens a file that the walk has found, for reading, under the same rules about links. Never blocks. -errno. */
+/* Opens a file that the walk has found, for reading, by the same rules about links. Never blocks. -errno. Any thread. */
 int walk_open(struct walk *walk, const char *path);
+
+/*
+ * Another one of the same ROOT, which is good for walk_open() and nothing else, and outlives the walk. NULL: no
+ * memory, or no descriptor. Any thread frees it.
+ */
+struct walk *walk_copy(const struct walk *walk);
+void walk_copy_free(struct walk *walk);
 
 /* "path: what" as a warning; only the first ones of a walk are written out, the others counted. */
 void walk_warn(struct walk *walk, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -39,6 +39,7 @@ static atomic_uint builds, alive;
 static atomic_uint builds_as_before; /* these do not count as builds */
 static atomic_bool reread;           /* files have an ETag and no asset in common with the previous snapshot */
 static atomic_bool no_watches;
+static atomic_bool squeezing; /* there is no room for the next snapshots beside others */
 static atomic_uint warnings, reloads;
 static atomic_bool refusing, refusing_first; /* what the gate says of the next snapshots, and of the first one */
 static atomic_uint asked, compared;          /* the gate; with a snapshot to compare with */
@@ -287,6 +288,7 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 	snapshot->mask = 2 * KEYS_MAX - 1;
 	snapshot->files = content->count;
 	snapshot->owner = content;
+	snapshot->squeezed = atomic_load(&squeezing);
 	content->error.head = "HTTP/1.1 404 Not Found\r\n";
 	content->error.head_len = (uint16_t)strlen(content->error.head);
 	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++)
@@ -756,6 +758,30 @@ START_TEST(old_snapshots_are_freed_when_the_last_pin_goes)
 }
 END_TEST
 
+/* What there was no room for can be had then. */
+START_TEST(a_snapshot_that_was_squeezed_is_built_again_when_others_are_gone)
+{
+	struct snapshot *held;
+	unsigned before;
+
+	start(root);
+	becomes("/index.html", "first");
+	held = current[1];
+	snapshot_pin(held, 1);
+	atomic_store(&squeezing, true);
+	tree_write("site/index.html", "second");
+	becomes("/index.html", "second");
+	before = atomic_load(&builds);
+	usleep(20000);
+	ck_assert_uint_eq(atomic_load(&builds), before);
+	atomic_store(&squeezing, false);
+	snapshot_unpin(held, 1);
+	wait_for(atomic_load(&builds) == before + 1);
+	wait_for(atomic_load(&alive) == 1);
+	stop();
+}
+END_TEST
+
 START_TEST(what_no_worker_picks_up_is_freed)
 {
 	start(root);
@@ -1145,6 +1171,7 @@ int main(void)
 	tcase_add_test(all, what_was_refused_is_looked_at_again_where_nothing_can_be_watched);
 	tcase_add_test(all, a_tree_that_never_rests_is_served_all_the_same);
 	tcase_add_test(all, old_snapshots_are_freed_when_the_last_pin_goes);
+	tcase_add_test(all, a_snapshot_that_was_squeezed_is_built_again_when_others_are_gone);
 	tcase_add_test(all, what_no_worker_picks_up_is_freed);
 	tcase_add_test(all, whoever_can_wake_the_workers_is_told);
 	tcase_add_test(all, variants_are_published_without_a_look_at_the_tree);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loom/memory.h"
 #include "loom/response.h"
 
 static_assert(offsetof(struct asset, representation) == 0, "the representation opens the asset");
@@ -109,7 +110,7 @@ uint64_t asset_file_memory(size_t key_len, const struct asset_fields *fields, ui
 
 	static_assert(sizeof(etag) - 1 == ETAG_LEN, "an entity-tag has one length");
 	file_head(&head, fields, etag, size);
-	return allocation(key_len, &head) + body_memory(size);
+	return allocation(key_len, &head);
 }
 
 /* Takes a reference to the body. */
@@ -134,6 +135,7 @@ static int asset_make(struct asset **made, enum asset_kind kind, unsigned status
 		.body = body_reference(body),
 		.memory = size,
 	};
+	memory_take(size);
 	bytes = (char *)(asset + 1);
 	representation = &asset->representation;
 	representation->head = memcpy(bytes, head->bytes, head->len);
@@ -151,6 +153,7 @@ static int asset_make(struct asset **made, enum asset_kind kind, unsigned status
 	representation->type_at = (uint16_t)head->type_at;
 	representation->length_at = (uint16_t)head->length_at;
 	representation->body = body->bytes;
+	representation->file = body->file;
 	representation->body_len = body->len;
 	*made = asset;
 	return 0;
@@ -181,11 +184,6 @@ int asset_file(struct asset **made, const char *key, size_t key_len, const struc
 	asset->representation.last_modified = fields->last_modified;
 	*made = asset;
 	return 0;
-}
-
-void asset_pays(struct asset *asset)
-{
-	asset->memory += asset->body->memory;
 }
 
 void asset_hash_text(const uint8_t hash[BODY_HASH_LEN], char text[ETAG_LEN - 1])
@@ -262,7 +260,6 @@ int asset_redirect(struct asset **made, const char *key, size_t key_len, bool no
 	body_release(body);
 	if (err)
 		return err;
-	asset_pays(asset);
 	asset->type = TEXT_TYPE;
 	asset->representation.location_end = (uint16_t)location_end;
 	*made = asset;
@@ -306,6 +303,7 @@ int asset_error(struct asset **made, enum snapshot_error error, const char *type
 	int err;
 
 	assert(error >= 0 && error < SNAPSHOT_ERRORS && errors[error].reason);
+	assert(!body || !body->file);
 
 	if (own) {
 		char text[128] = "";
@@ -331,8 +329,6 @@ int asset_error(struct asset **made, enum snapshot_error error, const char *type
 		body_release(body);
 	if (err)
 		return err;
-	if (own)
-		asset_pays(asset);
 	asset->type = type ? type : "";
 	*made = asset;
 	return 0;
@@ -352,5 +348,6 @@ void asset_release(struct asset *asset)
 	if (--asset->references > 0)
 		return;
 	body_release(asset->body);
+	memory_give(asset->memory);
 	free(asset);
 }

@@ -50,6 +50,7 @@ struct snapshot *build_object(struct build_owner *owner, uint64_t slots, unsigne
 	if (!snapshot)
 		return NULL;
 	memset(snapshot, 0, size);
+	memory_take(build_object_size(workers));
 	snapshot->slots = owner->slots;
 	snapshot->mask = slots - 1;
 	snapshot->variants = owner->variants;
@@ -86,6 +87,7 @@ void build_free(struct snapshot *snapshot)
 	if (!snapshot)
 		return;
 	owner = snapshot->owner;
+	memory_give(build_object_size(snapshot->workers));
 	if (snapshot->hits)
 		memory_give(hits_size(snapshot->mask + 1, snapshot->workers));
 	free(snapshot->hits);

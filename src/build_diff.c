@@ -15,7 +15,7 @@ static const struct build_entry *next_file(const struct build_owner *owner, size
 	for (; *at < owner->count; ++*at) {
 		const struct build_entry *entry = &owner->entries[*at];
 
-		if (entry->asset->kind == ASSET_FILE && entry->key_len == entry->asset->key_len)
+		if (entry->gone == 0 && entry->asset->kind == ASSET_FILE && entry->key_len == entry->asset->key_len)
 			return entry;
 	}
 	return NULL;

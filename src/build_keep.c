@@ -52,8 +52,6 @@ static int keep_entry(struct builder *builder, const struct build_entry *entry, 
 		if (kept->coded[coding])
 			asset_reference(kept->coded[coding]);
 	}
-	builder->keys++;
-	builder->shared += entry_memory(kept);
 	owner->kept++;
 	owner->kept_bytes += entry->asset->body->len;
 	if (owner->kept_until == 0 || until < owner->kept_until)
@@ -133,7 +131,8 @@ int build_keep(struct builder *builder, const char *id)
 	struct gone *gone;
 	int err = 0;
 
-	if (!from || request->options->keep_generations == 0 || request->options->keep_for == 0)
+	/* What is in the tree comes first. */
+	if (!from || builder->squeezed || request->options->keep_generations == 0 || request->options->keep_for == 0)
 		return 0;
 	gone = malloc((entry_count(previous) + entry_count(from) + 1) * sizeof(*gone));
 	if (!gone)

@@ -6,8 +6,9 @@
 #include "loom/build.h"
 
 /*
- * Whether two representations, or the lack of them, are the same to clients. The builder shares a file's asset with the previous snapshot
- * when its answer is the same, dates included: another asset is another answer. Errors are made anew each time.
+ * Whether two representations, or the lack of them, are the same to clients. The builder shares a file's asset with
+ * the previous snapshot when its answer is the same, dates included: another asset is another answer. Errors are made
+ * anew each time.
  */
 static bool same_representation(const struct representation *a, const struct representation *b)
 {

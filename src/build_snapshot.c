@@ -11,40 +11,8 @@
 #include <xxhash.h>
 
 #include "builder.h"
-#include "loom/variants.h"
-
-static int compare_keys(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
-
-	return order ? order : (a_len > b_len) - (a_len < b_len);
-}
-
-int build_by_key(const void *a, const void *b)
-{
-	const struct build_entry *left = a, *right = b;
-
-	return compare_keys(left->key, left->key_len, right->key, right->key_len);
-}
-
-struct build_entry *build_find(const struct build_owner *owner, const char *key, size_t len)
-{
-	size_t low = 0, high = owner ? owner->count : 0;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct build_entry *entry = &owner->entries[middle];
-		int order = compare_keys(key, len, entry->key, entry->key_len);
-
-		if (order == 0)
-			return entry;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
-}
+#include "loom/log.h"
+#include "loom/memory.h"
 
 void build_free_owner(struct build_owner *owner)
 {
@@ -57,6 +25,7 @@ void build_free_owner(struct build_owner *owner)
 	}
 	for (size_t i = 0; i < SNAPSHOT_ERRORS; i++)
 		asset_release(owner->errors[i]);
+	memory_give(owner->memory);
 	free(owner->entries);
 	free(owner->slots);
 	free(owner->variants);
@@ -77,60 +46,62 @@ static uint64_t slot_count(uint64_t keys)
 	return n;
 }
 
-/* Bytes of the new snapshot beside its assets. */
-static uint64_t overhead(const struct builder *builder)
+uint64_t build_overhead(const struct builder *builder, uint64_t keys)
 {
-	return builder->keys * sizeof(struct build_entry) + slot_count(builder->keys) * sizeof(struct snapshot_slot) +
-	       builder->owner->varying * sizeof(struct snapshot_variants) + sizeof(struct build_owner) +
-	       build_object_size(builder->request->workers);
+	return keys * sizeof(struct build_entry) + slot_count(keys) * sizeof(struct snapshot_slot) +
+	       sizeof(struct build_owner) + build_object_size(builder->request->workers);
 }
 
-/* What has to be held once the new snapshot is there and the previous one is not gone yet: shared assets once. */
-uint64_t build_memory(const struct builder *builder)
+int build_errors(struct builder *builder)
 {
-	const struct snapshot *previous = builder->request->previous;
+	int err = 0;
 
-	return builder->fresh + overhead(builder) + builder->directories + (previous ? previous->memory : 0);
+	for (int error = 0; !err && error < SNAPSHOT_ERRORS; error++)
+		err = asset_error(&builder->owner->errors[error], error, NULL, NULL,
+		                  builder->request->options->nosniff);
+	return err;
 }
 
-bool build_fits(const struct builder *builder, uint64_t more)
+/* The page of an error, if it is one that can be sent with it. */
+static const struct asset *find_page(const struct builder *builder, enum snapshot_error error)
 {
-	const struct build_request *request = builder->request;
-	uint64_t needed = build_memory(builder) + more, allowed = request->options->max_memory;
+	const struct build_entry *entry;
+	char key[32];
+	int len = snprintf(key, sizeof(key), "/%u.html", asset_error_status(error));
 
-	/* Variants of what is gone are kept only as long as nothing else wants the room. */
-	if (needed <= allowed && request->variants && needed + variants_held(request->variants) > allowed &&
-	    needed + variants_spare(request->variants) > allowed)
-		variants_shed(request->variants);
-	return needed <= allowed;
+	entry = error == ANSWER_OPTIONS ? NULL : build_find(builder->owner, key, (size_t)len);
+	if (!entry || entry->asset->kind != ASSET_FILE)
+		return NULL;
+	if (entry->asset->body->bytes)
+		return entry->asset;
+	/* Said once, and not with every build. */
+	if (!entry->before || builder->previous->entries[entry->before - 1].asset != entry->asset)
+		log_warn("%s is not sent with errors: it is not held in memory (see --stream-above and --max-memory)",
+		         key);
+	return NULL;
 }
 
 /* /NNN.html, where there is one, takes the place of our own words. */
-static int build_errors(struct builder *builder)
+static int error_pages(struct builder *builder)
 {
-	const struct options *options = builder->request->options;
-
 	for (int error = 0; error < SNAPSHOT_ERRORS; error++) {
-		struct asset **asset = &builder->owner->errors[error];
-		const struct build_entry *entry;
-		char page[32];
-		int err, len;
+		const struct asset *page = find_page(builder, error);
+		struct asset *made;
+		int err;
 
-		len = snprintf(page, sizeof(page), "/%u.html", asset_error_status(error));
-		entry = error == ANSWER_OPTIONS ? NULL : build_find(builder->owner, page, (size_t)len);
-		if (entry && entry->asset->kind == ASSET_FILE)
-			err = asset_error(asset, error, entry->asset->type, entry->asset->body, options->nosniff);
-		else
-			err = asset_error(asset, error, NULL, NULL, options->nosniff);
+		if (!page)
+			continue;
+		err = asset_error(&made, error, page->type, page->body, builder->request->options->nosniff);
 		if (err)
 			return err;
-		builder->fresh += (*asset)->memory;
+		asset_release(builder->owner->errors[error]);
+		builder->owner->errors[error] = made;
 	}
 	return 0;
 }
 
 /* Equal for equal keys, contents, media types and redirects: on every machine, whatever the times. */
-static int build_id(const struct build_owner *owner, char id[ETAG_LEN - 1])
+int build_id(const struct build_owner *owner, char id[ETAG_LEN - 1])
 {
 	XXH3_state_t *state = XXH3_createState();
 	XXH128_canonical_t canonical;
@@ -169,6 +140,8 @@ static int build_variants(struct build_owner *owner)
 	owner->variants = calloc(owner->varying + 1, sizeof(*owner->variants));
 	if (!owner->variants)
 		return -ENOMEM;
+	memory_take((owner->varying + 1) * sizeof(*owner->variants));
+	owner->memory += (owner->varying + 1) * sizeof(*owner->variants);
 	for (size_t i = 0; i < owner->count; i++) {
 		const struct build_entry *entry = &owner->entries[i];
 		const struct representation **coded = owner->variants[entry->variants].coded;
@@ -196,7 +169,6 @@ static int build_slots(struct build_owner *owner, uint64_t count)
 		uint64_t at = hash & (count - 1);
 
 		assert(hash != 0);
-		assert(i == 0 || build_by_key(entry - 1, entry) < 0);
 		while (slots[at].hash)
 			at = (at + 1) & (count - 1);
 		slots[at] = (struct snapshot_slot){
@@ -211,61 +183,64 @@ static int build_slots(struct build_owner *owner, uint64_t count)
 	return 0;
 }
 
-/* All assets are there: the index and the snapshot itself. -ENOSPC: with these it does not fit. */
-int build_finish(struct builder *builder, struct snapshot **made)
+static void count_streamed(const struct build_owner *owner, struct snapshot *snapshot)
+{
+	for (size_t i = 0; i < owner->count; i++) {
+		const struct asset *asset = owner->entries[i].asset;
+
+		if (asset->body->file && build_is_file(&owner->entries[i])) {
+			snapshot->streamed++;
+			snapshot->streamed_bytes += asset->body->len;
+		}
+	}
+}
+
+/* The index takes over what the plan has taken for it, and for heads, which count for themselves. */
+static void take_memory(struct builder *builder)
+{
+	struct build_owner *owner = builder->owner;
+
+	builder->keys = owner->count;
+	owner->memory = build_overhead(builder, builder->keys) - build_object_size(builder->request->workers);
+	memory_take(owner->memory);
+	memory_give(builder->reserved);
+	builder->reserved = 0;
+}
+
+int build_finish(struct builder *builder, const char *id, struct snapshot **made)
 {
 	const struct build_request *request = builder->request;
 	struct build_owner *owner = builder->owner;
-	uint64_t slots;
+	uint64_t slots = slot_count(owner->count);
 	struct snapshot *snapshot;
-	char id[ETAG_LEN - 1];
 	int err;
 
-	assert(builder->keys == owner->count);
-	if (owner->count) {
-		struct build_entry *entries = realloc(owner->entries, owner->count * sizeof(*entries));
-
-		if (entries) {
-			owner->entries = entries;
-			builder->entries_size = owner->count;
-		}
-		qsort(owner->entries, owner->count, sizeof(*entries), build_by_key);
-	}
-	builder->directories = 0;
-	err = build_id(owner, id);
+	take_memory(builder);
+	err = error_pages(builder);
 	if (!err)
-		err = build_errors(builder);
-	if (!err)
-		err = build_keep(builder, id);
-	if (err)
-		return err;
-	slots = slot_count(owner->count);
-	if (!build_fits(builder, 0)) {
-		builder->full = true;
-		return -ENOSPC;
-	}
-	err = build_coded(builder);
+		err = build_coded(builder);
 	if (!err)
 		err = build_variants(owner);
 	if (!err)
 		err = build_slots(owner, slots);
 	if (err)
 		return err;
-
 	snapshot = build_object(owner, slots, request->workers);
 	if (!snapshot)
 		return -ENOMEM;
-	memcpy(snapshot->id, id, sizeof(id));
+	memcpy(snapshot->id, id, sizeof(snapshot->id));
 	for (int error = 0; error < SNAPSHOT_ERRORS; error++)
 		snapshot->errors[error] = &owner->errors[error]->representation;
+	snapshot->kept = owner->kept;
+	snapshot->kept_bytes = owner->kept_bytes;
+	snapshot->kept_until = owner->kept_until;
 	snapshot->files = builder->files;
 	snapshot->bytes = builder->bytes;
 	snapshot->coded = builder->coded;
 	snapshot->coded_bytes = builder->coded_bytes;
-	snapshot->kept = owner->kept;
-	snapshot->kept_bytes = owner->kept_bytes;
-	snapshot->kept_until = owner->kept_until;
-	snapshot->memory = builder->fresh + builder->shared + overhead(builder);
+	snapshot->memory = build_holds(builder) + (owner->varying ? owner->varying + 1 : 0) * sizeof(*owner->variants);
+	snapshot->squeezed = builder->squeezed;
+	count_streamed(owner, snapshot);
 	*made = snapshot;
 	return 0;
 }

@@ -7,12 +7,43 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* The granularity of the coarsest clock, in ns: two seconds (FAT), and a few ticks of the kernel's. */
 #define SETTLED_NS (2 * NS + NS / 10)
 #define NS         1000000000LL
+
+/* What is read between two looks at *stop; and of a long file, hashed while it is still in the processor's caches. */
+#define PIECE (256 * 1024)
+
+struct content_scratch {
+	XXH3_state_t *hash;
+	uint8_t bytes[PIECE];
+};
+
+struct content_scratch *content_scratch_create(void)
+{
+	struct content_scratch *scratch = malloc(sizeof(*scratch));
+
+	if (!scratch)
+		return NULL;
+	scratch->hash = XXH3_createState();
+	if (scratch->hash)
+		return scratch;
+	free(scratch);
+	return NULL;
+}
+
+void content_scratch_free(struct content_scratch *scratch)
+{
+	if (!scratch)
+		return;
+	XXH3_freeState(scratch->hash);
+	free(scratch);
+}
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {
@@ -64,6 +95,7 @@ int content_begin(struct content *content, int fd)
 			.size = st.st_size,
 			.mtime = st.st_mtim,
 			.ctime = st.st_ctim,
+			.nlink = (uint32_t)st.st_nlink,
 			/* Both, as there are file systems that keep only one of them. */
 			.settled = is_past(&st.st_mtim, &now) && is_past(&st.st_ctim, &now),
 		},
@@ -89,39 +121,55 @@ static int read_bytes(int fd, uint8_t *bytes, uint64_t len)
 	return 0;
 }
 
+int content_check(const struct content *content, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return same_source(&content->source, &st) ? 0 : -EAGAIN;
+}
+
 /*
  * After reading, with its result: whether the file ends where it should, and is what it was before. If not, the bytes
  * may be torn.
  */
 static int check_unchanged(const struct content *content, int result)
 {
-	struct stat st;
 	uint8_t byte;
+	int err;
 
+	if (result == -ECANCELED)
+		return result;
 	if (result == 0) {
 		result = read_bytes(content->fd, &byte, 1);
 		result = result == 0 ? -ENODATA : result == -ENODATA ? 0 : result;
 	}
-	if (fstat(content->fd, &st) < 0)
-		return -errno;
-	return same_source(&content->source, &st) ? result : -EAGAIN;
+	err = content_check(content, content->fd);
+	return err ? err : result;
 }
 
-int content_compare(struct content *content, const struct body *body, uint8_t scratch[CONTENT_SCRATCH])
+static bool stopped(const atomic_bool *stop)
+{
+	return atomic_load_explicit(stop, memory_order_relaxed);
+}
+
+int content_compare(struct content *content, const struct body *body, struct content_scratch *scratch,
+                    const atomic_bool *stop)
 {
 	const uint8_t *bytes = body->bytes;
 	uint64_t left = content->size;
 	int err;
 
-	assert(content->size == body->len);
+	assert(bytes && content->size == body->len);
 
 	while (left > 0) {
-		size_t n = left < CONTENT_SCRATCH ? left : CONTENT_SCRATCH;
+		size_t n = left < PIECE ? left : PIECE;
 
-		err = read_bytes(content->fd, scratch, n);
+		err = stopped(stop) ? -ECANCELED : read_bytes(content->fd, scratch->bytes, n);
 		if (err)
 			return check_unchanged(content, err);
-		if (memcmp(bytes, scratch, n) != 0)
+		if (memcmp(bytes, scratch->bytes, n) != 0)
 			return lseek(content->fd, 0, SEEK_SET) < 0 ? -errno : 0;
 		bytes += n;
 		left -= n;
@@ -130,14 +178,69 @@ int content_compare(struct content *content, const struct body *body, uint8_t sc
 	return err ? err : 1;
 }
 
-int content_read(struct content *content, struct body *body)
+/* Reads the file piece by piece: into bytes, or, when that is NULL, for its hash alone. */
+static int read_all(struct content *content, uint8_t *bytes, uint8_t hash[BODY_HASH_LEN],
+                    struct content_scratch *scratch, const atomic_bool *stop)
 {
-	int err;
+	XXH128_canonical_t canonical;
+	uint64_t left = content->size;
+	int err = 0;
 
-	assert(content->size == body->len);
+	XXH3_128bits_reset(scratch->hash);
+	while (!err && left > 0) {
+		size_t n = left < PIECE ? left : PIECE;
+		uint8_t *piece = bytes ? bytes + (content->size - left) : scratch->bytes;
 
-	err = check_unchanged(content, read_bytes(content->fd, body->bytes, content->size));
-	if (!err)
-		body_seal(body);
-	return err;
+		err = stopped(stop) ? -ECANCELED : read_bytes(content->fd, piece, n);
+		if (!err)
+			XXH3_128bits_update(scratch->hash, piece, n);
+		left -= n;
+	}
+	err = check_unchanged(content, err);
+	if (err)
+		return err;
+	/* The canonical byte order is the same everywhere. */
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(scratch->hash));
+	memcpy(hash, canonical.digest, BODY_HASH_LEN);
+	return 0;
+}
+
+int content_read(struct content *content, struct body *body, struct content_scratch *scratch, const atomic_bool *stop)
+{
+	assert(body->bytes && content->size == body->len);
+	return read_all(content, body->bytes, body->hash, scratch, stop);
+}
+
+int content_hash(struct content *content, uint8_t hash[BODY_HASH_LEN], struct content_scratch *scratch,
+                 const atomic_bool *stop)
+{
+	return read_all(content, NULL, hash, scratch, stop);
+}
+
+static int64_t age(const struct timespec *time, const struct timespec *now)
+{
+	int64_t seconds = now->tv_sec - time->tv_sec;
+
+	/* Far enough off to be cut; and what lies in the future will be as old as it takes never. */
+	if (seconds > SETTLED_NS / NS + 1)
+		return SETTLED_NS + 1;
+	if (seconds < 0)
+		return 0;
+	return seconds * NS + now->tv_nsec - time->tv_nsec;
+}
+
+uint64_t content_unrest(const struct content *content)
+{
+	const struct asset_source *source = &content->source;
+	struct timespec now;
+	int64_t youngest;
+
+	if (source->settled)
+		return 0;
+	clock_gettime(CLOCK_REALTIME, &now);
+	youngest = age(&source->mtime, &now) < age(&source->ctime, &now) ? age(&source->mtime, &now)
+	                                                                 : age(&source->ctime, &now);
+	if (youngest < 0)
+		youngest = 0;
+	return youngest > SETTLED_NS ? 0 : (uint64_t)(SETTLED_NS - youngest) + 1;
 }

@@ -11,6 +11,7 @@
 
 #include "loom/build.h"
 #include "loom/links.h"
+#include "loom/log.h"
 
 #define NAME_MAX_SHOWN 80 /* bytes of a name in a message; of a longer one its end, which tells most */
 #define EXAMPLES       3
@@ -151,6 +152,7 @@ struct search {
 	struct inspection *inspection;
 	const struct build_file *page;
 	unsigned count;
+	uint64_t unread;    /* pages that are not in memory */
 	uint64_t uncounted; /* links to files beyond those that are told by name */
 	struct missing missing[GATE_NAMES_MAX];
 };
@@ -192,7 +194,11 @@ static int check_page(void *context, const struct build_file *file)
 	struct search *search = context;
 
 	search->page = file;
-	if (strncmp(file->type, "text/html", strlen("text/html")) == 0)
+	if (strncmp(file->type, "text/html", strlen("text/html")) != 0)
+		return 0;
+	if (!file->bytes)
+		search->unread++;
+	else
 		links_scan(file->key, file->key_len, (const char *)file->bytes, file->len, check_link, search);
 	return 0;
 }
@@ -216,6 +222,9 @@ static void check_links(struct inspection *inspection)
 	char text[TEXT_MAX];
 
 	build_files(inspection->snapshot, check_page, &search);
+	if (search.unread)
+		log_warn("links: %" PRIu64 " HTML file%s not looked at, being streamed (see --stream-above)",
+		         search.unread, search.unread == 1 ? " was" : "s were");
 	for (unsigned i = 0; i < search.count; i++)
 		tell_missing(inspection, &search.missing[i]);
 	if (search.uncounted) {

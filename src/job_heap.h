@@ -21,6 +21,7 @@ struct job {
 	enum content_coding coding;
 	uint64_t number; /* of equal lengths, the first asked for comes first */
 	struct body *coded;
+	uint64_t shed; /* without coded: bytes of the one that was made, and that there was no room for */
 };
 
 /* Zeroed, it is empty; jobs is malloc()ed. */

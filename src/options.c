@@ -360,7 +360,8 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 		return OPTIONS_ERROR;
 	}
 	settle_gate(options, given, action);
-	if (action == OPTIONS_RUN && fit_descriptors(options, &complaint))
+	/* A check and a plan answer as the server would. */
+	if (fit_descriptors(options, &complaint))
 		return OPTIONS_ERROR;
 	return action;
 }

@@ -76,11 +76,12 @@ struct reload {
 	uint32_t reap_wait;
 	uint32_t retry_wait;
 
-	bool asked;        /* somebody waits for an answer in the log */
-	bool has_switched; /* others have, and no snapshot has followed yet */
-	bool told_pinned;  /* that the tree has changed and is not published */
-	char reason[512];  /* of the last failure that was logged */
-	uint64_t refusal;  /* the same of a refusal by the gate; 0: there was none since the last success */
+	bool asked;                        /* somebody waits for an answer in the log */
+	char squeezed[GENERATION_ID_SIZE]; /* the last that was built once more for want of memory */
+	bool has_switched;                 /* others have, and no snapshot has followed yet */
+	bool told_pinned;                  /* that the tree has changed and is not published */
+	char reason[512];                  /* of the last failure that was logged */
+	uint64_t refusal; /* the same of a refusal by the gate; 0: there was none since the last success */
 };
 
 static uint64_t now_ms(void)
@@ -183,7 +184,13 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 static void reap(struct reload *reload, uint64_t now)
 {
 	bool left = generations_reap(reload->generations);
+	const struct snapshot *newest = generations_newest(reload->generations);
 
+	/* What there was no room for beside them can be had now; once, as generations that are kept take room as well. */
+	if (!left && newest && newest->squeezed && strcmp(newest->id, reload->squeezed) != 0) {
+		memcpy(reload->squeezed, newest->id, sizeof(reload->squeezed));
+		reload->build_at = earlier(reload->build_at, now);
+	}
 	reload->reap_at = left ? now + reload->reap_wait : NEVER;
 	reload->reap_wait = (uint32_t)earlier(reload->reap_wait * 2, REAP_MAX_MS);
 }
@@ -663,6 +670,7 @@ static int create_variants(struct reload *reload, char *why, size_t size)
 		           : cpus > THREADS_MAX ? THREADS_MAX
 		                                : (unsigned)cpus,
 		.cache_dir = reload->options.cache_dir,
+		.max_memory = reload->options.max_memory,
 		.news = variant_news,
 		.context = reload,
 	};

@@ -28,14 +28,17 @@
 #include "loom/cache.h"
 #include "loom/compress.h"
 #include "loom/log.h"
+#include "loom/memory.h"
 
-#define EXPIRY_DAYS 30
-#define PATIENCE    5 /* seconds for threads to end */
+#define EXPIRY_DAYS    30
+#define PATIENCE       5  /* seconds for threads to end */
+#define SNAPSHOTS_PART 16 /* of the memory that is allowed is not for variants */
 
 struct variant {
-	enum { UNASKED, PENDING, READY, NONE } state;
+	enum { UNASKED, PENDING, READY, NONE, SHED } state;
 	bool offered;       /* READY: variants_get() has shown it, so that a builder could take it */
 	struct body *coded; /* READY: the store's reference */
+	uint64_t memory;    /* SHED: of the body that it was */
 };
 
 /* A content that was asked for, by hash and length. It stays as long as the store. */
@@ -62,7 +65,6 @@ struct variants {
 	size_t entries;
 	size_t mask; /* of the number of buckets, a power of two */
 	unsigned pending;
-	uint64_t held; /* bytes of memory of all that is READY */
 	uint64_t number;
 	bool expired;
 	pthread_t *threads;
@@ -73,6 +75,7 @@ struct variants {
 	/* Never changes while threads run. */
 	struct cache *cache; /* NULL: none */
 	char *cache_dir;
+	uint64_t max_memory;
 	void (*news)(void *context);
 	void *context;
 
@@ -132,12 +135,26 @@ static void to_cache(struct variants *variants, const struct job *job, const str
 		tell_cache(variants, err);
 }
 
+/* What would be too much together with all else that is held is not kept. It may be in the cache. */
+static void keep_within(const struct variants *variants, struct job *job)
+{
+	uint64_t limit = variants->max_memory - variants->max_memory / SNAPSHOTS_PART;
+
+	if (!job->coded || variants->max_memory == 0 || memory_held() <= limit)
+		return;
+	job->shed = job->coded->memory;
+	body_release(job->coded); /* nobody else has it yet */
+	job->coded = NULL;
+}
+
 /* Sets job->coded, if there is a variant. */
 static void do_job(struct variants *variants, struct job *job)
 {
 	const struct body *identity = job->identity;
 	int err = from_cache(variants, job, &job->coded);
 
+	if (err == 0)
+		keep_within(variants, job);
 	if (err == 0 || err == -ENODATA)
 		return;
 	if (err != -ENOMEM)
@@ -146,6 +163,7 @@ static void do_job(struct variants *variants, struct job *job)
 		to_cache(variants, job, job->coded);
 	else if (err == -ENOMEM)
 		tell_memory(variants);
+	keep_within(variants, job);
 }
 
 static void lower_priority(void)
@@ -247,6 +265,7 @@ int variants_create(struct variants **out, const struct variants_config *config,
 	pthread_cond_init(&variants->yard.wakeup, NULL);
 	variants->news = config->news;
 	variants->context = config->context;
+	variants->max_memory = config->max_memory;
 	variants->mask = 255;
 	variants->buckets = calloc(variants->mask + 1, sizeof(struct entry *));
 	variants->cache_dir = strdup(config->cache_dir ? config->cache_dir : "");
@@ -438,11 +457,13 @@ static int ask(struct variants *variants, struct variant *variant, struct body *
 }
 
 enum variant_state variants_get(struct variants *variants, struct body *identity, enum content_coding coding,
-                                struct body **coded)
+                                struct body **coded, uint64_t *memory)
 {
 	struct entry *entry = find_entry(variants, identity);
 	struct variant *variant;
 
+	*coded = NULL;
+	*memory = 0;
 	assert(identity->len > 0 && identity->len <= COMPRESS_MAX);
 	assert(coding > CODING_IDENTITY && coding < CODINGS);
 
@@ -460,6 +481,9 @@ enum variant_state variants_get(struct variants *variants, struct body *identity
 		return VARIANT_NONE;
 	case PENDING:
 		return VARIANT_PENDING;
+	case SHED:
+		*memory = variant->memory;
+		return VARIANT_SHED;
 	case UNASKED:
 		break;
 	}
@@ -470,6 +494,16 @@ enum variant_state variants_get(struct variants *variants, struct body *identity
 	}
 	variant->state = PENDING;
 	return VARIANT_PENDING;
+}
+
+void variants_again(struct variants *variants, struct body *identity, enum content_coding coding)
+{
+	struct entry *entry = find_entry(variants, identity);
+
+	if (!entry || entry->variants[coding].state != SHED ||
+	    ask(variants, &entry->variants[coding], identity, coding) < 0)
+		return;
+	entry->variants[coding] = (struct variant){ .state = PENDING };
 }
 
 /* The first time that nothing is left to do. */
@@ -502,10 +536,10 @@ unsigned variants_collect(struct variants *variants)
 
 		done = job->next;
 		assert(job->variant->state == PENDING);
-		job->variant->state = job->coded ? READY : NONE;
+		job->variant->state = job->coded ? READY : job->shed ? SHED : NONE;
 		job->variant->coded = job->coded;
+		job->variant->memory = job->shed;
 		ready += job->coded != NULL;
-		variants->held += job->coded ? job->coded->memory : 0;
 		job->coded = NULL; /* the store has the reference now */
 		free_job(job);
 		variants->pending--;
@@ -519,41 +553,29 @@ unsigned variants_pending(const struct variants *variants)
 	return variants->pending;
 }
 
-uint64_t variants_held(const struct variants *variants)
+static bool is_spare(const struct variant *variant, bool unseen)
 {
-	return variants->held;
+	return variant->state == READY && (variant->offered || unseen) && variant->coded->references == 1;
 }
 
-static bool is_spare(const struct variant *variant)
+uint64_t variants_shed(struct variants *variants, bool unseen)
 {
-	return variant->state == READY && variant->offered && variant->coded->references == 1;
-}
+	uint64_t shed = 0;
 
-uint64_t variants_spare(const struct variants *variants)
-{
-	uint64_t memory = 0;
-
-	for (size_t i = 0; i <= variants->mask; i++)
-		for (const struct entry *entry = variants->buckets[i]; entry; entry = entry->next)
-			for (unsigned coding = 0; coding < CODINGS; coding++)
-				if (is_spare(&entry->variants[coding]))
-					memory += entry->variants[coding].coded->memory;
-	return memory;
-}
-
-void variants_shed(struct variants *variants)
-{
 	for (size_t i = 0; i <= variants->mask; i++) {
 		for (struct entry *entry = variants->buckets[i]; entry; entry = entry->next) {
 			for (unsigned coding = 0; coding < CODINGS; coding++) {
 				struct variant *variant = &entry->variants[coding];
+				uint64_t memory;
 
-				if (!is_spare(variant))
+				if (!is_spare(variant, unseen))
 					continue;
-				variants->held -= variant->coded->memory;
+				memory = variant->coded->memory;
+				shed += memory;
 				body_release(variant->coded);
-				*variant = (struct variant){ .state = NONE };
+				*variant = (struct variant){ .state = SHED, .memory = memory };
 			}
 		}
 	}
+	return shed;
 }

@@ -41,7 +41,8 @@ struct walk {
 	const struct walk_handlers *handlers;
 	void *context;
 	int root;
-	bool have_openat2; /* Linux 5.6, and no seccomp filter in the way */
+	struct options *own; /* a copy's */
+	bool have_openat2;   /* Linux 5.6, and no seccomp filter in the way */
 	struct directory *stack;
 	struct directory *done;
 	unsigned warnings;
@@ -400,7 +401,10 @@ static int unopened(struct walk *walk, const struct directory *directory, int er
 		return 0;
 	case -ELOOP:
 	case -EXDEV: /* a link has taken its place */
-		return walk_fail(walk, -EAGAIN, "cannot open", directory->path);
+		if (!walk->handlers->restless)
+			return walk_fail(walk, -EAGAIN, "cannot open", directory->path);
+		walk_warn(walk, directory->path, "left out for now: it changes too often to be read");
+		return 0;
 	default:
 		return walk_fail(walk, err, "cannot open", directory->path);
 	}
@@ -490,6 +494,8 @@ int walk_tree(const struct options *options, const struct walk_handlers *handler
 		walk.done = directory;
 		err = walk_directory(&walk, directory);
 	}
+	if (!err && handlers->end)
+		err = handlers->end(context, &walk);
 	if (err == -ENOMEM)
 		snprintf(why, size, "cannot read %s: out of memory", options->root);
 	if (walk.warnings > WARNINGS_MAX)
@@ -501,4 +507,32 @@ int walk_tree(const struct options *options, const struct walk_handlers *handler
 	free(walk.names);
 	close(walk.root);
 	return err;
+}
+
+struct walk *walk_copy(const struct walk *walk)
+{
+	struct walk *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	copy->root = fcntl(walk->root, F_DUPFD_CLOEXEC, 0);
+	copy->own = malloc(sizeof(*copy->own));
+	if (copy->root < 0 || !copy->own) {
+		walk_copy_free(copy);
+		return NULL;
+	}
+	*copy->own = *walk->options;
+	copy->options = copy->own;
+	copy->have_openat2 = walk->have_openat2;
+	return copy;
+}
+
+void walk_copy_free(struct walk *walk)
+{
+	if (!walk)
+		return;
+	if (walk->root >= 0)
+		close(walk->root);
+	free(walk->own);
+	free(walk);
 }

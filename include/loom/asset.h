@@ -1,6 +1,7 @@
 /*
- * asset.h - one answer of a snapshot with the memory that it lies in: a file in one content coding, a redirect or an error.
- * Made and freed on the builder's thread (build.h); what others see of it, by way of a snapshot, is its representation.
+ * asset.h - one answer of a snapshot with the memory that it lies in: a file in one content coding, a redirect or an
+ * error. Made and freed on the builder's thread (build.h); what others see of it, by way of a snapshot, is its
+ * representation.
  *
  * An asset is one allocation (this struct, the key, the head) that refers to a body, which may serve other assets too.
  */
@@ -31,6 +32,7 @@ struct asset_source {
 	off_t size;
 	struct timespec mtime;
 	struct timespec ctime;
+	uint32_t nlink;
 	bool settled; /* was old enough when it was read that a later write must show in mtime or ctime */
 };
 
@@ -46,7 +48,8 @@ struct asset {
 	enum asset_kind kind;
 	enum content_coding coding;
 	bool varies;     /* a file that may have variants in other codings */
-	uint64_t memory; /* of the allocation and of the body that was made for it; see asset_pays() */
+	uint32_t stamp;  /* by which each asset is counted once */
+	uint64_t memory; /* of this allocation, which memory.h counts; the body counts for itself */
 	struct asset_source source;
 	time_t modified_after; /* of a file: the Last-Modified of any content that it had before is not later */
 
@@ -68,18 +71,15 @@ struct asset_fields {
 /* Longer media types are none. */
 #define ASSET_TYPE_MAX 100
 
-/* What an asset_file() with a body of its own would take, in bytes. A bound, the same for every file of the same key. */
+/* What an asset_file() for a content of this size takes, in bytes, without the body. The same for every content. */
 uint64_t asset_file_memory(size_t key_len, const struct asset_fields *fields, uint64_t size);
 
 /*
- * A file's answer. Takes a reference to the body, which is sealed, and no other; the asset does not pay for it. All three
- * return 0 with one reference to *asset, or -ENOMEM.
+ * A file's answer, of a sealed body in memory or of a streamed one. Takes a reference to the body. All three return 0
+ * with one reference to *asset, or -ENOMEM.
  */
 int asset_file(struct asset **asset, const char *key, size_t key_len, const struct asset_fields *fields,
                struct body *body);
-
-/* The body was made for this asset: its memory counts as the asset's. */
-void asset_pays(struct asset *asset);
 
 /*
  * The 301 from key to key + "/" (path-only, RFC 9110 10.2.2). -ENAMETOOLONG: percent-encoded, it would make a head of
@@ -87,7 +87,7 @@ void asset_pays(struct asset *asset);
  */
 int asset_redirect(struct asset **asset, const char *key, size_t key_len, bool nosniff);
 
-/* An error answer. type NULL: the built-in text; otherwise a body of that type, which is shared. */
+/* An error answer. body NULL: the built-in text; otherwise a body of that type, in memory, which is shared. */
 int asset_error(struct asset **asset, enum snapshot_error error, const char *type, struct body *body, bool nosniff);
 
 /* The status of an error. */

@@ -25,7 +25,7 @@ struct build_request {
 	const struct snapshot *previous; /* may be NULL: where unchanged assets are taken from */
 	struct variants *variants; /* where coded variants are asked for; NULL: there are those beside the files */
 	bool restless; /* the tree never comes to rest: what cannot be read whole now stays as it was in previous, or is
-	                            * left out, with a warning; never -EAGAIN */
+	                * left out, with a warning; no -EAGAIN for the sake of a file */
 	/* Frees something that is held for comfort alone, such as an old generation. False: there is nothing left. May be NULL.
 	 * Not previous. */
 	bool (*make_room)(void *context);
@@ -42,15 +42,20 @@ struct build_request {
 };
 
 /*
- * Walks the tree under options->root and builds a snapshot of it. Files that are special, unreadable, hidden or behind
- * a forbidden link are left out, with a warning where that may surprise. Returns 0 with *snapshot set, or -errno with
- * one line in why: nothing is half-built.
+ * Walks the tree under options->root and builds a snapshot of it: what memory.h counts stays within
+ * options->max_memory. Files larger than options->stream_above are streamed, and the largest ones when not all bodies
+ * fit, unless stream_above is UINT64_MAX. When that is for want of room beside other snapshots, snapshot->squeezed
+ * says so: a build after these have been freed does better. A file that is streamed must be at rest: a build with a
+ * fresh one may sleep for two seconds. Files that are special, unreadable, hidden or behind a forbidden link are left
+ * out, with a warning where that may surprise. Returns 0 with *snapshot set, or -errno with one line in why: nothing
+ * is half-built.
  *
- * A file whose content has changed gets a Last-Modified later than before, whatever its time says, so that no date stands
- * for two contents; or none, while there is no such date that is not in the future.
+ * A file whose content has changed gets a Last-Modified later than before, whatever its time says, so that no date
+ * stands for two contents; or none, while there is no such date that is not in the future.
  *
  *   -EAGAIN: a file changed while it was read; try again when the tree has rested
  *   -ENOSPC: the tree needs more than options->max_memory (why says how much and what to do)
+ *   -ENFILE: more files would have to be streamed than options->max_streams
  *   others: ROOT cannot be opened (ENOENT, ENOTDIR, EACCES), ENOMEM
  */
 int build_snapshot(const struct build_request *request, struct snapshot **snapshot, char *why, size_t size);
@@ -95,7 +100,7 @@ struct build_file {
 	const char *type;     /* the media type */
 	const uint8_t *bytes; /* NULL: streamed */
 	uint64_t len;
-	uint64_t memory;         /* of all that is held for identity */
+	uint64_t memory;         /* of its head and key; the bytes, which others may share, count for themselves */
 	const uint8_t *hash;     /* of the bytes: BODY_HASH_LEN */
 	uint64_t coded[CODINGS]; /* lengths of the variants; 0: there is none */
 };

@@ -1,5 +1,5 @@
 /*
- * content.h - the bytes of a file, whole and untorn, and whether they have to be read at all. Builder's thread.
+ * content.h - the bytes of a file, whole and untorn, and whether they have to be read at all. Threads of the builder.
  *
  * stat(2) vouches for content, but times have a granularity: a file written again in the same tick as before looks the
  * same (git calls it racily clean). So an asset is trusted by its stat alone only when the file had been at rest for
@@ -7,18 +7,18 @@
  *
  * Results are 0 or -errno. -EAGAIN: the file was changed while it was being read, or it has become something else.
  * -ENODATA: nobody has touched it, and yet its size is not what stat(2) says: a file that the kernel makes up.
+ * -ECANCELED: *stop became true, which is looked at from time to time; the file must be read from its start again.
  */
 #ifndef LOOM_CONTENT_H
 #define LOOM_CONTENT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "loom/asset.h"
-
-#define CONTENT_SCRATCH (64 * 1024)
 
 struct content {
 	int fd;
@@ -28,6 +28,10 @@ struct content {
 	struct asset_source source;
 };
 
+/* What reading takes besides: one for each thread. NULL: no memory. */
+struct content_scratch *content_scratch_create(void);
+void content_scratch_free(struct content_scratch *scratch);
+
 /* Whether an asset can be taken for the file with this stat without opening it. */
 bool content_vouched(const struct asset *asset, const struct stat *stat);
 
@@ -35,12 +39,23 @@ bool content_vouched(const struct asset *asset, const struct stat *stat);
 int content_begin(struct content *content, int fd);
 
 /*
- * Reads the file and compares it with a body of the same size. 1: these are its very bytes; 0: they are not, and can be
- * read by content_read(); or -errno.
+ * Reads the file and compares it with a body of the same size, in memory. 1: these are its very bytes; 0: they are
+ * not, and can be read by content_read(), from their start; or -errno.
  */
-int content_compare(struct content *content, const struct body *body, uint8_t scratch[CONTENT_SCRATCH]);
+int content_compare(struct content *content, const struct body *body, struct content_scratch *scratch,
+                    const atomic_bool *stop);
 
 /* Fills a new body of content->size bytes, and seals it. */
-int content_read(struct content *content, struct body *body);
+int content_read(struct content *content, struct body *body, struct content_scratch *scratch, const atomic_bool *stop);
+
+/* Reads the file for its hash alone. */
+int content_hash(struct content *content, uint8_t hash[BODY_HASH_LEN], struct content_scratch *scratch,
+                 const atomic_bool *stop);
+
+/* How long to wait until the file that content_begin() looked at counts as at rest, in ns; 0: it does. Bounded. */
+uint64_t content_unrest(const struct content *content);
+
+/* Whether an open file is still what it was. 0, -EAGAIN or another -errno. */
+int content_check(const struct content *content, int fd);
 
 #endif

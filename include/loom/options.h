@@ -99,7 +99,7 @@ enum options_action {
  * Reads the environment (LOOM_NAME for every long option --name; '-' becomes '_'; LOOM_ROOT for ROOT), and the command
  * line, which wins. error gets one line that says which option or variable, what is wrong and what would be right.
  * Strings are borrowed from argv, the environment and this module. Every address has been read by listen_parse();
- * whether ROOT exists is not looked at. Raises the descriptor limit, see below, unless nothing is to be served. May be
+ * whether ROOT exists is not looked at. Raises the descriptor limit, see below, unless only help is asked for. May be
  * called again.
  */
 enum options_action options_parse(struct options *options, int argc, char *argv[], char *error, size_t size);

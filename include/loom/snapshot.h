@@ -126,9 +126,12 @@ struct snapshot {
 	uint64_t kept; /* files that are gone from the tree and still served; in none of the figures above */
 	uint64_t kept_bytes;
 	uint64_t kept_until; /* milliseconds of CLOCK_MONOTONIC: the first of them is to go then; 0: none */
-	uint64_t memory;     /* held for this snapshot alone or with others, in bytes */
-	void *owner;         /* the builder's: what to free */
-	void *hits;          /* the builder's: the memory of all share[].hits */
+	uint64_t memory;     /* held for this snapshot alone or with others, each allocation once, in bytes */
+	uint64_t streamed;   /* files whose bytes are not in memory */
+	uint64_t streamed_bytes;
+	bool squeezed; /* some of them, or more variants, would be in memory if older snapshots were gone */
+	void *owner;   /* the builder's: what to free */
+	void *hits;    /* the builder's: the memory of all share[].hits */
 	/*
 	 * An earlier generation is served again (roll-back): newer dates than its own have been sent for the same names, so that
 	 * "not modified since" is true of an equal date alone.

@@ -8,6 +8,7 @@
 #ifndef LOOM_VARIANTS_H
 #define LOOM_VARIANTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,11 +21,17 @@ enum variant_state {
 	VARIANT_READY,   /* *coded is set */
 	VARIANT_NONE,    /* there is none: it would not be smaller, or has been given up */
 	VARIANT_PENDING, /* it is being made, or waits for that, or for variants_collect() */
+	VARIANT_SHED,    /* there was no room for it; *memory is what it would take; see variants_again() */
 };
 
 struct variants_config {
 	unsigned threads;      /* 1 or more */
 	const char *cache_dir; /* NULL: none */
+	/*
+	 * What is made is not kept when memory.h counts more than this by then, less a part that is left for the
+	 * snapshots which are to have it. 0: all is kept.
+	 */
+	uint64_t max_memory;
 	/*
 	 * Called on a thread of variants.c when there is something for variants_collect(), for each variant. Must not
 	 * block. Not called any more once variants_destroy() has returned.
@@ -46,11 +53,14 @@ void variants_destroy(struct variants *variants);
 /*
  * The variant of a sealed content of 1 to COMPRESS_MAX bytes. READY: *coded is borrowed from the store and is smaller
  * than the content; who keeps it takes a reference. What was never asked for before is queued, the smallest content
- * first, and holds a reference to identity until it has been collected. States change in variants_collect() and
- * variants_shed() alone.
+ * first, and holds a reference to identity until it has been collected. States change in variants_collect(),
+ * variants_shed() and variants_again() alone. *coded and *memory are 0 where they are not set.
  */
 enum variant_state variants_get(struct variants *variants, struct body *identity, enum content_coding coding,
-                                struct body **coded);
+                                struct body **coded, uint64_t *memory);
+
+/* A variant that is SHED is made again; without memory for that it stays what it is. */
+void variants_again(struct variants *variants, struct body *identity, enum content_coding coding);
 
 /*
  * Takes over what the threads have done since the last call. The number of variants that became READY by that. When
@@ -62,16 +72,11 @@ unsigned variants_collect(struct variants *variants);
 /* Variants that are queued or being made, as of the last variants_collect(). */
 unsigned variants_pending(const struct variants *variants);
 
-/* Memory of all variants that are READY, whoever else refers to them: a bound on variants_spare(), and cheap. Bytes. */
-uint64_t variants_held(const struct variants *variants);
-
 /*
- * Bytes of memory of variants that variants_get() has shown and that nobody but the store refers to: they are kept in
- * case that their content comes back. Walks all.
+ * Drops, for want of memory, the variants that variants_get() has shown and that nobody but the store refers to: they
+ * are kept in case that their content comes back. unseen: those as well that it has not shown yet, since they were
+ * made, so that nobody can have referred to them. They are SHED from then on. Bytes. Walks all.
  */
-uint64_t variants_spare(const struct variants *variants);
-
-/* Drops these, for want of memory. They are NONE from then on. */
-void variants_shed(struct variants *variants);
+uint64_t variants_shed(struct variants *variants, bool unseen);
 
 #endif

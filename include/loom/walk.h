@@ -21,6 +21,9 @@ struct walk_handlers {
 	void (*link)(void *context, const char *path);
 	/* A regular file (possibly at the end of a link), not opened. */
 	int (*file)(void *context, struct walk *walk, const char *path, const struct stat *stat);
+	/* The last entry has been seen: the time for walk_open(). May be NULL. */
+	int (*end)(void *context, struct walk *walk);
+	bool restless; /* a directory whose place a link takes is left out, with a warning: no -EAGAIN for that */
 };
 
 /*
@@ -37,7 +40,15 @@ int walk_tree(const struct options *options, const struct walk_handlers *handler
 bool walk_is_hidden(const struct options *options, const char *name);
 
 /* Opens a file that the walk has found, for reading, under the same rules about links. Never blocks. -errno. */
+/* Opens a file that the walk has found, for reading, by the same rules about links. Never blocks. -errno. Any thread. */
 int walk_open(struct walk *walk, const char *path);
+
+/*
+ * Another one of the same ROOT, which is good for walk_open() and nothing else, and outlives the walk. NULL: no
+ * memory, or no descriptor. Any thread frees it.
+ */
+struct walk *walk_copy(const struct walk *walk);
+void walk_copy_free(struct walk *walk);
 
 /* "path: what" as a warning; only the first ones of a walk are written out, the others counted. */
 void walk_warn(struct walk *walk, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -42,7 +42,9 @@ void file_make(struct file *file, uint64_t size)
 	/* An old time, so that every write shows, however coarse the file system's clock may be. */
 	ck_assert_int_eq(futimens(fd, old), 0);
 	ck_assert_int_eq(fstat(fd, &stat), 0);
-	*file = (struct file){ .fd = fd, .size = size, .mtime = stat.st_mtim, .ctime = stat.st_ctim, .nlink = (uint32_t)stat.st_nlink };
+	*file = (struct file){
+		.fd = fd, .size = size, .mtime = stat.st_mtim, .ctime = stat.st_ctim, .nlink = (uint32_t)stat.st_nlink
+	};
 }
 
 void file_unname(const struct file *file)

@@ -257,7 +257,7 @@ class Rebuilds(Case):
     def test_a_tree_that_has_grown_too_large(self):
         root = self.tree()
         write(root, "some.bin", noise(1, 1 << 20))
-        server = self.start("--max-memory=8M", "--settle=20ms", root=root)
+        server = self.start("--max-memory=8M", "--stream-above=off", "--settle=20ms", root=root)
         lines = server.log().count("\n")
         write(root, "index.html", b"two")
         write(root, "huge.bin", noise(2, 16 << 20))
@@ -266,6 +266,24 @@ class Rebuilds(Case):
         self.assertEqual(server.get("/huge.bin").status, 404)
         os.unlink(os.path.join(root, "huge.bin"))
         self.sees(server, b"two")
+
+    def test_what_does_not_fit_is_streamed(self):
+        root = self.tree()
+        write(root, "some.bin", noise(1, 1 << 20))
+        server = self.start("--max-memory=8M", "--settle=20ms", root=root)
+        write(root, "huge.bin", noise(2, 16 << 20))
+        wait_for(lambda: self.length(server, "/huge.bin") == 16 << 20, "the huge file")
+        self.assertTrue(server.get("/some.bin").body == noise(1, 1 << 20))
+        self.assertLess(server.resident(), 64 << 20)
+        os.unlink(os.path.join(root, "huge.bin"))
+        wait_for(lambda: self.length(server, "/huge.bin") is None, "its end, and that of its descriptor")
+
+    def length(self, server, target):
+        """Of its content, by HEAD; None when it is not there."""
+        with server.client() as client:
+            client.send(request(target, method="HEAD"))
+            response = client.response(method="HEAD")
+            return int(response["content-length"]) if response.status == 200 else None
 
     def test_memory_comes_back(self):
         if not LONG or sanitized():

@@ -75,7 +75,7 @@ class CommandLine(Case):
     def test_a_tree_that_does_not_fit(self):
         root = self.directory()
         write(root, "big.bin", noise(1, 4 << 20))
-        self.fails(1, "--listen=127.0.0.1:0", "--max-memory=1M", root, says=["max-memory"])
+        self.fails(1, "--listen=127.0.0.1:0", "--max-memory=1M", "--stream-above=off", root, says=["max-memory"])
 
     def test_help_and_version(self):
         for argument in ("--help", "-h"):

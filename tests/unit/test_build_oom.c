@@ -3,7 +3,10 @@
  * snapshot before it untouched. The test program brings its own allocator in front of glibc's; under a sanitizer,
  * which brings one as well, there is nothing to test. What fails and what is counted is the builder's thread alone.
  */
+#include <sched.h>
+
 #include "loom/compress.h"
+#include "loom/memory.h"
 #include "tree.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -73,6 +76,14 @@ __attribute__((used)) void free(void *memory)
 	__libc_free(memory);
 }
 
+/* One processor: the builder's thread reads alone, so that all that is allocated and freed is its own. */
+__attribute__((used)) int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	CPU_ZERO_S(size, set);
+	CPU_SET_S(0, size, set);
+	return 0;
+}
+
 /* Contents that get smaller, each another one. */
 static const char *text_of(int number)
 {
@@ -133,6 +144,7 @@ static long sweep(const struct snapshot *previous, bool as_before, const struct 
 			.as_before = as_before,
 		};
 		struct snapshot *snapshot = NULL;
+		uint64_t held = memory_held();
 		long failures = failed;
 		int err;
 
@@ -156,6 +168,7 @@ static long sweep(const struct snapshot *previous, bool as_before, const struct 
 			counting = false;
 			ck_assert(whole);
 		}
+		ck_assert_uint_eq(memory_held(), held);
 		ck_assert_msg(live == 0, "%ld left after the failure of %ld", live, n);
 		if (failed == failures)
 			return n;

@@ -273,6 +273,27 @@ START_TEST(missing_links_are_told_by_name)
 }
 END_TEST
 
+/* It would have to be read for that. */
+START_TEST(a_page_that_is_streamed_is_passed_over)
+{
+	int saved = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC);
+	char text[512] = "";
+
+	tree.options.gate.links = tree.options.gate.chosen = true;
+	tree.options.stream_above = 20;
+	tree_clock_ahead = 10;
+	tree_put("large.html", "<img src=missing.png alt='more than twenty bytes'>");
+	tree_put("small.html", "<img src=/x.png>");
+	dup2(log, STDERR_FILENO);
+	refuses("links: /x.png is missing, named by /small.html (");
+	dup2(saved, STDERR_FILENO);
+	ck_assert_int_gt(pread(log, text, sizeof(text) - 1, 0), 0);
+	ck_assert_ptr_nonnull(strstr(text, "1 HTML file was not looked at"));
+	close(saved);
+	close(log);
+}
+END_TEST
+
 START_TEST(whatever_answers_is_there)
 {
 	tree.options.gate.links = true;
@@ -374,6 +395,7 @@ int main(void)
 	tcase_add_test(tcase, new_names_are_no_loss);
 	tcase_add_test(tcase, by_default_small_trees_may_shrink);
 	tcase_add_test(tcase, missing_links_are_told_by_name);
+	tcase_add_test(tcase, a_page_that_is_streamed_is_passed_over);
 	tcase_add_test(tcase, whatever_answers_is_there);
 	tcase_add_test(tcase, many_missing_links_are_counted);
 	tcase_add_test(tcase, long_names_are_cut);

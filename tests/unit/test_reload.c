@@ -40,6 +40,7 @@ static atomic_uint builds, alive;
 static atomic_uint builds_as_before; /* these do not count as builds */
 static atomic_bool reread;           /* files have an ETag and no asset in common with the previous snapshot */
 static atomic_bool no_watches;
+static atomic_bool squeezing; /* there is no room for the next snapshots beside others */
 static atomic_uint warnings, reloads;
 static atomic_bool refusing, refusing_first; /* what the gate says of the next snapshots, and of the first one */
 static atomic_uint asked, compared;          /* the gate; with a snapshot to compare with */
@@ -264,6 +265,7 @@ static struct snapshot *make_snapshot(struct content *content, unsigned workers)
 	snapshot->files = content->count;
 	snapshot->owner = content;
 	snapshot->workers = workers;
+	snapshot->squeezed = atomic_load(&squeezing);
 	for (unsigned i = 0; i < SNAPSHOT_ERRORS; i++)
 		snapshot->errors[i] = &content->error;
 	atomic_init(&snapshot->shares, workers);
@@ -920,6 +922,30 @@ START_TEST(old_snapshots_are_freed_when_the_last_pin_goes)
 }
 END_TEST
 
+/* What there was no room for can be had then. */
+START_TEST(a_snapshot_that_was_squeezed_is_built_again_when_others_are_gone)
+{
+	struct snapshot *held;
+	unsigned before;
+
+	start(root);
+	becomes("/index.html", "first");
+	held = current[1];
+	snapshot_pin(held, 1);
+	atomic_store(&squeezing, true);
+	tree_write("site/index.html", "second");
+	becomes("/index.html", "second");
+	before = atomic_load(&builds);
+	usleep(20000);
+	ck_assert_uint_eq(atomic_load(&builds), before);
+	atomic_store(&squeezing, false);
+	snapshot_unpin(held, 1);
+	wait_for(atomic_load(&builds) == before + 1);
+	wait_for(atomic_load(&alive) == 1);
+	stop();
+}
+END_TEST
+
 START_TEST(what_no_worker_picks_up_is_freed)
 {
 	start(root);
@@ -1426,6 +1452,7 @@ int main(void)
 	tcase_add_test(all, inotify_alone_is_an_error_where_it_does_not_do);
 	tcase_add_test(all, polling_alone_finds_changes);
 	tcase_add_test(all, old_snapshots_are_freed_when_the_last_pin_goes);
+	tcase_add_test(all, a_snapshot_that_was_squeezed_is_built_again_when_others_are_gone);
 	tcase_add_test(all, what_no_worker_picks_up_is_freed);
 	tcase_add_test(all, whoever_can_wake_the_workers_is_told);
 	tcase_add_test(all, variants_are_published_without_a_look_at_the_tree);

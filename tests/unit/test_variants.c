@@ -24,6 +24,7 @@
 
 #include "loom/cache.h"
 #include "loom/compress.h"
+#include "loom/memory.h"
 #include "loom/variants.h"
 
 #define KIB      1024
@@ -32,6 +33,7 @@
 #define PATIENCE 60 /* seconds */
 
 static struct variants *variants;
+static uint64_t limit; /* of memory, for what is created next; 0: none */
 static char root[32];
 static sem_t news;
 static sem_t gate; /* what news waits for, when it is to wait */
@@ -106,6 +108,7 @@ static void create(unsigned threads, const char *cache_dir)
 	const struct variants_config config = {
 		.threads = threads,
 		.cache_dir = cache_dir,
+		.max_memory = limit,
 		.news = on_news,
 		.context = &news,
 	};
@@ -183,9 +186,11 @@ static struct body *noise(size_t len)
 static enum variant_state ask(struct body *identity, enum content_coding coding)
 {
 	struct body *coded = NULL;
-	enum variant_state state = variants_get(variants, identity, coding, &coded);
+	uint64_t memory = 1;
+	enum variant_state state = variants_get(variants, identity, coding, &coded, &memory);
 
 	ck_assert((state == VARIANT_READY) == (coded != NULL));
+	ck_assert((state == VARIANT_SHED) == (memory > 0));
 	return state;
 }
 
@@ -193,8 +198,9 @@ static enum variant_state ask(struct body *identity, enum content_coding coding)
 static struct body *ready(struct body *identity, enum content_coding coding)
 {
 	struct body *coded = NULL;
+	uint64_t memory;
 
-	ck_assert_int_eq(variants_get(variants, identity, coding, &coded), VARIANT_READY);
+	ck_assert_int_eq(variants_get(variants, identity, coding, &coded, &memory), VARIANT_READY);
 	ck_assert_uint_lt(coded->len, identity->len);
 	ck_assert_int_eq(compress_matches(coding, coded->bytes, coded->len, identity->bytes, identity->len), 1);
 	return coded;
@@ -547,47 +553,70 @@ END_TEST
 
 START_TEST(what_nobody_refers_to_is_spare)
 {
-	struct body *a = text(1, 3000), *b = text(2, 3000), *random = noise(1000), *held;
-	uint64_t spare;
+	struct body *a = text(1, 3000), *b = text(2, 3000), *random = noise(1000), *held, *coded;
+	uint64_t spare, before, was, memory;
 
 	create(1, NULL);
 	ask(a, CODING_GZIP);
 	ask(a, CODING_BR);
 	ask(b, CODING_GZIP);
 	ask(random, CODING_GZIP);
-	ck_assert_uint_eq(variants_spare(variants), 0);
-	ck_assert_uint_eq(variants_held(variants), 0);
+	ck_assert_uint_eq(variants_shed(variants, false), 0);
 	ck_assert_uint_eq(await_all(), 3);
 
-	/* Nobody can have referred to what nobody has seen: it waits for who asked for it. */
-	ck_assert_uint_gt(variants_held(variants), 0);
-	ck_assert_uint_eq(variants_spare(variants), 0);
-	variants_shed(variants);
+	/* Nobody can have referred to what nobody has seen: it waits for who asked for it, unless the need is great. */
+	ck_assert_uint_eq(variants_shed(variants, false), 0);
 	held = body_reference(ready(a, CODING_BR));
-	spare = ready(a, CODING_GZIP)->memory + ready(b, CODING_GZIP)->memory;
-	ck_assert_uint_eq(variants_spare(variants), spare);
-	ck_assert_uint_eq(variants_held(variants), variants_spare(variants) + held->memory);
+	was = ready(b, CODING_GZIP)->memory;
+	spare = ready(a, CODING_GZIP)->memory + was;
 
-	variants_shed(variants);
-	ck_assert_uint_eq(variants_spare(variants), 0);
-	ck_assert_uint_eq(variants_held(variants), held->memory);
-	ck_assert_int_eq(ask(a, CODING_GZIP), VARIANT_NONE);
-	ck_assert_int_eq(ask(b, CODING_GZIP), VARIANT_NONE);
+	before = memory_held();
+	ck_assert_uint_eq(variants_shed(variants, false), spare);
+	ck_assert_uint_eq(memory_held(), before - spare);
+	ck_assert_uint_eq(variants_shed(variants, false), 0);
+	ck_assert_int_eq(ask(a, CODING_GZIP), VARIANT_SHED);
+	ck_assert_int_eq(variants_get(variants, b, CODING_GZIP, &coded, &memory), VARIANT_SHED);
+	ck_assert_uint_eq(memory, was);
 	ck_assert_int_eq(ask(random, CODING_GZIP), VARIANT_NONE);
 	ck_assert_uint_eq(variants_pending(variants), 0);
 	ck_assert_ptr_eq(ready(a, CODING_BR), held);
 	body_release(held);
-	ck_assert_uint_eq(variants_spare(variants), held->memory);
+	was = held->memory;
+	ck_assert_uint_eq(variants_shed(variants, false), was);
 
-	/* What is pending is not spare. */
+	/* What was let go of is made again for who asks for that; what is pending is not spare. */
+	variants_again(variants, b, CODING_GZIP);
 	ask(b, CODING_BR);
-	variants_shed(variants);
+	ck_assert_uint_eq(variants_shed(variants, false), 0);
+	ck_assert_int_eq(ask(b, CODING_GZIP), VARIANT_PENDING);
 	ck_assert_int_eq(ask(b, CODING_BR), VARIANT_PENDING);
-	ck_assert_uint_eq(await_all(), 1);
+	ck_assert_uint_eq(await_all(), 2);
 	ready(b, CODING_BR);
+	variants_again(variants, b, CODING_BR); /* it is there */
+	was = ready(b, CODING_BR)->memory;
+	ck_assert_uint_eq(variants_shed(variants, false), was);
+	ck_assert_uint_gt(variants_shed(variants, true), 0);
+	ck_assert_int_eq(ask(b, CODING_GZIP), VARIANT_SHED);
 	body_release(a);
 	body_release(b);
 	body_release(random);
+}
+END_TEST
+
+/* What is made while there is no room for it is not kept, and its size is. */
+START_TEST(what_there_is_no_room_for_is_let_go_of)
+{
+	struct body *a = text(1, 3000);
+	uint64_t before = memory_held();
+
+	limit = before + 16;
+	create(1, NULL);
+	limit = 0;
+	ask(a, CODING_GZIP);
+	ck_assert_uint_eq(await_all(), 0);
+	ck_assert_int_eq(ask(a, CODING_GZIP), VARIANT_SHED);
+	ck_assert_uint_eq(memory_held(), before);
+	body_release(a);
 }
 END_TEST
 
@@ -755,6 +784,7 @@ int main(void)
 	tcase_add_test(tcase, no_cache_directory_is_an_error);
 	tcase_add_test(tcase, the_cache_expires_but_for_what_is_in_use);
 	tcase_add_test(tcase, what_nobody_refers_to_is_spare);
+	tcase_add_test(tcase, what_there_is_no_room_for_is_let_go_of);
 	tcase_add_test(tcase, who_holds_a_variant_keeps_it);
 	tcase_add_test(tcase, the_end_may_come_before_the_beginning);
 	tcase_add_test(tcase, the_end_may_come_in_the_middle);

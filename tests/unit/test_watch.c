@@ -148,7 +148,9 @@ static int pass_file(void *context, struct walk *walk, const char *path, const s
 /* What a rebuild is to the watch. */
 static bool pass(void)
 {
-	static const struct walk_handlers handlers = { pass_directory, watch_link, pass_file };
+	static const struct walk_handlers handlers = { .directory = pass_directory,
+		                                       .link = watch_link,
+		                                       .file = pass_file };
 	char why[512];
 	bool complete;
 

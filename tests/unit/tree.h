@@ -39,16 +39,18 @@ static struct tree tree;
  * The test program's own read(2) and clock: they come before the C library's. The hook runs before each read; files
  * are as old as the clock is ahead; or it stands still.
  */
-static unsigned long tree_reads;
-static void (*tree_before_read)(int fd);
+static atomic_ulong tree_reads; /* on all threads of a build */
+static void (*_Atomic tree_before_read)(int fd);
 static time_t tree_clock_ahead;
 static time_t tree_clock_at; /* 0: it goes */
 
 __attribute__((used)) ssize_t read(int fd, void *bytes, size_t len)
 {
+	void (*before)(int fd) = tree_before_read;
+
 	tree_reads++;
-	if (tree_before_read)
-		tree_before_read(fd);
+	if (before)
+		before(fd);
 	return syscall(SYS_read, fd, bytes, len);
 }
 
@@ -68,6 +70,8 @@ static inline void tree_make(const char *root)
 		.root = tree.root,
 		.index = "index.html",
 		.max_memory = 1 << 30,
+		.stream_above = UINT64_MAX,
+		.max_streams = 1000,
 		.workers = 2,
 		.encodings = 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD,
 		.compress = true,

@@ -17,7 +17,7 @@ static size_t hits_stride(uint64_t slots)
 	return (slots * sizeof(uint32_t) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
-static size_t hits_size(uint64_t slots, unsigned workers)
+size_t build_hits_size(uint64_t slots, unsigned workers)
 {
 	return workers * hits_stride(slots) + CACHE_LINE;
 }
@@ -33,10 +33,10 @@ static void add_hits(struct snapshot *snapshot)
 
 	if (snapshot->workers == 0)
 		return;
-	snapshot->hits = calloc(1, hits_size(slots, snapshot->workers));
+	snapshot->hits = calloc(1, build_hits_size(slots, snapshot->workers));
 	if (!snapshot->hits)
 		return;
-	memory_take(hits_size(slots, snapshot->workers));
+	memory_take(build_hits_size(slots, snapshot->workers));
 	start = ((uintptr_t)snapshot->hits + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	for (unsigned i = 0; i < snapshot->workers; i++)
 		snapshot->share[i].hits = (uint32_t *)(start + i * hits_stride(slots));
@@ -89,7 +89,7 @@ void build_free(struct snapshot *snapshot)
 	owner = snapshot->owner;
 	memory_give(build_object_size(snapshot->workers));
 	if (snapshot->hits)
-		memory_give(hits_size(snapshot->mask + 1, snapshot->workers));
+		memory_give(build_hits_size(snapshot->mask + 1, snapshot->workers));
 	free(snapshot->hits);
 	free(snapshot);
 	/*

@@ -28,10 +28,11 @@ static bool may_be_kept(const struct builder *builder, const struct build_entry 
 /* Bytes of an entry that is in memory already, and stays for its sake. */
 static uint64_t entry_memory(const struct build_entry *entry)
 {
-	uint64_t memory = entry->asset->memory;
+	uint64_t memory = entry->asset->memory + entry->asset->body->memory;
 
 	for (unsigned coding = 0; coding < CODINGS; coding++)
-		memory += entry->coded[coding] ? entry->coded[coding]->memory : 0;
+		if (entry->coded[coding])
+			memory += entry->coded[coding]->memory + entry->coded[coding]->body->memory;
 	return memory;
 }
 

@@ -46,10 +46,18 @@ static uint64_t slot_count(uint64_t keys)
 	return n;
 }
 
+/* Of the snapshot object, which counts for itself. */
+static uint64_t object_memory(const struct builder *builder, uint64_t keys)
+{
+	unsigned workers = builder->request->workers;
+
+	return build_object_size(workers) + build_hits_size(slot_count(keys), workers);
+}
+
 uint64_t build_overhead(const struct builder *builder, uint64_t keys)
 {
 	return keys * sizeof(struct build_entry) + slot_count(keys) * sizeof(struct snapshot_slot) +
-	       sizeof(struct build_owner) + build_object_size(builder->request->workers);
+	       sizeof(struct build_owner) + object_memory(builder, keys);
 }
 
 int build_errors(struct builder *builder)
@@ -201,10 +209,12 @@ static void take_memory(struct builder *builder)
 	struct build_owner *owner = builder->owner;
 
 	builder->keys = owner->count;
-	owner->memory = build_overhead(builder, builder->keys) - build_object_size(builder->request->workers);
+	owner->memory = build_overhead(builder, builder->keys) - object_memory(builder, builder->keys);
 	memory_take(owner->memory);
 	memory_give(builder->reserved);
-	builder->reserved = 0;
+	/* The snapshot object comes last: what variants leave must do for it. */
+	builder->reserved = object_memory(builder, builder->keys);
+	memory_take(builder->reserved);
 }
 
 int build_finish(struct builder *builder, const char *id, struct snapshot **made)
@@ -225,6 +235,8 @@ int build_finish(struct builder *builder, const char *id, struct snapshot **made
 		err = build_slots(owner, slots);
 	if (err)
 		return err;
+	memory_give(builder->reserved);
+	builder->reserved = 0;
 	snapshot = build_object(owner, slots, request->workers);
 	if (!snapshot)
 		return -ENOMEM;

@@ -186,6 +186,9 @@ static inline size_t build_object_size(unsigned workers)
 	return sizeof(struct snapshot) + workers * sizeof(struct snapshot_share);
 }
 
+/* Bytes of the hits of a snapshot. */
+size_t build_hits_size(uint64_t slots, unsigned workers);
+
 /* By key, of what qsort(3) sorts. */
 int build_by_key(const void *a, const void *b);
 

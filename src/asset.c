@@ -178,7 +178,7 @@ int asset_file(struct asset **made, const char *key, size_t key_len, const struc
 		return err;
 	asset->type = fields->type;
 	asset->coding = fields->coding;
-	asset->varies = fields->varies;
+	asset->representation.varies = fields->varies;
 	asset->representation.etag_len = ETAG_LEN;
 	memcpy(asset->representation.etag, etag, ETAG_LEN);
 	asset->representation.last_modified = fields->last_modified;

@@ -259,7 +259,7 @@ static int settle_vary(struct builder *builder, struct build_entry *entry)
 	struct asset_fields fields;
 	int err;
 
-	if (asset->varies == varies)
+	if (asset->representation.varies == varies)
 		return 0;
 	fields = build_fields(builder, asset->key, asset->key_len, asset->type, asset->body->len,
 	                      asset->body->file != NULL, asset->representation.last_modified);

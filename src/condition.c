@@ -122,8 +122,9 @@ bool condition_if_range(const struct request *request, const char *head, const s
 		return !weak && tag_end == end && same_etag(representation, tag, tag_end);
 	/*
 	 * The builder gives no two contents of a name one Last-Modified (build.h), so that an equal date is a strong
-	 * validator (8.8.2.2).
+	 * validator (8.8.2.2), unless variants share it (8.8.1): what the client has may be of another one, as one that
+	 * was still being made is chosen a moment later, for the same request.
 	 */
-	return representation->last_modified && http_date_parse(text, span.len, now, &date) &&
-	       date == representation->last_modified;
+	return representation->last_modified && !representation->varies &&
+	       http_date_parse(text, span.len, now, &date) && date == representation->last_modified;
 }

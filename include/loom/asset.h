@@ -47,7 +47,6 @@ struct asset {
 	struct body *body;
 	enum asset_kind kind;
 	enum content_coding coding;
-	bool varies;     /* a file that may have variants in other codings */
 	uint32_t stamp;  /* by which each asset is counted once */
 	uint64_t memory; /* of this allocation, which memory.h counts; the body counts for itself */
 	struct asset_source source;

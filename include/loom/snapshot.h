@@ -59,6 +59,9 @@ struct representation {
 	uint8_t validators_at;
 	uint8_t date_at;
 
+	/* There may be variants in other codings, of the same Last-Modified: to them it is a weak validator (RFC 9110 8.8.1). */
+	bool varies;
+
 	/* Validators; etag_len is 0 and last_modified 0 where there is none. */
 	uint8_t etag_len;
 	char etag[ETAG_LEN];

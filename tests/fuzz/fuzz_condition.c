@@ -26,6 +26,7 @@ static const char request_line[] = "GET / HTTP/1.0\r\n";
 static const struct representation representations[] = {
 	{ .etag_len = ETAG_LEN, .etag = "\"0123456789abcdefghijkl\"", .last_modified = 784111777 },
 	{ .etag_len = ETAG_LEN, .etag = "\"0123456789abcdefghijkl\"" },
+	{ .etag_len = ETAG_LEN, .etag = "\"0123456789abcdefghijkl\"", .last_modified = 784111777, .varies = true },
 	{ .etag_len = 4, .etag = "\"ab\"", .last_modified = 784111777 },
 	{ .last_modified = 784111777 },
 	{ .status = 200 },
@@ -155,7 +156,7 @@ static bool model_if_range(const char *head, size_t len, const struct representa
 	line = &lines.line[0];
 	if (etag_length(line->value, line->len, &weak) == line->len && line->len > 0)
 		return !weak && is_tag_of(of, line->value, line->len, weak);
-	return of->last_modified && model_date(&lines, &date) && date == of->last_modified;
+	return of->last_modified && !of->varies && model_date(&lines, &date) && date == of->last_modified;
 }
 
 /* request_next_line() finds every line, and no other. */

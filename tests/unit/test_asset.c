@@ -133,7 +133,7 @@ START_TEST(a_file_has_all_fields)
 		ck_assert_uint_eq(r->location_end, 0);
 		ck_assert_int_eq(asset->kind, ASSET_FILE);
 		ck_assert_int_eq(asset->coding, fields.coding);
-		ck_assert_int_eq(asset->varies, fields.varies);
+		ck_assert_int_eq(r->varies, fields.varies);
 		ck_assert_ptr_eq(asset->type, fields.type);
 		asset_release(asset);
 	}

@@ -18,6 +18,7 @@
 static const struct limits limits = { .request_line = 8192, .head = 16384, .fields = 1000, .body = 65536 };
 
 static const struct representation dated = { .etag = "\"e\"", .etag_len = 3, .last_modified = MTIME };
+static const struct representation varying = { .etag = "\"e\"", .etag_len = 3, .last_modified = MTIME, .varies = true };
 static const struct representation undated = { .etag = "\"e\"", .etag_len = 3 };
 
 /* A GET with these field lines; its bytes are what is returned, exactly as long as they are. */
@@ -270,6 +271,8 @@ START_TEST(a_part_is_of_this_representation_or_not)
 {
 	ck_assert_msg(if_range(if_ranges[_i].fields, &dated) == if_ranges[_i].with_date, "%s", if_ranges[_i].fields);
 	ck_assert_msg(if_range(if_ranges[_i].fields, &undated) == if_ranges[_i].without, "%s", if_ranges[_i].fields);
+	/* A date that variants share is none. */
+	ck_assert_msg(if_range(if_ranges[_i].fields, &varying) == if_ranges[_i].without, "%s", if_ranges[_i].fields);
 }
 END_TEST
 

@@ -73,8 +73,10 @@ static unsigned find(const struct request *request, const char *head, const stru
 {
 	int err = target_parse(head + request->target.at, request->target.len, context->scratch, target);
 
+	if (err == -ENOENT && request->method != METHOD_CONNECT)
+		return request->method == METHOD_OTHER ? 405 : 404;
 	if (err)
-		return err == -ENOENT ? (request->method == METHOD_OTHER ? 405 : 404) : 400;
+		return 400;
 	if (target->form == TARGET_ASTERISK)
 		return request->method == METHOD_OPTIONS ? 200 : 400;
 	if ((target->form == TARGET_AUTHORITY) != (request->method == METHOD_CONNECT))

@@ -578,12 +578,12 @@ START_TEST(test_forms_that_are_not_the_methods)
 		enum request_method method;
 		unsigned status;
 	} forms[] = {
-		{ "a:80", METHOD_GET, 400 },   { "a:80", METHOD_OPTIONS, 400 },
-		{ "a:80", METHOD_OTHER, 400 }, { "a:80", METHOD_CONNECT, 405 },
-		{ "/", METHOD_CONNECT, 400 },  { "/dir", METHOD_CONNECT, 400 },
-		{ "*", METHOD_CONNECT, 400 },  { "http://a/", METHOD_CONNECT, 400 },
-		{ "*", METHOD_OTHER, 400 },    { "x", METHOD_OTHER, 400 },
-		{ "", METHOD_GET, 400 },
+		{ "a:80", METHOD_GET, 400 },       { "a:80", METHOD_OPTIONS, 400 },
+		{ "a:80", METHOD_OTHER, 400 },     { "a:80", METHOD_CONNECT, 405 },
+		{ "/", METHOD_CONNECT, 400 },      { "/dir", METHOD_CONNECT, 400 },
+		{ "*", METHOD_CONNECT, 400 },      { "http://a/", METHOD_CONNECT, 400 },
+		{ "/a%2Fb", METHOD_CONNECT, 400 }, { "*", METHOD_OTHER, 400 },
+		{ "x", METHOD_OTHER, 400 },        { "", METHOD_GET, 400 },
 	};
 
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {

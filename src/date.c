@@ -118,9 +118,21 @@ static bool parse_imf_fixdate(const char *text, struct parsed *parsed)
 	       parse_time(text + 17, parsed) && memcmp(text + 25, " GMT", 4) == 0;
 }
 
+/* Of two dates, whether the first comes later in its year than the second in its own. */
+static bool later_in_year(const struct parsed *a, const struct parsed *b)
+{
+	int first[] = { a->month, a->day, a->hour, a->minute, a->second };
+	int second[] = { b->month, b->day, b->hour, b->minute, b->second };
+
+	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)
+		if (first[i] != second[i])
+			return first[i] > second[i];
+	return false;
+}
+
 /*
- * "Sunday, 06-Nov-94 08:49:37 GMT", obsolete. Two digits of a year that would lie more than 50 years after the present one
- * are of the century before.
+ * "Sunday, 06-Nov-94 08:49:37 GMT", obsolete. A date with two digits of a year that would lie more than 50 years after the
+ * present one is of the century before.
  */
 static bool parse_rfc850(const char *text, size_t len, time_t now, struct parsed *parsed)
 {
@@ -128,8 +140,8 @@ static bool parse_rfc850(const char *text, size_t len, time_t now, struct parsed
 		                             "Monday",   "Tuesday", "Wednesday" };
 	const char *comma = memchr(text, ',', len);
 	size_t name_len = comma ? (size_t)(comma - text) : 0;
-	char present[HTTP_DATE_LEN];
-	int this_year;
+	char text_now[HTTP_DATE_LEN];
+	struct parsed present;
 
 	if (name_len < 6 || len - name_len != strlen(", 06-Nov-94 08:49:37 GMT"))
 		return false;
@@ -143,13 +155,13 @@ static bool parse_rfc850(const char *text, size_t len, time_t now, struct parsed
 	if (parsed->year < 0 || comma[1] != ' ' || comma[4] != '-' || comma[8] != '-' || comma[11] != ' ' ||
 	    !parse_time(comma + 12, parsed) || memcmp(comma + 20, " GMT", 4) != 0)
 		return false;
-	http_date_format(now, present);
-	this_year = digits(present + 12, 4);
-	parsed->year += this_year - this_year % 100;
-	if (parsed->year > this_year + 50)
+	http_date_format(now, text_now);
+	parse_imf_fixdate(text_now, &present);
+	parsed->year += present.year - present.year % 100;
+	if (parsed->year <= present.year - 50)
+		parsed->year += 100; /* of the next century, unless that is too far away */
+	if (parsed->year > present.year + 50 || (parsed->year == present.year + 50 && later_in_year(parsed, &present)))
 		parsed->year -= 100;
-	else if (parsed->year <= this_year - 50)
-		parsed->year += 100; /* of the next century, and not 50 years away */
 	return true;
 }
 

@@ -108,6 +108,36 @@ START_TEST(test_two_digits_are_of_the_last_fifty_years_or_the_next)
 }
 END_TEST
 
+/* Fifty years are counted to the second. */
+START_TEST(test_two_digits_at_the_edge_of_fifty_years)
+{
+	static const char present[] = "Wed, 25 Nov 2026 12:30:30 GMT";
+	static const struct {
+		const char *rfc850, *fixdate;
+	} edges[] = {
+		{ "Wednesday, 25-Nov-76 12:30:30 GMT", "Wed, 25 Nov 2076 12:30:30 GMT" },
+		{ "Monday, 24-Nov-76 23:59:59 GMT", NULL }, /* 2076's is a Tuesday */
+		{ "Tuesday, 24-Nov-76 23:59:59 GMT", "Tue, 24 Nov 2076 23:59:59 GMT" },
+		{ "Saturday, 31-Oct-76 23:59:59 GMT", "Sat, 31 Oct 2076 23:59:59 GMT" },
+		{ "Thursday, 25-Nov-76 12:30:31 GMT", "Thu, 25 Nov 1976 12:30:31 GMT" },
+		{ "Thursday, 25-Nov-76 12:31:00 GMT", "Thu, 25 Nov 1976 12:31:00 GMT" },
+		{ "Thursday, 25-Nov-76 13:00:00 GMT", "Thu, 25 Nov 1976 13:00:00 GMT" },
+		{ "Friday, 26-Nov-76 00:00:00 GMT", "Fri, 26 Nov 1976 00:00:00 GMT" },
+		{ "Friday, 31-Dec-76 23:59:59 GMT", "Fri, 31 Dec 1976 23:59:59 GMT" },
+		{ "Thursday, 31-Dec-76 23:59:59 GMT", NULL }, /* 2076's, and too far away */
+		{ "Saturday, 01-Jan-77 00:00:00 GMT", "Sat, 01 Jan 1977 00:00:00 GMT" },
+	};
+	time_t now = parse(present);
+
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
+		time_t expected = edges[i].fixdate ? parse(edges[i].fixdate) : -1;
+
+		if (parse_at(edges[i].rfc850, strlen(edges[i].rfc850), now) != expected)
+			ck_abort_msg("%s", edges[i].rfc850);
+	}
+}
+END_TEST
+
 START_TEST(test_what_is_no_date_is_refused)
 {
 	static const char *const bad[] = {
@@ -224,6 +254,7 @@ int main(void)
 	tcase_add_test(tcase, test_every_day_of_eight_thousand_years);
 	tcase_add_test(tcase, test_the_three_formats_of_rfc_9110_are_one_date);
 	tcase_add_test(tcase, test_two_digits_are_of_the_last_fifty_years_or_the_next);
+	tcase_add_test(tcase, test_two_digits_at_the_edge_of_fifty_years);
 	tcase_add_test(tcase, test_what_is_no_date_is_refused);
 	tcase_add_test(tcase, test_a_date_with_one_wrong_byte_is_none_or_another);
 	suite_add_tcase(suite, tcase);

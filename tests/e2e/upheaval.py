@@ -1,12 +1,12 @@
-"""A tree in upheaval: a process that rewrites, renames, truncates, deletes and re-creates, and files that tell on themselves.
+"""A tree in upheaval: a process that rewrites, renames, truncates, deletes and re-creates; and files that tell on it.
 
-Each file says in its first line what it is: its family, its version, its length; the rest follows from these. So any body
-can be judged without knowing who wrote what when: it is one whole version, or it is not. Versions are counted through, so
-that of two bodies the later one is known as well.
+Each file says in its first line what it is: its family, its version, its length; the rest follows from these. So any
+body can be judged without knowing who wrote what when: it is one whole version, or it is not. Versions are counted
+through, so that of two bodies the later one is known as well.
 
-Everything that is done follows from the seed: a writer is a generator that stops after each system call, and chance says
-which one goes on. What a file held between two system calls is written down with the time that it rested so, because a
-server can tell a file that is half written from one that is done by nothing else.
+Everything that is done follows from the seed: a writer is a generator that stops after each system call, and chance
+says which one goes on. What a file held between two system calls is written down with the time that it rested so: by
+nothing else can a server tell a file that is half written from one that is done.
 """
 import hashlib
 import multiprocessing
@@ -91,7 +91,7 @@ class Upheaval:
     # what files are made of
 
     def next(self, family, target):
-        """The next version of a file: half of the time as long as the last, which a server must tell apart all the same."""
+        """The next version of a file: half of the time as long as the last, and to be told apart all the same."""
         self.version += 1
         if target not in self.lengths or self.choice.random() < 0.5:
             sizes = SIZES
@@ -126,7 +126,7 @@ class Upheaval:
     # the whole tree
 
     def new_release(self):
-        """The next release, whole, and then the link by rename: what was begun in the old one is left as it is, so that it
+        """The next release, whole, and then the link by rename. What was begun in the old one is left as it is, and so
         rests for ever."""
         self.release += 1
         tree = os.path.join(self.base, "releases", str(self.release))
@@ -257,7 +257,7 @@ class Upheaval:
         """Files by the thousand, and away with them."""
         for at in range(count):
             self.put(f"/burst/many/{at % 40}/{at}.bin", b"x")
-            if at % 500 == 499:
+            if at % 50 == 49:
                 yield
         for at in range(5):
             self.put_whole(f"/burst/{at}.bin", self.next("burst", f"/burst/{at}.bin"))
@@ -265,8 +265,8 @@ class Upheaval:
         shutil.rmtree(self.path("/burst/many"))
 
     def overflow(self, pid):
-        """The queue of inotify runs over for certain: nobody reads while more is written into it than it holds, and no two
-        events in a row are the same, which would be counted once. Then come changes whose events are lost."""
+        """The queue of inotify runs over for certain: nobody reads while more is written into it than it holds, and no
+        two events in a row are the same, which would be counted once. Then come changes whose events are lost."""
         self.put("/burst/odd", b"odd")
         self.put("/burst/even", b"even")
         os.kill(pid, signal.SIGSTOP)
@@ -289,7 +289,8 @@ class Upheaval:
     def step_in(self, running, pid, burst):
         """Another writer begins: for a file or a directory that no other one is at."""
         at = self.choice.randrange
-        kinds = ["swap"] * 5 + ["gone"] * 3 + ["tree", "moves", "links", "links"] + ["place"] * (5 if self.in_place else 0)
+        kinds = ["swap"] * 5 + ["gone"] * 3 + ["tree", "moves", "links", "links"]
+        kinds += ["place"] * 5 if self.in_place else []
         kind = self.choice.choice(kinds)
         if self.choice.random() < 0.01:
             kind = self.choice.choice(("burst", "overflow", "release", "sighup"))
@@ -303,7 +304,8 @@ class Upheaval:
             os.kill(pid, signal.SIGHUP)
         else:
             make, name = {
-                "place": (self.write_in_place, f"/place/{at(10)}.bin"), "swap": (self.write_and_rename, f"/swap/{at(10)}.bin"),
+                "place": (self.write_in_place, f"/place/{at(10)}.bin"),
+                "swap": (self.write_and_rename, f"/swap/{at(10)}.bin"),
                 "gone": (self.delete_and_create, self.choice.choice([f"/gone/{at(6)}.bin", f"/gone/dir{at(3)}/x.bin"])),
                 "tree": (self.make_tree, self.choice.choice("abc")), "moves": (self.move, "moves"),
                 "links": (self.switch_link, self.choice.choice(["d", "0.bin", "1.bin", "2.bin"])),

@@ -1,7 +1,7 @@
 """Torture: a tree in upheaval (upheaval.py) under clients that hammer. Each body is one whole version, or it is a lie.
 
-Short by default; LOOM_E2E_LONG=1 makes it a minute each, with bursts of 20,000 files. The seed is random; it is printed,
-and LOOM_E2E_SEED repeats what is done (though not how threads and processes meet).
+Short by default; LOOM_E2E_LONG=1 makes it a minute each, with bursts of 20,000 files. The seed is random; it is
+printed, and LOOM_E2E_SEED repeats what is done (though not how threads and processes meet).
 """
 import os
 import random
@@ -27,7 +27,7 @@ def options_of_binary():
 
 
 class Client(threading.Thread):
-    """One client: asks for whatever there is, now and then with a condition or for a range, over connections that last."""
+    """One client: asks for whatever there is, often with a condition or for a range, over connections that last."""
 
     def __init__(self, test, seed, rcvbuf=None):
         super().__init__(daemon=True)

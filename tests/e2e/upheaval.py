@@ -26,6 +26,7 @@ EVENTS_MAX = int(open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii"
 
 def content(family, version, length):
     """The one content that this file has in this version and length."""
+    assert length <= 4 << 20
     head = b"%s %010d %010d\n" % (family.encode(), version, length)
     if length < len(head):
         return bytes([33 + version % 90]) * length  # too short for words: torn when its bytes are not all the same

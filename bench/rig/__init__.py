@@ -1,1 +1,1 @@
-"""What bench/compare, bench/idle and bench/syscalls share: the machine, the servers, the load, the report."""
+"""What the programs of bench/ share: the machine, the servers, the load, the report."""

@@ -59,6 +59,7 @@ class Server:
     """One peer. Subclasses say what to run; a peer is started anew for each workload."""
     backend = None  # of loom and of the limits: which of them belong together
     family = None
+    start_seconds = 20
 
     def __init__(self, label):
         self.label = label
@@ -86,7 +87,7 @@ class Server:
                                                 preexec_fn=cores.child(cores.server))
             except OSError as error:
                 raise Failed(f'{command[0]}: {error.strerror}') from error
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + self.start_seconds
         while True:
             try:
                 socket.create_connection(('127.0.0.1', self.port), 1).close()
@@ -136,17 +137,18 @@ def first_line(command):
 class Loom(Server):
     family = 'loom'
 
-    def __init__(self, label, path, backend):
+    def __init__(self, label, path, backend, more=()):
         super().__init__(label)
         self.path = path
         self.backend = backend
+        self.more = list(more)
 
     def version(self):
         return first_line([self.path, '--version'])
 
     def command(self, directory, root, body_size, connections):
         return [self.path, '--listen', f'127.0.0.1:{self.port}', '--workers', '1', f'--backend={self.backend}',
-                '--max-connections', str(connections), '--keepalive-timeout', f'{KEEPALIVE_SECONDS}s', root]
+                '--max-connections', str(connections), '--keepalive-timeout', f'{KEEPALIVE_SECONDS}s', *self.more, root]
 
 
 class Limit(Server):

@@ -92,6 +92,10 @@ class Case(unittest.TestCase):
         self.own.append(server)
         return server
 
+    def note(self, text):
+        """Something measured, which decides nothing: the runner prints it."""
+        self.notes.append(text)
+
     def directory(self):
         """A directory of this test's own."""
         path = tempfile.mkdtemp(dir=self.base)
@@ -101,6 +105,7 @@ class Case(unittest.TestCase):
     def run(self, result=None):
         """The test, and then the checks of its servers, which count as part of it."""
         self.own = []
+        self.notes = []
         name = self._testMethodName
         test = getattr(self, name)
 

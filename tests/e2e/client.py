@@ -28,11 +28,12 @@ class Malformed(Exception):
 
 
 class Ended(Exception):
-    """The connection ended; at_boundary tells whether it was between two responses."""
+    """The connection ended; at_boundary tells whether it was between two responses; partial is what came of a body."""
 
-    def __init__(self, at_boundary, why):
+    def __init__(self, at_boundary, why, partial=b""):
         super().__init__(f"the connection ended {'between responses' if at_boundary else 'within a response'}: {why}")
         self.at_boundary = at_boundary
+        self.partial = partial
         self.reset = isinstance(why, OSError)
 
 
@@ -209,9 +210,9 @@ class Client:
             except socket.timeout:
                 raise Malformed(f"the body stopped after {take} of {length} bytes") from None
             except ConnectionResetError as error:
-                raise Ended(False, error) from None
+                raise Ended(False, error, bytes(view[:take])) from None
             if count == 0:
-                raise Ended(False, f"end of stream after {take} of {length} bytes of a body")
+                raise Ended(False, f"end of stream after {take} of {length} bytes of a body", bytes(view[:take]))
             take += count
         return bytes(body)
 

@@ -70,13 +70,14 @@ class Result(unittest.TestResult):
         self.began = time.monotonic()
 
     def addSuccess(self, test):
-        self.record(test, "passed")
+        self.record(test, "passed", "; ".join(test.notes))
 
     def addSkip(self, test, reason):
         self.record(test, "skipped", reason)
 
     def addError(self, test, err):
-        self.record(test, "failed", told(err))
+        notes = "".join(f"measured: {note}\n" for note in getattr(test, "notes", ()))
+        self.record(test, "failed", told(err) + notes)
 
     addFailure = addError
 
@@ -194,6 +195,8 @@ def main():
                     first, _, rest = one["text"].partition("\n")
                     print(f"FAIL {title}: {first}")
                     print("".join(f"  {line}\n" for line in rest.splitlines()), end="", flush=True)
+                elif one["outcome"] == "passed" and one["text"]:
+                    print(f"measured {title}: {one['text']}", flush=True)
                 elif one["outcome"] == "skipped":
                     skips.setdefault(one["text"], []).append(title)
                 if options.times:

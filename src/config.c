@@ -3,7 +3,7 @@
  *
  * inih takes a line at a time from a function, and gives each name and value to another one. Both are here, and share one
  * struct: the first counts lines, refuses what no line may hold, and takes away what builds of inih read differently
- * (indentation, which may continue the line before; a semicolon in a value, which may begin a comment); the second passes on
+ * (indentation, which may continue the line before; a semicolon or a hash in a value, which may begin a comment); the second passes on
  * what it gets under the number of the line that is being read. A line that should have led to a call, and has not, is
  * malformed.
  */
@@ -28,6 +28,7 @@
 #define BLANKS          " \t"
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
 #define NO_SEMICOLON    '\x01' /* in place of each ';' while inih has the line: no file may hold this byte */
+#define NO_HASH         '\x02' /* of each '#', which some builds of inih take for a comment inside a line */
 
 struct reading {
 	const char *at, *end;
@@ -154,6 +155,7 @@ static char *next_line(char *out, int room, void *stream)
 		reading->owed = true;
 	}
 	swap(out, len, ';', NO_SEMICOLON);
+	swap(out, len, '#', NO_HASH);
 	memcpy(out + len, "\n", 2);
 	return out;
 }
@@ -177,6 +179,7 @@ static int on_setting(void *user, const char *section, const char *name, const c
 	memcpy(copy, name, len + 1);
 	memcpy(copy + len + 1, value, more + 1);
 	swap(copy, len + 1 + more, NO_SEMICOLON, ';');
+	swap(copy, len + 1 + more, NO_HASH, '#');
 	line.name = copy;
 	line.value = copy + len + 1;
 	reading->error = reading->tell(reading->context, &line, reading->why, reading->size);

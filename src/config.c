@@ -68,6 +68,13 @@ static const char *bad_byte(const char *text, size_t len)
 	return NULL;
 }
 
+static bool has_mark(const char *line, size_t len)
+{
+	const size_t mark = sizeof(BYTE_ORDER_MARK) - 1;
+
+	return len >= mark && memcmp(line, BYTE_ORDER_MARK, mark) == 0;
+}
+
 /* The next line of the file, without its end and the blanks around it. */
 static bool cut_line(struct reading *reading, const char **line, size_t *len)
 {
@@ -81,8 +88,8 @@ static bool cut_line(struct reading *reading, const char **line, size_t *len)
 		end = reading->end;
 	if (end > begin && end[-1] == '\r')
 		end--;
-	if (reading->number == 0 && end - begin >= 3 && memcmp(begin, BYTE_ORDER_MARK, 3) == 0)
-		begin += 3;
+	if (reading->number == 0 && has_mark(begin, (size_t)(end - begin)))
+		begin += sizeof(BYTE_ORDER_MARK) - 1;
 	while (begin < end && strchr(BLANKS, *begin) && *begin)
 		begin++;
 	while (begin < end && strchr(BLANKS, end[-1]) && end[-1])
@@ -101,6 +108,8 @@ static void check_bytes(struct reading *reading, const char *line, size_t len)
 		refuse(reading, "a NUL byte: this is no text file, or one in UTF-16 (save it as UTF-8)");
 	else if (bad)
 		refuse(reading, "a control byte (0x%02x), which no setting may hold", (unsigned char)*bad);
+	else if (has_mark(line, len)) /* inih would take it from the first line that it sees */
+		refuse(reading, "a byte order mark, which may be at the beginning of the file alone");
 }
 
 static void tell_heading(struct reading *reading, char *line, size_t len)

@@ -61,7 +61,7 @@ static int next(struct expected *expected)
 		if (expected->number == 1 && len >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0)
 			line += 3, len -= 3;
 		trim(&line, &len);
-		if (has_control(line, len))
+		if (has_control(line, len) || (len >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0))
 			return -1;
 		if (len == 0 || *line == '#' || *line == ';')
 			continue;

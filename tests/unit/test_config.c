@@ -199,6 +199,8 @@ static const char *const mistakes[][2] = {
 	  "b\n",
 	  "1: a control byte (0x01)" },
 	{ "settle = 1s\n# a\x1b[2J\n", "2: a control byte (0x1b)" },
+	{ "\xef\xbb\xbf\xef\xbb\xbf[limits]=\n", "1: a byte order mark" },
+	{ "#\n\xef\xbb\xbfsettle = 1s\n", "2: a byte order mark" },
 	{ "settle = 1s\rgrace = 1s\n", "1: a control byte (0x0d)" },
 };
 

@@ -318,7 +318,7 @@ START_TEST(overlapping_addresses_are_known)
 		{ "unix:/a", ":80", false },
 	};
 
-	for (size_t i = 0; i < COUNT(pairs); i++) {
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		struct listen_address other;
 
 		ck_assert_int_eq(listen_parse(pairs[i].one, &address, why, sizeof(why)), 0);

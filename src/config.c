@@ -1,11 +1,11 @@
 /*
  * config.c - see config.h.
  *
- * inih takes a line at a time from a function, and gives each name and value to another one. Both are here, and share one
- * struct: the first counts lines, refuses what no line may hold, and takes away what builds of inih read differently
- * (indentation, which may continue the line before; a semicolon or a hash in a value, which may begin a comment); the second passes on
- * what it gets under the number of the line that is being read. A line that should have led to a call, and has not, is
- * malformed.
+ * inih takes a line at a time from a function, and gives each name and value to another one. Both are here, and share
+ * one struct: the first counts lines, refuses what no line may hold, and takes away what builds of inih read
+ * differently (indentation, which may continue the line before; a semicolon or a hash in a value, which may begin a
+ * comment); the second passes on what it gets under the number of the line that is being read. A line that should
+ * have led to a call, and has not, is malformed.
  */
 #include "loom/config.h"
 

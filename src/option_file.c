@@ -1,6 +1,6 @@
 /*
- * option_file.c - reads a configuration file into values of options. Main thread. config.c knows the format; here is what the
- * names in it mean, and what is wrong with them.
+ * option_file.c - reads a configuration file into values of options. Main thread. config.c knows the format; here is
+ * what the names in it mean, and what is wrong with them.
  */
 #include "option_values.h"
 
@@ -127,8 +127,8 @@ static bool is_heading(const char *name, const char *group)
 }
 
 /*
- * A heading groups settings for people, and has no meaning of its own. But one that is not loom's is refused: who writes
- * [example.com] expects what follows to be for that host alone.
+ * A heading groups settings for people, and has no meaning of its own. But one that is not loom's is refused: who
+ * writes [example.com] expects what follows to be for that host alone.
  */
 static int check_heading(const struct config_line *line, char *why, size_t size)
 {
@@ -185,7 +185,10 @@ static int take(void *context, const struct config_line *line, char *why, size_t
 	return row->set(row, &reading->scratch, text, &complaint);
 }
 
-/* The directory of the file as it is named, absolute: where a link to it lies, not where that leads. NULL: errno says why. */
+/*
+ * The directory of the file as it is named, absolute: where a link to it lies, not where that leads. NULL: errno says
+ * why.
+ */
 static const char *directory_of(struct option_store *store, const char *path)
 {
 	static const struct row whole = { .path = PATH_WHOLE };

@@ -1,6 +1,6 @@
 /*
- * option_rows.h - the table of options: the one place where an option is added. Included by options.c alone; getopt_long(3), the
- * environment, the configuration file, the defaults, --help and --dump-config are made from it.
+ * option_rows.h - the table of options: the one place where an option is added. Included by options.c alone;
+ * getopt_long(3), the environment, the configuration file, the defaults, --help and --dump-config are made from it.
  */
 #ifndef LOOM_OPTION_ROWS_H
 #define LOOM_OPTION_ROWS_H

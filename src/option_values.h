@@ -1,6 +1,6 @@
 /*
- * option_values.h - a row of the table of options, the functions that read its values, and where each value is from. Private
- * to options.c, which owns the table (option_rows.h), and to option_*.c.
+ * option_values.h - a row of the table of options, the functions that read its values, and where each value is from.
+ * Private to options.c, which owns the table (option_rows.h), and to option_*.c.
  */
 #ifndef LOOM_OPTION_VALUES_H
 #define LOOM_OPTION_VALUES_H
@@ -23,7 +23,10 @@ struct complaint {
 	const char *subject;
 };
 
-/* What of a value is a path: one in a file is relative to that file's directory, and --dump-config writes all absolute. */
+/*
+ * What of a value is a path: one in a file is relative to that file's directory, and --dump-config writes all
+ * absolute.
+ */
 enum path_kind {
 	PATH_NONE,
 	PATH_WHOLE,
@@ -75,8 +78,8 @@ struct given {
 };
 
 /*
- * What struct options borrows from besides argv and the environment: strings of a file, pieces of variables. One for each
- * options_parse(), so that a second one takes nothing from under the first.
+ * What struct options borrows from besides argv and the environment: strings of a file, pieces of variables. One for
+ * each options_parse(), so that a second one takes nothing from under the first.
  */
 struct option_store {
 	struct given *given; /* a row's at the row's index */
@@ -111,14 +114,15 @@ const char *option_subject(const struct option_store *store, const struct row *r
 void option_variable(const char *name, char *out, size_t size);
 
 /*
- * The value with its path made absolute, by the base or (NULL) by the working directory; the text itself where it is no path,
- * or absolute already. Kept in the store. NULL: no memory, or no working directory.
+ * The value with its path made absolute, by the base or (NULL) by the working directory; the text itself where it is
+ * no path, or absolute already. Kept in the store. NULL: no memory, or no working directory.
  */
 const char *option_absolute(struct option_store *store, const struct row *row, const char *base, const char *text);
 
 /*
- * Reads the file into given, a row's at the row's index, all zero before; and each value by its setter into a copy of the
- * options: a file is right or wrong whatever wins over it. path must live as long as the store. 0, or -EINVAL with a complaint.
+ * Reads the file into given, a row's at the row's index, all zero before; and each value by its setter into a copy of
+ * the options: a file is right or wrong whatever wins over it. path must live as long as the store. 0, or -EINVAL
+ * with a complaint.
  */
 int option_read_file(struct option_store *store, const char *path, const struct options *options, struct given *given,
                      struct complaint *complaint);

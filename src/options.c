@@ -1,10 +1,10 @@
 /*
  * options.c - the configuration file, the environment and the command line, read into struct options.
  *
- * Main thread, before any other exists. One table describes every option; getopt_long(3), the environment, names in a file,
- * --help, --dump-config and the defaults are all made from it, and a test compares it with the man pages. Values are collected
- * first and read afterwards, so that of the environment what the command line overrides is never looked at, and --help works
- * whatever it holds. A file is looked at as a whole.
+ * Main thread, before any other exists. One table describes every option; getopt_long(3), the environment, names in a
+ * file, --help, --dump-config and the defaults are all made from it, and a test compares it with the man pages.
+ * Values are collected first and read afterwards, so that of the environment what the command line overrides is never
+ * looked at, and --help works whatever it holds. A file is looked at as a whole.
  */
 #include "loom/options.h"
 

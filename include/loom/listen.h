@@ -47,9 +47,9 @@ int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
 
 /*
- * Whether listen_bind() would succeed now, for a configuration that is only looked at: binds and lets go at once, without
- * waiting; a Unix socket's file is neither made nor removed, its directory must be writable. 0; -EADDRINUSE when somebody
- * listens there; or another -errno. why gets one line with each.
+ * Whether listen_bind() would succeed now, for a configuration that is only looked at: binds and lets go at once,
+ * without waiting; a Unix socket's file is neither made nor removed, its directory must be writable. 0; -EADDRINUSE
+ * when somebody listens there; or another -errno. why gets one line with each.
  */
 int listen_try(const struct listen_address *address, char *why, size_t size);
 

@@ -1,9 +1,9 @@
 /*
  * fuzz_config.c - a configuration file (config.h, options.h). The input is the file.
  *
- * What must hold: nothing outside the file is read; headings, settings, their lines and the first line that is wrong are those
- * that a second, simple reading finds; options that are made of it are, written down by options_dump() and read again, the
- * same; and a complaint is one line that begins with the file's name.
+ * What must hold: nothing outside the file is read; headings, settings, their lines and the first line that is wrong
+ * are those that a second, simple reading finds; options that are made of it are, written down by options_dump() and
+ * read again, the same; and a complaint is one line that begins with the file's name.
  */
 #include "fuzz.h"
 

@@ -1,6 +1,6 @@
 /*
- * test_config.c - a configuration file: what it says is what struct options holds; each mistake has the number of its line;
- * nothing is cut, guessed or waited for; what --dump-config prints gives the same options again.
+ * test_config.c - a configuration file: what it says is what struct options holds; each mistake has the number of its
+ * line; nothing is cut, guessed or waited for; what --dump-config prints gives the same options again.
  */
 #include <check.h>
 #include <errno.h>
@@ -138,9 +138,9 @@ END_TEST
 
 START_TEST(blanks_comments_and_ends_do_not_matter)
 {
-	expect_run(
-		"\xef\xbb\xbfsettle = 1s\r\n\r\n  # no setting = 5\r\n\t; nor this\r\n[limits]\r\n \t max-fields\t=\t7 \t\r\n"
-		"   grace = 2s");
+	expect_run("\xef\xbb\xbfsettle = 1s\r\n\r\n  # no setting = 5\r\n\t; nor this\r\n"
+	           "[limits]\r\n \t max-fields\t=\t7 \t\r\n"
+	           "   grace = 2s");
 	ck_assert_uint_eq(options.settle, 1000);
 	ck_assert_uint_eq(options.limits.fields, 7);
 	ck_assert_uint_eq(options.timeouts.grace, 2000); /* indented, and no second line of max-fields */
@@ -532,10 +532,12 @@ START_TEST(a_dump_gives_the_same_options)
 	static const char *const files[] = {
 		"",
 		"port = 81\nverbose = on\n",
-		"root = /srv/a b;c #d\nlisten = :1\nlisten = unix:/x y\nlisten=127.0.0.1:0\nbackend = epoll\nworkers = 2\n"
+		"root = /srv/a b;c #d\nlisten = :1\nlisten = unix:/x y\nlisten=127.0.0.1:0\nbackend = epoll\n"
+		"workers = 2\n"
 		"keepalive-timeout = 1\nheader-timeout=250ms\nmax-connections = 50\nmax-memory=1g\nstream-above = off\n"
 		"index = [x]\nhidden = 1\nsymlinks = follow\ncache-control = a ;b\nimmutable = auto\nimmutable = /a=b\n"
-		"no-nosniff = yes\nencodings = none\nno-compress = yes\ncache-dir = c\nwatch = off\nkeep-generations = 0\n"
+		"no-nosniff = yes\nencodings = none\nno-compress = yes\ncache-dir = c\nwatch = off\n"
+		"keep-generations = 0\n"
 		"gate = index,vanished=50%\nadmin = unix:/a\nsnapshot-header = yes\ngrace = 0\nquiet = 1\n",
 	};
 

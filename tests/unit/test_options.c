@@ -48,6 +48,11 @@ static void expect_error(const char *line, const char *part)
 	ck_assert_ptr_null(strchr(error, '\n'));
 }
 
+static void let_go(void)
+{
+	options_free(&options);
+}
+
 /* Nothing of the shell that runs the test. */
 static void clean_environment(void)
 {
@@ -808,7 +813,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(tcase, clean_environment, NULL);
+	tcase_add_checked_fixture(tcase, clean_environment, let_go);
 	tcase_add_test(tcase, defaults_are_those_of_the_manual);
 	tcase_add_test(tcase, every_option_is_read);
 	tcase_add_test(tcase, every_variable_is_read);

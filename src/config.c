@@ -207,7 +207,7 @@ int config_parse(const char *text, size_t len, config_fn *tell, void *context, u
 	};
 	int err = ini_parse_stream(next_line, &reading, on_setting, &reading);
 
-	check_owed(&reading);
+	check_owed(&reading); /* of a build of inih that stops at its first error */
 	*number = reading.number;
 	if (reading.error)
 		return reading.error;

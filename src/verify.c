@@ -89,49 +89,62 @@ static int verify_addresses(const struct options *options)
 	return verify_address(options, "admin", 0, text, addresses, i);
 }
 
-/* The directory is there, or can be made; and it lies outside ROOT, where it would be served. */
-static int verify_cache_dir(const struct options *options)
+/* Whether the cache directory could be opened, or made, as cache_open() does it. 0 or an errno. */
+static int try_cache_dir(const char *path)
 {
-	char why[WHY_SIZE], *dir, *root;
+	size_t len = strlen(path);
+	char *parent;
 	struct stat st;
-	size_t len;
-	int err = 0;
+	int err;
 
-	if (!options->cache_dir || !options->compress || !options->encodings)
-		return 0;
-	if (stat(options->cache_dir, &st) < 0) {
-		const char *slash = strrchr(options->cache_dir, '/');
-		char *parent = slash ? strndup(options->cache_dir, (size_t)(slash - options->cache_dir) + 1)
-		                     : strdup(".");
+	if (stat(path, &st) == 0)
+		return !S_ISDIR(st.st_mode) ? ENOTDIR : access(path, R_OK | X_OK) < 0 ? errno : 0;
+	if (errno != ENOENT)
+		return errno;
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	while (len > 0 && path[len - 1] != '/')
+		len--;
+	parent = len > 0 ? strndup(path, len) : strdup(".");
+	if (!parent)
+		return ENOMEM;
+	err = access(parent, W_OK | X_OK) < 0 ? errno : 0;
+	free(parent);
+	return err;
+}
 
-		err = errno;
-		if (err == ENOENT)
-			err = parent && access(parent, W_OK | X_OK) == 0 ? 0 : errno;
-		free(parent);
-	} else if (!S_ISDIR(st.st_mode)) {
-		err = ENOTDIR;
-	} else if (access(options->cache_dir, R_OK | W_OK | X_OK) < 0) {
-		err = errno;
-	}
-	if (err) {
-		snprintf(why, sizeof(why), "cannot keep compressed contents in %s: %s", options->cache_dir,
-		         strerror(err));
-		return fail(options, "cache-dir", 0, why);
-	}
-	dir = realpath(options->cache_dir, NULL);
-	root = realpath(options->root, NULL);
-	len = root ? strlen(root) : 0;
-	if (dir && root && strncmp(dir, root, len) == 0 && (dir[len] == '/' || dir[len] == '\0' || len == 1))
-		err = -EINVAL;
+/* It would be served, and reload.c refuses that. */
+static bool lies_in_root(const struct options *options)
+{
+	char *dir = realpath(options->cache_dir, NULL), *root = realpath(options->root, NULL);
+	size_t len = root ? strlen(root) : 0;
+	bool inside = dir && root && strncmp(dir, root, len) == 0 && (dir[len] == '/' || dir[len] == '\0' || len == 1);
+
 	free(dir);
 	free(root);
+	return inside;
+}
+
+static int verify_cache_dir(const struct options *options)
+{
+	const char *dir = options->cache_dir;
+	char why[WHY_SIZE];
+	int err;
+
+	if (!dir || !options->compress || !options->encodings)
+		return 0;
+	err = try_cache_dir(dir);
 	if (err) {
-		snprintf(why, sizeof(why),
-		         "the cache directory %s lies in ROOT, where it would be served (choose one outside)",
-		         options->cache_dir);
+		snprintf(why, sizeof(why), "cannot keep compressed contents in %s: %s", dir, strerror(err));
 		return fail(options, "cache-dir", 0, why);
 	}
-	printf("%s: ok\n", options->cache_dir);
+	if (lies_in_root(options)) {
+		snprintf(why, sizeof(why),
+		         "the cache directory %s lies in ROOT, where it would be served (choose one outside)", dir);
+		return fail(options, "cache-dir", 0, why);
+	}
+	/* A cache that cannot be added to is one all the same. */
+	printf("%s: ok%s\n", dir, access(dir, W_OK) < 0 && errno != ENOENT ? ", but not writable" : "");
 	return 0;
 }
 

@@ -88,11 +88,11 @@ class File(Case):
 
     def test_a_test_that_passes(self):
         path = os.path.join(self.place, "sock")
-        self.put("root = site", "listen = 127.0.0.1:0", "listen = unix:sock", "admin = unix:admin", "cache-dir = cache")
+        self.put("root = site", "listen = 127.0.0.1:0", "listen = unix:sock", "admin = unix:admin", "cache-dir = cache/")
         status, out, err = run(["-c", self.path, "-t"])
         self.assertEqual((status, err), (0, ""))
         for line in (f"{self.path}: ok", "127.0.0.1:0: ok", f"unix:{path}: ok", f"unix:{self.place}/admin: ok",
-                     f"{self.place}/cache: ok"):
+                     f"{self.place}/cache/: ok"):
             self.assertIn(line + "\n", out)
         self.assertRegex(out, rf"(?m)^backend .*: ok$")
         self.assertRegex(out, rf"(?m)^{self.place}/site: ok, 1 file, 11 bytes$")
@@ -143,6 +143,8 @@ class File(Case):
         self.fails(1, "-c", self.path, "-t", says=[f"{self.path}:3: gate: ", "index"], out="ok")
         self.put("root = site", "cache-dir = site", "listen = 127.0.0.1:0")
         self.fails(1, "-c", self.path, "-t", says=[f"{self.path}:2: cache-dir: ", "lies in ROOT"], out="ok")
+        self.put("root = site", "cache-dir = no/where", "listen = 127.0.0.1:0")
+        self.fails(1, "-c", self.path, "-t", says=[f"{self.path}:2: cache-dir: ", "No such file"], out="ok")
         self.put("root = site", "cache-dir = loom.conf", "listen = 127.0.0.1:0")
         self.fails(1, "-c", self.path, "-t", says=[f"{self.path}:2: cache-dir: ", "Not a directory"], out="ok")
         write(os.path.join(self.place, "site"), "big.bin", noise(1, 4 << 20))

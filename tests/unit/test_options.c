@@ -22,12 +22,13 @@ static char error[512];
 static enum options_action parse(const char *line)
 {
 	static char name[] = "loom", copy[1024];
-	char *argv[64] = { name };
+	char *argv[128] = { name };
 	char *rest = copy, *word;
 	int argc = 1;
 
 	snprintf(copy, sizeof(copy), "%s", line);
 	while ((word = strsep(&rest, " ")) != NULL) {
+		ck_assert_int_lt(argc + 1, (int)(sizeof(argv) / sizeof(argv[0])));
 		if (*word)
 			argv[argc++] = word;
 	}

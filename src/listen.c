@@ -294,21 +294,21 @@ static int open_socket(const struct listen_address *address)
 	return fd;
 }
 
-static int bind_patiently(int fd, const struct listen_address *address)
+static int bind_patiently(int fd, const struct listen_address *address, int retries)
 {
 	const struct timespec delay = { .tv_nsec = BUSY_DELAY_MS * 1000 * 1000 };
 
 	for (int i = 0;; i++) {
 		if (bind(fd, (const struct sockaddr *)&address->addr, address->len) == 0)
 			return 0;
-		if (errno != EADDRINUSE || is_unix(address) || i == BUSY_RETRIES)
+		if (errno != EADDRINUSE || is_unix(address) || i == retries)
 			return -errno;
 		nanosleep(&delay, NULL);
 	}
 }
 
-/* Makes way for a Unix socket: removes the file of one that is dead. 0 or -errno. */
-static int clear_path(const struct listen_address *address)
+/* What is in the place of a Unix socket: 0 nothing, 1 the file of one that is dead; or -errno. */
+static int probe_path(const struct listen_address *address)
 {
 	struct stat st;
 	int fd, error;
@@ -324,7 +324,7 @@ static int clear_path(const struct listen_address *address)
 	close(fd);
 	switch (error) {
 	case ECONNREFUSED:
-		return unlink(unix_path(address)) < 0 && errno != ENOENT ? -errno : 0;
+		return 1;
 	case ENOENT:
 		return 0;
 	case 0:
@@ -334,6 +334,16 @@ static int clear_path(const struct listen_address *address)
 	default:
 		return -error;
 	}
+}
+
+/* Makes way for a Unix socket. 0 or -errno. */
+static int clear_path(const struct listen_address *address)
+{
+	int state = probe_path(address);
+
+	if (state <= 0)
+		return state;
+	return unlink(unix_path(address)) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int bind_unix(struct listen_address *address)
@@ -347,7 +357,7 @@ static int bind_unix(struct listen_address *address)
 	fd = open_socket(address);
 	if (fd < 0)
 		return fd;
-	error = bind_patiently(fd, address);
+	error = bind_patiently(fd, address, 0);
 	if (!error && lstat(unix_path(address), &st) < 0)
 		error = -errno;
 	if (error) {
@@ -359,14 +369,14 @@ static int bind_unix(struct listen_address *address)
 	return fd;
 }
 
-static int bind_internet(struct listen_address *address)
+static int bind_internet(struct listen_address *address, int retries)
 {
 	int fd, error;
 
 	fd = open_socket(address);
 	if (fd < 0)
 		return fd;
-	error = bind_patiently(fd, address);
+	error = bind_patiently(fd, address, retries);
 	address->len = sizeof(address->addr);
 	if (!error && getsockname(fd, (struct sockaddr *)&address->addr, &address->len) < 0)
 		error = -errno;
@@ -389,24 +399,26 @@ static void use_ipv4(struct listen_address *address)
 	*port_of(address) = port;
 }
 
-static int bind_first(struct listen_address *address)
+static int bind_first_internet(struct listen_address *address, int retries)
 {
 	const struct listen_address asked = *address;
-	int fd;
+	int fd = bind_internet(address, retries);
 
-	if (is_unix(address))
-		return bind_unix(address);
-	fd = bind_internet(address);
 	if ((fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) && asked.dual_stack) {
 		*address = asked;
 		use_ipv4(address);
-		fd = bind_internet(address);
+		fd = bind_internet(address, retries);
 	}
 	if (fd < 0) {
 		address->addr = asked.addr;
 		address->len = asked.len;
 	}
 	return fd;
+}
+
+static int bind_first(struct listen_address *address)
+{
+	return is_unix(address) ? bind_unix(address) : bind_first_internet(address, BUSY_RETRIES);
 }
 
 int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why, size_t size)
@@ -420,7 +432,8 @@ int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why
 			if (fds[i] < 0)
 				fds[i] = -errno;
 		} else {
-			fds[i] = bind_internet(address); /* the port of the first: it is in the address now */
+			fds[i] = bind_internet(address,
+			                       BUSY_RETRIES); /* the port of the first: it is in the address now */
 		}
 		if (fds[i] < 0) {
 			int error = fds[i];
@@ -434,6 +447,47 @@ int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why
 	}
 	write_text(address);
 	return 0;
+}
+
+/* Whether a file could be made in the directory of the path. 0 or -errno. */
+static int try_directory(const char *path)
+{
+	char directory[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1] = ".";
+	const char *slash = strrchr(path, '/');
+
+	if (slash)
+		snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path) + 1, path);
+	return access(directory, W_OK | X_OK) < 0 ? -errno : 0;
+}
+
+int listen_try(const struct listen_address *address, char *why, size_t size)
+{
+	struct listen_address copy = *address;
+	int error;
+
+	if (is_unix(address)) {
+		error = probe_path(address);
+		if (error >= 0)
+			error = try_directory(unix_path(address));
+	} else {
+		error = bind_first_internet(&copy, 0);
+		if (error >= 0)
+			error = close(error);
+	}
+	return error < 0 ? refuse(address, error, why, size) : 0;
+}
+
+bool listen_conflict(const struct listen_address *one, const struct listen_address *other)
+{
+	struct listen_address a = *one, b = *other;
+
+	if (is_unix(&a) || is_unix(&b))
+		return is_unix(&a) && is_unix(&b) && strcmp(unix_path(&a), unix_path(&b)) == 0;
+	if (*port_of(&a) != *port_of(&b) || *port_of(&a) == 0)
+		return false;
+	if (a.addr.ss_family != b.addr.ss_family)
+		return a.dual_stack || b.dual_stack;
+	return is_wildcard(&a) || is_wildcard(&b) || memcmp(&a.addr, &b.addr, a.len) == 0;
 }
 
 static int listen_all(const struct listen_address *address, const int fds[], unsigned n)

@@ -1,5 +1,6 @@
 /*
- * main.c - the program: reads the options, and does what they ask for: help, the version, a check, a plan, or the server.
+ * main.c - the program: reads the options, and does what they ask for: help, the version, a check, a plan, a test,
+ *          the settings in effect, or the server.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "loom/plan.h"
 #include "loom/request.h"
 #include "loom/server.h"
+#include "loom/verify.h"
 
 static int print_version(void)
 {
@@ -21,10 +23,47 @@ static int print_version(void)
 	return 0;
 }
 
+static int print_settings(const struct options *options)
+{
+	char error[512];
+
+	printf("# What is in effect, as loom --dump-config tells it.\n");
+	if (options_dump(options, stdout, error, sizeof(error)) == 0)
+		return 0;
+	log_error("%s", error);
+	return 1;
+}
+
+static int run(enum options_action action, const struct options *options)
+{
+	switch (action) {
+	case OPTIONS_RUN:
+		return server_run(options);
+	case OPTIONS_CHECK:
+		return check_run(options);
+	case OPTIONS_PLAN:
+		return plan_run(options);
+	case OPTIONS_TEST:
+		return verify_run(options);
+	case OPTIONS_DUMP:
+		return print_settings(options);
+	case OPTIONS_HELP:
+		options_help(stdout);
+		return 0;
+	case OPTIONS_VERSION:
+		return print_version();
+	case OPTIONS_ERROR:
+		break;
+	}
+	return 2;
+}
+
 int main(int argc, char *argv[])
 {
+	enum options_action action;
 	struct options options;
 	char error[512];
+	int status;
 
 #ifdef M_MMAP_THRESHOLD
 	/*
@@ -34,24 +73,12 @@ int main(int argc, char *argv[])
 	 */
 	mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
 #endif
-	switch (options_parse(&options, argc, argv, error, sizeof(error))) {
-	case OPTIONS_RUN:
+	action = options_parse(&options, argc, argv, error, sizeof(error));
+	if (action == OPTIONS_ERROR)
+		log_error("%s (loom --help lists the options)", error);
+	else
 		log_verbosity(options.verbosity);
-		return server_run(&options);
-	case OPTIONS_CHECK:
-		log_verbosity(options.verbosity);
-		return check_run(&options);
-	case OPTIONS_PLAN:
-		log_verbosity(options.verbosity);
-		return plan_run(&options);
-	case OPTIONS_HELP:
-		options_help(stdout);
-		return 0;
-	case OPTIONS_VERSION:
-		return print_version();
-	case OPTIONS_ERROR:
-		break;
-	}
-	log_error("%s (loom --help lists the options)", error);
-	return 2;
+	status = run(action, &options);
+	options_free(&options);
+	return status;
 }

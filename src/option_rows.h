@@ -1,6 +1,6 @@
 /*
- * option_rows.h - the table of options: the one place where an option is added. Included by options.c alone, which
- * makes getopt_long(3), the environment, the defaults and --help from it.
+ * option_rows.h - the table of options: the one place where an option is added. Included by options.c alone;
+ * getopt_long(3), the environment, the configuration file, the defaults, --help and --dump-config are made from it.
  */
 #ifndef LOOM_OPTION_ROWS_H
 #define LOOM_OPTION_ROWS_H
@@ -13,10 +13,27 @@
 #define FIELD(field) .offset = offsetof(struct options, field)
 
 static const struct row rows[] = {
+	{ .name = "root",
+	  .argument = "DIR",
+	  .standard = ".",
+	  .positional = true,
+	  .path = PATH_WHOLE,
+	  .set = option_set_root },
+
+	{ .group = "Configuration",
+	  .name = "config",
+	  .letter = 'c',
+	  .argument = "FILE",
+	  .not_in_file = true,
+	  .set = option_set_config,
+	  .help = "read settings from a file (loom.conf(5)); the environment\nand the command line win over it" },
+
 	{ .group = "Addresses",
 	  .name = "listen",
 	  .letter = 'l',
 	  .argument = "ADDR",
+	  .implied = "[::]:8080",
+	  .path = PATH_UNIX,
 	  .rival = "port",
 	  .set = option_set_listen,
 	  .help = "listen on [::]:8080 (IPv4 too), 127.0.0.1:8080, :8080\n"
@@ -146,6 +163,7 @@ static const struct row rows[] = {
 	  .help = "say this of every file that is not immutable;\ndefault: no-cache of HTML, nothing of the rest" },
 	{ .name = "immutable",
 	  .argument = "PATTERN",
+	  .implied = "auto",
 	  .set = option_set_immutable,
 	  .help = "paths whose content never changes ('/assets/*'), auto for\n"
 	          "names with a hash in them (app.0123abcd.js), or none;\nmay be repeated, default auto" },
@@ -166,6 +184,7 @@ static const struct row rows[] = {
 	  .help = "send only what is compressed already (app.js.br)" },
 	{ .name = "cache-dir",
 	  .argument = "DIR",
+	  .path = PATH_WHOLE,
 	  .set = option_set_cache_dir,
 	  .help = "keep what was compressed there, for the next start" },
 
@@ -207,11 +226,13 @@ static const struct row rows[] = {
 	{ .name = "gate",
 	  .argument = "RULES",
 	  .standard = "index,vanished=50%",
+	  .unsaid = true, /* rules that were asked for are stricter: gate.h */
 	  .set = option_set_gate,
 	  .help = "what a snapshot must pass to go live, with commas between:\n"
 	          "index, vanished=N%, links; or none" },
 	{ .name = "admin",
 	  .argument = "unix:PATH",
+	  .path = PATH_UNIX,
 	  .set = option_set_admin,
 	  .help = "listen there for loomctl: status, roll-back and more;\nonly loom's own user may connect" },
 	{ .name = "snapshot-header",
@@ -243,13 +264,17 @@ static const struct row rows[] = {
 
 	{ .group = "Instead of serving",
 	  .name = "check",
-	  .rival = "plan",
 	  .action = OPTIONS_CHECK,
 	  .help = "apply the rules of the gate to ROOT, once; exit status 1\nwhen one refuses it" },
-	{ .name = "plan",
-	  .rival = "check",
-	  .action = OPTIONS_PLAN,
-	  .help = "print what serving ROOT would hold in memory" },
+	{ .name = "plan", .action = OPTIONS_PLAN, .help = "print what serving ROOT would hold in memory" },
+	{ .name = "test",
+	  .letter = 't',
+	  .action = OPTIONS_TEST,
+	  .help = "test the configuration, ROOT and the addresses: exit\nstatus 0, 1 or 2 (a bad setting)" },
+	{ .name = "dump-config",
+	  .letter = 'T',
+	  .action = OPTIONS_DUMP,
+	  .help = "print the settings in effect, as a file for --config,\nand where each is from" },
 	{ .name = "version", .action = OPTIONS_VERSION, .help = "print versions, and what this kernel offers" },
 	{ .name = "help", .letter = 'h', .action = OPTIONS_HELP, .help = "print this" },
 };

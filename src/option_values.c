@@ -19,9 +19,6 @@
 #define CACHE_CONTROL_MAX 512
 #define GATE_PERCENT      50 /* of vanished files, when the rule does not say */
 
-/* What option_set_port() gives as an address: text that is neither argv's nor the environment's. */
-static char default_address[sizeof("[::]:65535")];
-
 int option_complain(struct complaint *complaint, const char *format, ...)
 {
 	char text[512];
@@ -211,6 +208,20 @@ int option_set_watch(const struct row *row, struct options *options, const char 
 	return 0;
 }
 
+int option_set_root(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row, (void)complaint;
+	options->root = text;
+	return 0;
+}
+
+/* Has been read before the other options, most of which may be in it. */
+int option_set_config(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row, (void)options, (void)text, (void)complaint;
+	return 0;
+}
+
 int option_set_index(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;
@@ -351,8 +362,8 @@ int option_set_gate(const struct row *row, struct options *options, const char *
 	return 0;
 }
 
-/* 1, 0 or -EINVAL. The command line's flags are "1"; the environment has to say it. */
-static int parse_switch(const char *text, struct complaint *complaint)
+/* 1, 0 or -EINVAL. The command line's flags are "1"; the environment and a file have to say it. */
+static int switch_value(const char *text)
 {
 	static const char *const words[] = { "0", "1", "no", "yes", "off", "on", "false", "true" };
 
@@ -360,7 +371,19 @@ static int parse_switch(const char *text, struct complaint *complaint)
 		if (strcmp(text, words[i]) == 0)
 			return i & 1;
 	}
-	return option_complain(complaint, "'%s' is neither 1 nor 0", text);
+	return -EINVAL;
+}
+
+bool option_is_on(const char *text)
+{
+	return switch_value(text) == 1;
+}
+
+static int parse_switch(const char *text, struct complaint *complaint)
+{
+	int on = switch_value(text);
+
+	return on < 0 ? option_complain(complaint, "'%s' is neither 1 nor 0 (nor yes, no, on, off)", text) : on;
 }
 
 int option_set_switch(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
@@ -384,14 +407,17 @@ int option_set_verbosity(const struct row *row, struct options *options, const c
 
 int option_set_port(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
+	char address[sizeof("[::]:65535")];
 	unsigned port;
 	int error;
 
 	error = parse_bounded(row, text, "", &port, complaint);
 	if (error)
 		return error;
-	snprintf(default_address, sizeof(default_address), "[::]:%u", port & 0xffff);
-	options->listen[0] = default_address;
+	snprintf(address, sizeof(address), "[::]:%u", port & 0xffff);
+	options->listen[0] = option_keep(options->store, address, strlen(address));
+	if (!options->listen[0])
+		return option_complain(complaint, "%s", strerror(ENOMEM));
 	options->listens = 1;
 	return 0;
 }

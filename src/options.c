@@ -1,15 +1,14 @@
 /*
- * options.c - the environment and the command line, read into struct options.
+ * options.c - the configuration file, the environment and the command line, read into struct options.
  *
- * Main thread, before any other exists. One table describes every option; getopt_long(3), the environment, --help and
- * the defaults are all made from it, and a test compares it with the man page. Values are collected first and read
- * afterwards, so that what the command line overrides is never looked at, and --help works whatever the environment
- * holds.
+ * Main thread, before any other exists. One table describes every option; getopt_long(3), the environment, names in a
+ * file, --help, --dump-config and the defaults are all made from it, and a test compares it with the man pages.
+ * Values are collected first and read afterwards, so that of the environment what the command line overrides is never
+ * looked at, and --help works whatever it holds. A file is looked at as a whole.
  */
 #include "loom/options.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -19,8 +18,6 @@
 
 #include "loom/listen.h"
 #include "option_rows.h"
-
-#define DEFAULT_PORT 8080
 
 /* Memory for connections is taken at start, and in a container the limit may be a billion descriptors. */
 #define CONNECTIONS_DEFAULT 65536
@@ -34,22 +31,13 @@
 /* getopt_long() returns this plus a row's index; above every letter. */
 #define LONG_BASE 256
 
-/* A value before it is read, and where it is from. Later sources win over earlier ones. */
-enum source {
-	SOURCE_NONE,
-	SOURCE_DEFAULT,
-	SOURCE_ENVIRONMENT,
-	SOURCE_COMMAND_LINE,
-};
+#define SUBJECT_SIZE 320 /* "FILE:12: settle" */
 
-struct given {
-	const char *text; /* "1" for a flag on the command line */
-	enum source source;
+/* A string that the store owns. */
+struct option_string {
+	struct option_string *next;
+	char text[];
 };
-
-/* Text that is neither argv's nor the environment's: the default address, and the pieces of variables that are lists. */
-static char default_address[sizeof("[::]:65535")];
-static char listen_pieces[4096], immutable_pieces[4096];
 
 uint64_t options_descriptor_limit(void)
 {
@@ -67,21 +55,84 @@ uint64_t options_descriptor_limit(void)
 	return limit.rlim_cur;
 }
 
-static const struct row *find_row(const char *name)
+const struct row *option_row(size_t index)
+{
+	return index < ROWS ? &rows[index] : NULL;
+}
+
+const struct row *option_find(const char *name, size_t len)
 {
 	for (size_t i = 0; i < ROWS; i++) {
-		if (strcmp(rows[i].name, name) == 0)
+		if (strncmp(rows[i].name, name, len) == 0 && rows[i].name[len] == '\0')
 			return &rows[i];
 	}
 	return NULL;
 }
 
-/* "LOOM_KEEPALIVE_TIMEOUT" of "keepalive-timeout". */
-static void variable_name(const char *name, char *out, size_t size)
+size_t option_index(const struct row *row)
 {
-	snprintf(out, size, "LOOM_%s", name);
-	for (; *out; out++)
-		*out = *out == '-' ? '_' : (char)toupper((unsigned char)*out);
+	assert(row >= rows && row < rows + ROWS);
+	return (size_t)(row - rows);
+}
+
+static struct given *given_of(const struct option_store *store, const char *name)
+{
+	return &store->given[option_index(option_find(name, strlen(name)))];
+}
+
+bool option_adds_up(const struct row *row)
+{
+	return row->set == option_set_listen || row->set == option_set_immutable;
+}
+
+char *option_keep(struct option_store *store, const char *text, size_t len)
+{
+	struct option_string *string = malloc(sizeof(*string) + len + 1);
+
+	if (!string)
+		return NULL;
+	memcpy(string->text, text, len);
+	string->text[len] = '\0';
+	string->next = store->strings;
+	store->strings = string;
+	return string->text;
+}
+
+static void free_store(struct option_store *store)
+{
+	while (store && store->strings) {
+		struct option_string *string = store->strings;
+
+		store->strings = string->next;
+		free(string);
+	}
+	if (store)
+		free(store->given);
+	free(store);
+}
+
+static struct option_store *make_store(void)
+{
+	struct option_store *store = calloc(1, sizeof(*store));
+
+	if (store)
+		store->given = calloc(ROWS, sizeof(*store->given));
+	if (store && !store->given) {
+		free(store);
+		store = NULL;
+	}
+	return store;
+}
+
+void option_give(struct given *given, enum source source, const char *text, unsigned line)
+{
+	if (given->source != source)
+		given->values = 0;
+	given->source = source;
+	if (given->values == VALUES_MAX)
+		return; /* one too many already, which is an error when they are read */
+	given->text[given->values] = text;
+	given->line[given->values++] = line;
 }
 
 /*
@@ -111,12 +162,14 @@ static int bad_option(int argc, char *argv[], struct complaint *complaint)
 	return option_complain(complaint, "unknown or ambiguous option '%s' (see loom --help)", typed);
 }
 
-/* For getopt_long(3): the short options, silent, and the long ones. */
-static void make_tables(char shorts[2 * ROWS + 2], struct option longs[ROWS + 1])
+/* For getopt_long(3): the short options, silent, and the long ones; room for 2 * ROWS + 2, and for ROWS + 1. */
+static void make_tables(char *shorts, struct option *longs)
 {
 	*shorts++ = ':';
 	for (size_t i = 0; i < ROWS; i++) {
-		longs[i] = (struct option){
+		if (rows[i].positional)
+			continue;
+		*longs++ = (struct option){
 			.name = rows[i].name,
 			.has_arg = rows[i].argument ? required_argument : no_argument,
 			.val = LONG_BASE + (int)i,
@@ -128,7 +181,7 @@ static void make_tables(char shorts[2 * ROWS + 2], struct option longs[ROWS + 1]
 		}
 	}
 	*shorts = '\0';
-	longs[ROWS] = (struct option){ 0 };
+	*longs = (struct option){ 0 };
 }
 
 static size_t row_of(int c)
@@ -143,17 +196,17 @@ static size_t row_of(int c)
 	return 0;
 }
 
-/* Whether the option may be repeated, each time with one more value. */
-static bool adds_up(const struct row *row)
+static int exclude(struct complaint *complaint, const struct row *one, const struct row *other)
 {
-	return row->set == option_set_listen || row->set == option_set_immutable;
+	return option_complain(complaint, "--%s and --%s exclude each other: give one of them",
+	                       one < other ? one->name : other->name, one < other ? other->name : one->name);
 }
 
-static enum options_action collect_command_line(struct options *options, struct given given[ROWS], int argc,
-                                                char *argv[], struct complaint *complaint)
+static enum options_action collect_command_line(struct option_store *store, int argc, char *argv[],
+                                                struct complaint *complaint)
 {
-	enum options_action action = OPTIONS_RUN;
 	struct option longs[ROWS + 1];
+	const struct row *action = NULL;
 	char shorts[2 * ROWS + 2];
 	int c;
 
@@ -161,31 +214,30 @@ static enum options_action collect_command_line(struct options *options, struct 
 	optind = 0; /* glibc: begin anew, whoever called getopt() before */
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		size_t i;
+		const struct row *row;
+		struct given *given;
 
 		if (c == '?') {
 			bad_option(argc, argv, complaint);
 			return OPTIONS_ERROR;
 		}
-		i = row_of(c == ':' ? optopt : c);
+		row = &rows[row_of(c == ':' ? optopt : c)];
 		if (c == ':') {
-			option_complain(complaint, "--%s needs a value (%s)", rows[i].name, rows[i].argument);
+			option_complain(complaint, "--%s needs a value (%s)", row->name, row->argument);
 			return OPTIONS_ERROR;
 		}
-		if (rows[i].action == OPTIONS_HELP || rows[i].action == OPTIONS_VERSION)
-			return rows[i].action;
-		if (!rows[i].set)
-			action = rows[i].action;
-		given[i] = (struct given){ optarg ? optarg : "1", SOURCE_COMMAND_LINE };
-		if (adds_up(&rows[i])) {
-			char subject[64];
-
-			snprintf(subject, sizeof(subject), "--%s", rows[i].name);
-			complaint->subject = subject;
-			if (rows[i].set(&rows[i], options, optarg, complaint) < 0)
-				return OPTIONS_ERROR;
-			complaint->subject = "";
+		if (row->action == OPTIONS_HELP || row->action == OPTIONS_VERSION)
+			return row->action;
+		if (!row->set && action && action != row) {
+			exclude(complaint, action, row);
+			return OPTIONS_ERROR;
 		}
+		if (!row->set)
+			action = row;
+		given = &store->given[option_index(row)];
+		if (!option_adds_up(row))
+			given->values = 0; /* the last one wins */
+		option_give(given, SOURCE_COMMAND_LINE, optarg ? optarg : "1", 0);
 	}
 	if (argc - optind > 1) {
 		option_complain(complaint, "'%s' and '%s': only one ROOT can be served", argv[optind],
@@ -193,112 +245,140 @@ static enum options_action collect_command_line(struct options *options, struct 
 		return OPTIONS_ERROR;
 	}
 	if (optind < argc)
-		options->root = argv[optind];
-	return action;
+		option_give(given_of(store, "root"), SOURCE_COMMAND_LINE, argv[optind], 0);
+	return action ? action->action : OPTIONS_RUN;
 }
 
-static void collect_environment(struct options *options, struct given given[ROWS])
+/* The variable of an option that adds up has several values, with commas between them. */
+static int collect_environment(struct option_store *store, struct complaint *complaint)
 {
 	for (size_t i = 0; i < ROWS; i++) {
-		char name[64];
+		struct given *given = &store->given[i];
+		char name[64], *rest, *piece;
 		const char *text;
 
-		if (!rows[i].set || given[i].source != SOURCE_NONE)
+		if (!rows[i].set || given->source != SOURCE_NONE)
 			continue;
-		variable_name(rows[i].name, name, sizeof(name));
+		option_variable(rows[i].name, name, sizeof(name));
 		text = variable(name);
-		if (text)
-			given[i] = (struct given){ text, SOURCE_ENVIRONMENT };
-		else if (rows[i].standard)
-			given[i] = (struct given){ rows[i].standard, SOURCE_DEFAULT };
+		if (!text)
+			continue;
+		if (!option_adds_up(&rows[i])) {
+			option_give(given, SOURCE_ENVIRONMENT, text, 0);
+			continue;
+		}
+		rest = option_keep(store, text, strlen(text));
+		if (!rest)
+			return option_complain(complaint, "%s", strerror(ENOMEM));
+		while ((piece = strsep(&rest, ",")) != NULL)
+			option_give(given, SOURCE_ENVIRONMENT, piece, 0);
 	}
-	if (!options->root)
-		options->root = variable("LOOM_ROOT");
-	if (!options->root)
-		options->root = ".";
+	return 0;
 }
 
-/* Of two options that cannot be given together, the one from the command line wins over the one from the environment. */
-static int settle_rivals(struct given given[ROWS], struct complaint *complaint)
+/* What the file says, where nothing else does, and then the defaults. */
+static int collect_file(struct option_store *store, const struct options *options, struct complaint *complaint)
+{
+	const struct given *config = given_of(store, "config");
+	struct given *file;
+	int err = 0;
+
+	file = calloc(ROWS, sizeof(*file));
+	if (!file)
+		return option_complain(complaint, "%s", strerror(ENOMEM));
+	if (config->source != SOURCE_NONE)
+		err = option_read_file(store, config->text[0], options, file, complaint);
+	for (size_t i = 0; i < ROWS && !err; i++) {
+		if (store->given[i].source == SOURCE_NONE && file[i].source != SOURCE_NONE)
+			store->given[i] = file[i];
+		if (store->given[i].source == SOURCE_NONE && rows[i].standard)
+			option_give(&store->given[i], SOURCE_DEFAULT, rows[i].standard, 0);
+	}
+	free(file);
+	return err;
+}
+
+/* A flag that says no stands in nobody's way. */
+static bool is_given(const struct option_store *store, size_t i)
+{
+	const struct given *given = &store->given[i];
+
+	return given->source != SOURCE_NONE && (rows[i].argument || option_is_on(given->text[0]));
+}
+
+/* Of two options that cannot be given together, the one from the later source wins: the command line, say. */
+static int settle_rivals(struct option_store *store, struct complaint *complaint)
 {
 	for (size_t i = 0; i < ROWS; i++) {
+		struct given *one = &store->given[i], *other;
 		size_t j;
 
-		if (!rows[i].rival || given[i].source == SOURCE_NONE)
+		if (!rows[i].rival || !is_given(store, i))
 			continue;
-		j = (size_t)(find_row(rows[i].rival) - rows);
-		if (given[j].source == SOURCE_NONE || given[j].source > given[i].source)
+		j = option_index(option_find(rows[i].rival, strlen(rows[i].rival)));
+		other = &store->given[j];
+		if (!is_given(store, j) || other->source > one->source)
 			continue;
-		if (given[j].source < given[i].source) {
-			given[j].source = SOURCE_NONE;
+		if (other->source < one->source) {
+			other->source = SOURCE_NONE;
 			continue;
 		}
-		if (given[i].source == SOURCE_ENVIRONMENT) {
-			char one[64], other[64];
+		if (one->source == SOURCE_COMMAND_LINE)
+			return exclude(complaint, &rows[i], &rows[j]);
+		if (one->source == SOURCE_FILE) {
+			bool first = one->line[0] < other->line[0];
 
-			variable_name(rows[i].name, one, sizeof(one));
-			variable_name(rows[j].name, other, sizeof(other));
-			return option_complain(complaint, "%s and %s exclude each other: set one of them", one, other);
+			return option_complain(
+				complaint, "%s:%u: %s and %s (line %u) exclude each other: take one of them out",
+				store->file, first ? other->line[0] : one->line[0], rows[first ? j : i].name,
+				rows[first ? i : j].name, first ? one->line[0] : other->line[0]);
 		}
-		return option_complain(complaint, "--%s and --%s exclude each other: give one of them", rows[i].name,
-		                       rows[j].name);
+		{
+			char a[64], b[64];
+
+			option_variable(rows[i].name, a, sizeof(a));
+			option_variable(rows[j].name, b, sizeof(b));
+			return option_complain(complaint, "%s and %s exclude each other: set one of them", a, b);
+		}
 	}
 	return 0;
 }
 
-/* The variable of an option that adds up: several values, with commas between them. */
-static int set_pieces(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+static int read_given(struct options *options, struct complaint *complaint)
 {
-	char *rest = row->set == option_set_listen ? listen_pieces : immutable_pieces, *piece;
+	const struct option_store *store = options->store;
 
-	static_assert(sizeof(listen_pieces) == sizeof(immutable_pieces), "both hold as much");
-	if (strlen(text) >= sizeof(listen_pieces))
-		return option_complain(complaint, "longer than %zu bytes", sizeof(listen_pieces) - 1);
-	memcpy(rest, text, strlen(text) + 1);
-	while ((piece = strsep(&rest, ",")) != NULL) {
-		int error = row->set(row, options, piece, complaint);
-
-		if (error)
-			return error;
-	}
-	return 0;
-}
-
-static int read_given(struct options *options, const struct given given[ROWS], struct complaint *complaint)
-{
 	for (size_t i = 0; i < ROWS; i++) {
-		char subject[64];
-		int error;
+		const struct given *given = &store->given[i];
+		char subject[SUBJECT_SIZE];
 
-		if (given[i].source == SOURCE_NONE || !rows[i].set)
+		if (given->source == SOURCE_NONE || !rows[i].set)
 			continue;
-		if (given[i].source == SOURCE_ENVIRONMENT)
-			variable_name(rows[i].name, subject, sizeof(subject));
-		else
-			snprintf(subject, sizeof(subject), "--%s", rows[i].name);
-		complaint->subject = subject;
-		if (!adds_up(&rows[i]))
-			error = rows[i].set(&rows[i], options, given[i].text, complaint);
-		else if (given[i].source == SOURCE_ENVIRONMENT)
-			error = set_pieces(&rows[i], options, given[i].text, complaint);
-		else
-			error = 0; /* done as they came */
-		complaint->subject = "";
-		if (error)
-			return error;
+		for (unsigned j = 0; j < given->values; j++) {
+			int error;
+
+			complaint->subject = option_subject(store, &rows[i], j, subject, sizeof(subject));
+			error = rows[i].set(&rows[i], options, given->text[j], complaint);
+			complaint->subject = "";
+			if (error)
+				return error;
+		}
 	}
 	return 0;
 }
 
-static bool was_given(const struct given given[ROWS], const char *name)
+/* Names the line of a file, or the variable, in a complaint that names the option itself. */
+static void blame(struct complaint *complaint, const struct option_store *store, const char *name, char *subject)
 {
-	return given[find_row(name) - rows].source != SOURCE_NONE;
+	complaint->subject = "";
+	if (given_of(store, name)->source == SOURCE_FILE || given_of(store, name)->source == SOURCE_ENVIRONMENT)
+		complaint->subject = option_subject(store, option_find(name, strlen(name)), 0, subject, SUBJECT_SIZE);
 }
 
 /* What the default of --gate stands for. Whoever asks for a check asks for all that one tree can be checked for. */
-static void settle_gate(struct options *options, const struct given given[ROWS], enum options_action action)
+static void settle_gate(struct options *options, enum options_action action)
 {
-	options->gate.chosen = given[find_row("gate") - rows].source > SOURCE_DEFAULT;
+	options->gate.chosen = given_of(options->store, "gate")->source > SOURCE_DEFAULT;
 	if (action == OPTIONS_CHECK && !options->gate.chosen)
 		options->gate = (struct gate_rules){ .chosen = true, .index = true, .links = true };
 }
@@ -309,6 +389,7 @@ static int fit_descriptors(struct options *options, struct complaint *complaint)
 	uint64_t limit = options_descriptor_limit();
 	uint64_t reserve = RESERVE_PROCESS + (uint64_t)options->workers * (RESERVE_WORKER + options->listens - 1);
 	uint64_t most = limit > reserve ? limit - reserve : 0;
+	char subject[SUBJECT_SIZE];
 
 	if (most == 0)
 		return option_complain(complaint,
@@ -318,6 +399,7 @@ static int fit_descriptors(struct options *options, struct complaint *complaint)
 	if (options->max_connections == 0)
 		options->max_connections = most - most / 8 < CONNECTIONS_DEFAULT ? (unsigned)(most - most / 8)
 		                                                                 : CONNECTIONS_DEFAULT;
+	blame(complaint, options->store, "max-connections", subject);
 	if (options->max_connections > most)
 		return option_complain(complaint,
 		                       "--max-connections: %u is more than the limit of %" PRIu64
@@ -330,85 +412,63 @@ static int fit_descriptors(struct options *options, struct complaint *complaint)
 	return 0;
 }
 
+/* What one value alone cannot tell. */
+static int check_together(struct options *options, enum options_action action, struct complaint *complaint)
+{
+	const struct option_store *store = options->store;
+	char subject[SUBJECT_SIZE];
+
+	if (options->limits.request_line >= options->limits.head) {
+		bool line = given_of(store, "max-request-line")->source >= given_of(store, "max-head")->source;
+
+		blame(complaint, store, line ? "max-request-line" : "max-head", subject);
+		return option_complain(complaint,
+		                       "--max-request-line must be smaller than --max-head, of which it is a part");
+	}
+	settle_gate(options, action);
+	/* A check and a plan answer as the server would. */
+	return fit_descriptors(options, complaint);
+}
+
 enum options_action options_parse(struct options *options, int argc, char *argv[], char *error, size_t size)
 {
 	struct complaint complaint = { .text = error, .size = size, .subject = "" };
-	struct given given[ROWS] = { 0 };
-	enum options_action action;
+	struct option_store *store = make_store();
+	enum options_action action = OPTIONS_ERROR;
 
 	assert(argc > 0 && size > 0);
 	*error = '\0';
 	*options = (struct options){
 		.compress = true,
 		.nosniff = true,
+		.store = store,
 	};
-	action = collect_command_line(options, given, argc, argv, &complaint);
-	if (action == OPTIONS_HELP || action == OPTIONS_VERSION || action == OPTIONS_ERROR)
+	if (!store)
+		option_complain(&complaint, "%s", strerror(ENOMEM));
+	else
+		action = collect_command_line(store, argc, argv, &complaint);
+	if (action == OPTIONS_HELP || action == OPTIONS_VERSION || action == OPTIONS_ERROR) {
+		options_free(options);
 		return action;
-	collect_environment(options, given);
-	if (settle_rivals(given, &complaint) || read_given(options, given, &complaint))
-		return OPTIONS_ERROR;
-	if (options->listens == 0) {
-		snprintf(default_address, sizeof(default_address), "[::]:%d", DEFAULT_PORT);
-		options->listen[options->listens++] = default_address;
 	}
-	if (!was_given(given, "immutable"))
+	if (collect_environment(store, &complaint) || collect_file(store, options, &complaint) ||
+	    settle_rivals(store, &complaint) || read_given(options, &complaint))
+		goto fail;
+	if (options->listens == 0)
+		options->listen[options->listens++] = option_find("listen", strlen("listen"))->implied;
+	if (given_of(store, "immutable")->source == SOURCE_NONE)
 		options->immutable_auto = true;
-	if (options->limits.request_line >= options->limits.head) {
-		option_complain(&complaint,
-		                "--max-request-line must be smaller than --max-head, of which it is a part");
-		return OPTIONS_ERROR;
-	}
-	settle_gate(options, given, action);
-	/* A check and a plan answer as the server would. */
-	if (fit_descriptors(options, &complaint))
-		return OPTIONS_ERROR;
+	if (check_together(options, action, &complaint))
+		goto fail;
 	return action;
+
+fail:
+	options_free(options);
+	return OPTIONS_ERROR;
 }
 
-#define HELP_COLUMN 33
-
-static void help_row(const struct row *row, FILE *out)
+void options_free(struct options *options)
 {
-	const char *line = row->help;
-	int used;
-
-	if (row->group)
-		fprintf(out, "\n%s:\n", row->group);
-	used = row->letter ? fprintf(out, "  -%c, ", row->letter) : fprintf(out, "      ");
-	used += fprintf(out, "--%s", row->name);
-	if (row->argument)
-		used += fprintf(out, " %s", row->argument);
-	if (used > HELP_COLUMN - 2) {
-		fputc('\n', out);
-		used = 0;
-	}
-	for (;;) {
-		int len = (int)strcspn(line, "\n");
-
-		fprintf(out, "%*s%.*s", HELP_COLUMN - used, "", len, line);
-		line += len;
-		if (*line == '\0')
-			break;
-		fputc('\n', out);
-		line++;
-		used = 0;
-	}
-	if (row->standard)
-		fprintf(out, " [%s]", row->standard);
-	fputc('\n', out);
-}
-
-void options_help(FILE *out)
-{
-	fputs("Usage: loom [OPTIONS] [ROOT]\n"
-	      "Serves the files under ROOT (the current directory) over HTTP, from memory.\n",
-	      out);
-	for (size_t i = 0; i < ROWS; i++)
-		help_row(&rows[i], out);
-	fputs("\nDurations: 500ms, 5s, 2m, 1h. Sizes: 65536, 512K, 512M, 2G.\n"
-	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_HIDDEN=1,\n"
-	      "LOOM_LISTEN and LOOM_IMMUTABLE with commas; and LOOM_ROOT. The command line wins.\n"
-	      "Signals: TERM and INT drain and end, a second one ends at once; HUP reads ROOT again.\n",
-	      out);
+	free_store(options->store);
+	options->store = NULL;
 }

@@ -47,6 +47,16 @@ int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
 
 /*
+ * Whether listen_bind() would succeed now, for a configuration that is only looked at: binds and lets go at once,
+ * without waiting; a Unix socket's file is neither made nor removed, its directory must be writable. 0; -EADDRINUSE
+ * when somebody listens there; or another -errno. why gets one line with each.
+ */
+int listen_try(const struct listen_address *address, char *why, size_t size);
+
+/* Whether two addresses, as listen_parse() gives them, overlap, so that one process cannot listen on both. */
+bool listen_conflict(const struct listen_address *one, const struct listen_address *other);
+
+/*
  * Removes the file of a Unix socket, unless a successor has put its own there; nothing for the others. Before the
  * sockets are closed: only while they are open is the file known to be theirs.
  */

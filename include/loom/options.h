@@ -84,28 +84,57 @@ struct options {
 	int verbosity;             /* -1 quiet, 0, 1 verbose */
 	struct limits limits;
 	struct timeouts timeouts;
+	struct option_store *store; /* owns strings that these are borrowed from; options_free() */
 };
 
 enum options_action {
 	OPTIONS_RUN,     /* serve */
 	OPTIONS_CHECK,   /* apply the gate's rules to ROOT, once */
 	OPTIONS_PLAN,    /* say what serving ROOT would take */
+	OPTIONS_TEST,    /* say whether it could be served: verify.h */
+	OPTIONS_DUMP,    /* print options_dump() */
 	OPTIONS_HELP,    /* print options_help() */
 	OPTIONS_VERSION, /* print the version */
 	OPTIONS_ERROR,   /* one line has been written to error; exit status 2 */
 };
 
 /*
- * Reads the environment (LOOM_NAME for every long option --name; '-' becomes '_'; LOOM_ROOT for ROOT), and the command
- * line, which wins. error gets one line that says which option or variable, what is wrong and what would be right.
- * Strings are borrowed from argv, the environment and this module. Every address has been read by listen_parse();
- * whether ROOT exists is not looked at. Raises the descriptor limit, see below, unless only help is asked for. May be
- * called again.
+ * Reads the configuration file, if --config or LOOM_CONFIG names one (config.h; a long option's name is the
+ * setting's); the environment (LOOM_NAME for every long option --name; '-' becomes '_'; LOOM_ROOT for ROOT), which
+ * wins over the file; and the command line, which wins over both. error gets one line that says which option,
+ * variable or line of the file, what is wrong and what would be right.
+ *
+ * Strings are borrowed from argv, from the environment, and from a store that this call makes and options_free()
+ * frees; a copy of the struct borrows too. After an error, HELP and VERSION there is none. May be called again, into
+ * another struct options, while threads still use the first: it reads the same file anew, unless that was a pipe.
+ * Relative paths of a file are absolute here, by the file's directory.
+ *
+ * Every address has been read by listen_parse(); whether ROOT exists is not looked at. Raises the descriptor limit,
+ * see below, unless only help is asked for.
  */
 enum options_action options_parse(struct options *options, int argc, char *argv[], char *error, size_t size);
 
+void options_free(struct options *options);
+
 /* Prints what --help shows; made from the same table as the parser. */
 void options_help(FILE *out);
+
+/*
+ * Prints the settings in effect as a configuration file, and above each where it is from; paths are absolute. Read by
+ * options_parse() it gives the same options. What follows from the machine (the default of --max-connections), and
+ * defaults that are not the same when they are said, are comments. 0; or -EINVAL with one line in error when a value
+ * cannot be written in a file, and is a comment for that reason, or -EIO.
+ */
+int options_dump(const struct options *options, FILE *out, char *error, size_t size);
+
+/*
+ * Where the value of an option (its long name, or "root") is from, as errors call it: "FILE:12: settle",
+ * "LOOM_SETTLE" or "--settle". value: which one of a list. The default has no place: "".
+ */
+const char *options_origin(const struct options *options, const char *name, unsigned value, char *out, size_t size);
+
+/* The file that was read, as named; NULL: none. */
+const char *options_file(const struct options *options);
 
 /*
  * Raises this process's limit of open descriptors (RLIMIT_NOFILE) to the most that it may have, and returns that.

@@ -287,6 +287,67 @@ def spread(inputs, *headers):
     """Each input behind one of the headers, which choose how it is split. By its name, so that each keeps its own."""
     return {name: headers[zlib.crc32(name.encode()) % len(headers)] + one for name, one in inputs.items()}
 
+CONFIGS = {
+    "empty": b"",
+    "all": b"""root = .
+[Addresses]
+listen = 127.0.0.1:0
+listen = unix:run/x
+[Event loops]
+backend = epoll
+workers = 2
+[Limits]
+max-connections = 10
+max-memory = 1G
+stream-above = off
+max-head = 4K
+max-request-line = 1K
+[Files]
+index = home.htm
+hidden = yes
+symlinks = deny
+[Caching and compression]
+cache-control = private ;x #y
+immutable = /assets/*
+immutable = auto
+no-nosniff = 1
+encodings = gzip,br
+no-compress = on
+cache-dir = ./cache
+[Reloading and ending]
+settle = 0
+watch = poll
+keep-for = 5s
+gate = index,vanished=5%,links
+admin = unix:admin
+snapshot-header = true
+[Messages]
+quiet = yes
+verbose = no
+""",
+    "port": b"port = 0\nverbose=on",
+    "crlf-and-mark": b"\xef\xbb\xbfsettle = 1s\r\n\r\n# comment\r\n",
+    "colons": b"settle: 1s\nlisten:[::1]:8080\n",
+    "indented": b"settle = 1s\n  grace = 2s\n\t[files]\n",
+    "semicolons": b"cache-control = a ;b; c\nimmutable = /;\n",
+    "hashes": b"immutable = /# x\n",
+    "stand-ins": b"immutable = /\x01\n",
+    "unknown": b"max_memory = 1G\n",
+    "negated": b"compress = no\n",
+    "section-unknown": b"[example.com]\nroot = /x\n",
+    "section-open": b"[files\n",
+    "section-and-more": b"[files] hidden = yes\n",
+    "section-empty": b"[]\n",
+    "twice": b"settle = 1s\nsettle = 2s\n",
+    "rivals": b"port = 1\nlisten = :2\n",
+    "no-value": b"settle =\n",
+    "no-name": b"= 5\n",
+    "no-sign": b"hidden\n",
+    "long": b"index = " + b"a" * 189 + b"\ngrace = 1\n",
+    "too-long": b"index = " + b"a" * 190 + b"\ngrace = 1\n",
+    "nul": b"settle = 1\0s\n",
+    "utf-16": "settle = 1s".encode("utf-16"),
+}
 
 for target, inputs in {
     "conn": {**spread(MESSAGES, b"1250", b"3A!w", b"111w", b"9<40"),
@@ -300,6 +361,7 @@ for target, inputs in {
     "date": DATES,
     "condition": CONDITIONS,
     "links": PAGES,
+    "config": CONFIGS,
     "chunked": spread(BODIES, b"125", b"3A!"),
     "compress": dict(coded()),
 }.items():

@@ -275,6 +275,61 @@ START_TEST(a_port_with_a_listener_is_busy)
 }
 END_TEST
 
+/* What a start would meet, without a trace: the port is still free afterwards, and what is in use stays so. */
+START_TEST(a_try_says_what_a_bind_would)
+{
+	unsigned port;
+	int fd, other;
+	char text[64];
+
+	port = stranger(SO_REUSEADDR, &other);
+	snprintf(text, sizeof(text), "127.0.0.1:%u", port);
+	ck_assert_int_eq(listen_parse(text, &address, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), -EADDRINUSE);
+	ck_assert_ptr_nonnull(strstr(why, "Address already in use"));
+	ck_assert_int_ge(dial(AF_INET, port), 0);
+	close(other);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), 0);
+	ck_assert_int_eq(dial(AF_INET, port), -ECONNREFUSED);
+	ck_assert_int_eq(listen_bind(&address, &fd, 1, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_parse("192.0.2.1:80", &address, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), -EADDRNOTAVAIL);
+}
+END_TEST
+
+START_TEST(overlapping_addresses_are_known)
+{
+	static const struct {
+		const char *one, *other;
+		bool conflict;
+	} pairs[] = {
+		{ "127.0.0.1:80", "127.0.0.1:80", true },
+		{ "127.0.0.1:80", "127.0.0.1:81", false },
+		{ "127.0.0.1:80", "127.0.0.2:80", false },
+		{ "127.0.0.1:80", "0.0.0.0:80", true },
+		{ "127.0.0.1:0", "127.0.0.1:0", false },
+		{ ":80", "127.0.0.1:80", true },
+		{ ":80", "[::1]:80", true },
+		{ "[::1]:80", "[::1]:80", true },
+		{ "[::1]:80", "127.0.0.1:80", false },
+		{ "unix:/a", "unix:/a", true },
+		{ "unix:/a", "unix:/b", false },
+		{ "unix:/a", ":80", false },
+	};
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		struct listen_address other;
+
+		ck_assert_int_eq(listen_parse(pairs[i].one, &address, why, sizeof(why)), 0);
+		ck_assert_int_eq(listen_parse(pairs[i].other, &other, why, sizeof(why)), 0);
+		ck_assert_msg(listen_conflict(&address, &other) == pairs[i].conflict, "%s and %s", pairs[i].one,
+		              pairs[i].other);
+		ck_assert(listen_conflict(&other, &address) == pairs[i].conflict);
+	}
+}
+END_TEST
+
 START_TEST(two_groups_that_raced_to_one_port_do_not_share_it)
 {
 	struct listen_address second;
@@ -399,6 +454,31 @@ START_TEST(a_live_unix_socket_is_busy_and_a_dead_one_is_replaced)
 }
 END_TEST
 
+START_TEST(a_try_leaves_unix_sockets_alone)
+{
+	struct stat before, after;
+	int fd;
+
+	parse_unix_path();
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), 0);
+	ck_assert_int_lt(lstat(path, &before), 0);
+	ck_assert_int_eq(listen_bind(&address, &fd, 1, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_start(&address, &fd, 1, why, sizeof(why)), 0);
+	ck_assert_int_eq(lstat(path, &before), 0);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), -EADDRINUSE);
+	close(fd);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), 0); /* dead: a start would replace it */
+	ck_assert_int_eq(lstat(path, &after), 0);
+	ck_assert_uint_eq(after.st_ino, before.st_ino);
+	unlink(path);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), -ENOTSOCK);
+	ck_assert_int_eq(listen_parse("unix:/nonexistent/socket", &address, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_try(&address, why, sizeof(why)), -ENOENT);
+}
+END_TEST
+
 START_TEST(a_file_in_the_way_is_not_touched)
 {
 	struct stat st;
@@ -431,6 +511,8 @@ int main(void)
 	tcase_add_test(sockets, every_socket_of_a_group_gets_connections);
 	tcase_add_test(sockets, dual_stack_takes_both);
 	tcase_add_loop_test(sockets, a_port_with_a_listener_is_busy, 0, 9);
+	tcase_add_test(sockets, a_try_says_what_a_bind_would);
+	tcase_add_test(sockets, overlapping_addresses_are_known);
 	tcase_add_test(sockets, two_groups_that_raced_to_one_port_do_not_share_it);
 	tcase_add_test(sockets, a_port_that_becomes_free_soon_is_waited_for);
 	tcase_add_test(sockets, a_restart_binds_over_old_connections);
@@ -441,6 +523,7 @@ int main(void)
 	tcase_add_checked_fixture(local, make_directory, remove_directory);
 	tcase_add_test(local, a_unix_socket_is_opened_once_and_shared);
 	tcase_add_test(local, a_live_unix_socket_is_busy_and_a_dead_one_is_replaced);
+	tcase_add_test(local, a_try_leaves_unix_sockets_alone);
 	tcase_add_test(local, a_file_in_the_way_is_not_touched);
 	suite_add_tcase(suite, local);
 

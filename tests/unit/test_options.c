@@ -22,16 +22,18 @@ static char error[512];
 static enum options_action parse(const char *line)
 {
 	static char name[] = "loom", copy[1024];
-	char *argv[64] = { name };
+	char *argv[128] = { name };
 	char *rest = copy, *word;
 	int argc = 1;
 
 	snprintf(copy, sizeof(copy), "%s", line);
 	while ((word = strsep(&rest, " ")) != NULL) {
+		ck_assert_int_lt(argc + 1, (int)(sizeof(argv) / sizeof(argv[0])));
 		if (*word)
 			argv[argc++] = word;
 	}
 	argv[argc] = NULL;
+	options_free(&options);
 	return options_parse(&options, argc, argv, error, sizeof(error));
 }
 
@@ -45,6 +47,11 @@ static void expect_error(const char *line, const char *part)
 	ck_assert_msg(parse(line) == OPTIONS_ERROR, "loom %s: taken", line);
 	ck_assert_msg(strstr(error, part) != NULL, "loom %s: '%s' lacks '%s'", line, error, part);
 	ck_assert_ptr_null(strchr(error, '\n'));
+}
+
+static void let_go(void)
+{
+	options_free(&options);
 }
 
 /* Nothing of the shell that runs the test. */
@@ -464,6 +471,11 @@ static const char *const mistakes[][3] = {
 	{ "--gate vanished=5%%", "--gate: 'vanished=5%%'", "from 0% to 99%" },
 	{ "--gate vanished=99999999999999999999%", "--gate: 'vanished=9999", "from 0% to 99%" },
 	{ "--check --plan", "--check and --plan", "exclude each other" },
+	{ "-T --check", "--check and --dump-config", "exclude each other" },
+	{ "-c /nonexistent/loom.conf", "cannot read the configuration /nonexistent/loom.conf", "No such file" },
+	{ "-c /tmp", "cannot read the configuration /tmp", "Is a directory" },
+	{ "-c", "--config", "needs a value (FILE)" },
+	{ "--root=x", "'--root=x'", "loom --help" },
 	{ "--check=site", "--check", "takes no value" },
 	{ "--max 1", "ambiguous option '--max'", "loom --help" },
 };
@@ -606,14 +618,14 @@ static char *help_text(void)
 	return slurp(file);
 }
 
-/* The manual beside the sources that this test was compiled from, without the backslashes before its dashes. */
-static char *manual_text(void)
+/* A manual beside the sources that this test was compiled from, without the backslashes before its dashes. */
+static char *page_text(const char *name)
 {
 	char path[512];
 	char *text, *to;
 
-	snprintf(path, sizeof(path), "%.*sdocs/loom.1", (int)(strlen(__FILE__) - strlen("tests/unit/test_options.c")),
-	         __FILE__);
+	snprintf(path, sizeof(path), "%.*sdocs/%s", (int)(strlen(__FILE__) - strlen("tests/unit/test_options.c")),
+	         __FILE__, name);
 	text = slurp(fopen(path, "r"));
 	to = text;
 	for (const char *from = text; *from; from++) {
@@ -622,6 +634,11 @@ static char *manual_text(void)
 	}
 	*to = '\0';
 	return text;
+}
+
+static char *manual_text(void)
+{
+	return page_text("loom.1");
 }
 
 static size_t word_length(const char *text)
@@ -677,6 +694,17 @@ static char *manual_entry(const char *manual, const char *name)
 	return NULL;
 }
 
+/* Something that is done instead of serving, and no setting. */
+static bool is_action(const char *name)
+{
+	static const char *const actions[] = { "--help", "--version", "--check", "--plan", "--test", "--dump-config" };
+
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+		if (strcmp(name, actions[i]) == 0)
+			return true;
+	return false;
+}
+
 /* One line of --help: "  -w, --workers N|auto   what it is [auto]". */
 static void compare_with_manual(const char *line, const char *manual)
 {
@@ -696,8 +724,7 @@ static void compare_with_manual(const char *line, const char *manual)
 		ck_assert_msg(strstr(entry, text), "%s: the manual lacks '%s'", name, text);
 	}
 	free(entry);
-	if (strcmp(name, "--help") == 0 || strcmp(name, "--version") == 0 || strcmp(name, "--check") == 0 ||
-	    strcmp(name, "--plan") == 0)
+	if (is_action(name))
 		return;
 	snprintf(variable, sizeof(variable), ".BR LOOM_%s ", name + 2);
 	for (char *c = variable + strlen(".BR "); *c; c++)
@@ -716,7 +743,55 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 39);
+	ck_assert_int_eq(compared, 42);
+	free(help);
+	free(manual);
+}
+END_TEST
+
+/* One line of --help, and the entry of loom.conf(5): its name, its argument and its default. */
+static bool compare_with_file_manual(const char *line, const char *manual)
+{
+	const char *option = strstr(line, "--"), *standard = strrchr(line, '['), *argument;
+	char name[64], text[128];
+	char *entry;
+
+	snprintf(name, sizeof(name), "%.*s", (int)word_length(option), option);
+	if (is_action(name) || strcmp(name, "--config") == 0) {
+		snprintf(text, sizeof(text), ".TP\n.BI \"%s = ", name + 2);
+		ck_assert_msg(!strstr(manual, text), "loom.conf(5) has an entry for %s", name);
+		return false;
+	}
+	argument = option + strlen(name);
+	argument += *argument == ' ';
+	snprintf(text, sizeof(text), ".BI \"%s = \" %.*s\n", name + 2,
+	         *argument == ' ' ? 6 : (int)strcspn(argument, " "), *argument == ' ' ? "yes|no" : argument);
+	ck_assert_msg(strstr(manual, text), "loom.conf(5) lacks '%s'", text);
+	snprintf(text, sizeof(text), ".BI \"%s = ", name + 2);
+	entry = manual_entry(manual, text);
+	ck_assert_msg(entry != NULL, "loom.conf(5) has no entry for %s", name);
+	if (standard && line[strlen(line) - 1] == ']') {
+		snprintf(text, sizeof(text), "Default: %.*s.", (int)strlen(standard) - 2, standard + 1);
+		ck_assert_msg(strstr(entry, text), "%s: loom.conf(5) lacks '%s'", name, text);
+	} else if (*argument == ' ') {
+		ck_assert_msg(strstr(entry, "Default: no."), "%s: loom.conf(5) lacks 'Default: no.'", name);
+	}
+	free(entry);
+	return true;
+}
+
+START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
+{
+	char *help = help_text(), *manual = page_text("loom.conf.5");
+	int compared = 0, entries = 0;
+
+	for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
+		if (strncmp(line, "  -", 3) == 0 || strncmp(line, "      --", 8) == 0)
+			compared += compare_with_file_manual(line, manual);
+	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
+		entries++;
+	ck_assert_int_eq(compared, 35);
+	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);
 }
@@ -739,7 +814,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(tcase, clean_environment, NULL);
+	tcase_add_checked_fixture(tcase, clean_environment, let_go);
 	tcase_add_test(tcase, defaults_are_those_of_the_manual);
 	tcase_add_test(tcase, every_option_is_read);
 	tcase_add_test(tcase, every_variable_is_read);
@@ -758,6 +833,7 @@ int main(void)
 	tcase_add_test(tcase, connections_fit_the_descriptors);
 	tcase_add_test(tcase, the_manual_and_help_know_the_same_options);
 	tcase_add_test(tcase, the_manual_knows_the_letters_defaults_and_variables);
+	tcase_add_test(tcase, the_manual_of_the_file_knows_the_settings_and_defaults);
 	tcase_add_test(tcase, help_fits_a_terminal);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

@@ -62,7 +62,7 @@ struct server {
 	struct worker_thread *workers;
 	const struct io_ops *ops;
 	char backend[3 * WHY_SIZE];   /* which, and why */
-	char described[4 * WHY_SIZE]; /* the same with what it uses */
+	char described[8 * WHY_SIZE]; /* the same with what it uses */
 	int signals;                  /* signalfd */
 	int events;                   /* eventfd: a worker has something to say, or has ended */
 

@@ -44,7 +44,7 @@ static inline void tree_make(void)
 /* The absolute path; good until the fourth call after. */
 static inline const char *tree_path(const char *path)
 {
-	static _Thread_local char paths[4][PATH_MAX];
+	static _Thread_local char paths[4][2 * PATH_MAX];
 	static _Thread_local unsigned turn;
 	char *out = paths[turn++ % 4];
 

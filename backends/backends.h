@@ -25,14 +25,6 @@ uint64_t socket_progress(int fd, uint64_t taken);
 /* Whether the kernel counts acknowledged bytes of this socket, or of those that this listener accepts. One call. */
 bool socket_counts(int fd);
 
-/*
- * For a connection that is going to send much: if its peer is on this machine, its segments are not paced. Where BBR
- * is the system's congestion control and no queueing discipline paces for it, each segment costs a timer, which is a
- * third to a half of what the send costs; and between two processes there is no network to be gentle with. Two or
- * three calls.
- */
-void socket_unpace(int fd);
-
 /* Whether -errno of accept4(2) is of the one connection that was to be accepted: then the next one may be. */
 bool socket_accept_passes(int err);
 

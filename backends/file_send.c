@@ -134,7 +134,6 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 			fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK);
 			send->state |= FILE_BLOCKING;
 		}
-		socket_unpace(conn->fd);
 	}
 }
 

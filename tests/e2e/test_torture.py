@@ -149,7 +149,7 @@ class Torture(Case):
     stream_above = 0
     in_place = True
     slow_clients = 0
-    seconds = SECONDS
+    reloads_min = 2
 
     def may_cut(self, target):
         return self.stream_above and self.in_place and target.startswith("/place/")
@@ -166,13 +166,13 @@ class Torture(Case):
                   "--max-memory=2G", "-v", *self.more)
         there = options_of_binary()
         self.server = self.start(*(one for one in wanted if one.split("=")[0] in there | {"-v"}), root=upheaval.root)
-        upheaval.start(self.seconds, self.server.pid, BURST)
+        upheaval.start(SECONDS, self.server.pid, BURST)
         clients = [Client(self, f"{seed}.{at}") for at in range(3)]
         clients += [Client(self, f"{seed}.slow.{at}", rcvbuf=16 << 10) for at in range(self.slow_clients)]
         for client in clients:
             client.start()
         try:
-            upheaval.finish(self.seconds * 10 + 120)
+            upheaval.finish(SECONDS * 10 + 120)
             since = time.monotonic()
             self.converge(upheaval)
             took = time.monotonic() - since
@@ -244,7 +244,7 @@ class Torture(Case):
         # It was torture, and not a walk in the park.
         self.assertGreater(total["answers"], 100)
         self.assertGreater(versions, len(self.targets))
-        self.assertGreater(reloads, 3)
+        self.assertGreaterEqual(reloads, self.reloads_min)
         for kind in ("burst", "overflow", "release"):
             self.assertGreater(upheaval.counts[kind], 0)
 
@@ -267,6 +267,7 @@ class StreamedInPlace(Torture):
 
 
 class Polled(Torture):
-    """Without inotify."""
+    """Without inotify: the tree is looked at every few seconds, and when it is asked for."""
     matrix = "backends"
+    reloads_min = 1
     more = ("--stream-above=off", "--watch=poll")

@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import time
+import traceback
 
 NOISE = random.Random("upheaval").randbytes((1 << 22) + (4 << 20))
 HEADER = re.compile(rb"([a-z-]+) (\d{10}) (\d{10})\n")
@@ -283,24 +284,36 @@ class Upheaval:
                     pass
         finally:
             os.kill(pid, signal.SIGCONT)
-        yield
 
     # the process
 
+    def end_all(self, running):
+        """Lets the writers that are at work come to their ends."""
+        for writer in running.values():
+            for _ in writer:
+                pass
+        running.clear()
+
     def step_in(self, running, pid, burst):
         """Another writer begins: for a file or a directory that no other one is at."""
-        at = self.choice.randrange
         kinds = ["swap"] * 5 + ["gone"] * 3 + ["tree", "moves", "links", "links"]
         kinds += ["place"] * 5 if self.in_place else []
         kind = self.choice.choice(kinds)
         if self.choice.random() < 0.01:
             kind = self.choice.choice(("burst", "overflow", "release", "sighup"))
+        self.begin(kind, running, pid, burst)
+
+    def begin(self, kind, running, pid, burst):
+        at = self.choice.randrange
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if kind == "release":
             for writer in running.values():
                 writer.close()
             running.clear()
             self.new_release()
+        elif kind == "overflow":  # it stands for other writers of the same files
+            self.end_all(running)
+            self.overflow(pid)
         elif kind == "sighup":
             os.kill(pid, signal.SIGHUP)
         else:
@@ -310,14 +323,9 @@ class Upheaval:
                 "gone": (self.delete_and_create, self.choice.choice([f"/gone/{at(6)}.bin", f"/gone/dir{at(3)}/x.bin"])),
                 "tree": (self.make_tree, self.choice.choice("abc")), "moves": (self.move, "moves"),
                 "links": (self.switch_link, self.choice.choice(["d", "0.bin", "1.bin", "2.bin"])),
-                "burst": (self.burst, burst), "overflow": (self.overflow, pid)}[kind]
+                "burst": (self.burst, burst)}[kind]
             # Writers of one directory with a common name beside their files go one after the other.
-            key = kind if kind in ("moves", "links", "burst", "overflow") else name
-            if kind == "overflow":  # it stands for other writers of the same files
-                for writer in running.values():
-                    for _ in writer:
-                        pass
-                running.clear()
+            key = kind if kind in ("moves", "links", "burst") else name
             if key not in running:
                 running[key] = make(name)
 
@@ -327,16 +335,7 @@ class Upheaval:
         running, key, first = {}, None, ["overflow", "release", "burst"]
         while time.monotonic() < end or first:
             if first and self.choice.random() < 0.03:  # each of the rare ones once at least
-                kind = first.pop()
-                self.counts[kind] = self.counts.get(kind, 0) + 1
-                for writer in running.values():
-                    for _ in writer:
-                        pass
-                running = {}
-                if kind == "release":
-                    self.new_release()
-                else:
-                    running[kind] = self.overflow(pid) if kind == "overflow" else self.burst(burst)
+                self.begin(first.pop(), running, pid, burst)
             while len(running) < 4:
                 self.step_in(running, pid, burst)
             if key not in running or self.choice.random() < 0.3:
@@ -344,16 +343,11 @@ class Upheaval:
             if next(running[key], self) is self:
                 del running[key]
             if self.choice.random() < 0.004:
-                for writer in running.values():  # a rest, with every file whole
-                    for _ in writer:
-                        pass
-                running = {}
+                self.end_all(running)  # a rest, with every file whole
                 time.sleep(0.15)
             elif self.choice.random() < 0.1:
                 time.sleep(0.001)
-        for writer in running.values():
-            for _ in writer:
-                pass
+        self.end_all(running)
 
     def start(self, seconds, pid, burst):
         """In a process of its own; call before there are threads."""
@@ -365,8 +359,11 @@ class Upheaval:
                 os.setpriority(os.PRIO_PROCESS, 0, -10)  # against clients that never rest
             except PermissionError:
                 pass
-            self.go(seconds, pid, burst)
-            theirs.send((self.tree, self.states, self.counts, self.version))
+            try:
+                self.go(seconds, pid, burst)
+                theirs.send((self.tree, self.states, self.counts, self.version))
+            except Exception:
+                theirs.send(traceback.format_exc())
             theirs.close()
 
         self.process = fork.Process(target=work, daemon=True)
@@ -379,8 +376,11 @@ class Upheaval:
         if not self.pipe.poll(bound):
             self.process.kill()
             raise AssertionError(f"the writers did not end within {bound} s")
-        self.tree, self.states, self.counts, self.version = self.pipe.recv()
+        told = self.pipe.recv()
         self.process.join()
+        if isinstance(told, str):
+            raise AssertionError("the writers have failed\n" + told)
+        self.tree, self.states, self.counts, self.version = told
 
     def rested(self, target, body):
         """How long the file rested in this state, at most, in seconds; 0 when it never was in it as far as is known."""

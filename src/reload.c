@@ -4,20 +4,15 @@
  * One thread of its own, after reload_start(); before that and after it has been joined, the main thread. It is the
  * builder's thread of generations.h, where the snapshots are: the newest is where the next build takes unchanged assets
  * from. It sleeps in poll(2) on the watch and on an eventfd, and wakes up for nothing else but the time of the next build
- * and, while there are retired snapshots, for looking whether they are free by now.
+ * and, while there are retired snapshots, for looking whether they are free by now. How it comes to be, and what others
+ * may ask of it, is in reload_setup.c.
  */
-#include "loom/reload.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,9 +21,8 @@
 #include "loom/log.h"
 #include "loom/variants.h"
 #include "loom/watch.h"
-#include "reload_report.h"
+#include "reloader.h"
 
-#define NEVER        UINT64_MAX
 #define AGAIN_MIN_MS 100  /* before a file that was being written is tried again, however short the settle time */
 #define RETRY_MS     5000 /* after any other failure, when nothing changes meanwhile; doubled each time */
 #define RETRY_MAX_MS 120000
@@ -39,50 +33,6 @@
 #define REAP_MS      10 /* until retired snapshots are looked at; doubled each time */
 #define REAP_MAX_MS  2000
 #define VARIANTS_MS  3000 /* while variants are being made, those that are ready are published so often */
-#define THREADS_MAX  4    /* that make variants: each may take a hundred megabytes for the largest files */
-
-/*
- * What the eventfd counts: requests, variants that have become ready, switches to a generation by others, and at last the
- * order to end. One that overflows into the next asks for a look too many, and not for one too few.
- */
-#define EVENT_REQUEST UINT64_C(1)
-#define EVENT_VARIANT (UINT64_C(1) << 31)
-#define EVENT_SWITCH  (UINT64_C(1) << 55)
-#define EVENT_STOP    (UINT64_C(1) << 62)
-
-struct reload {
-	struct options options; /* a copy, whose root is absolute */
-	char *root;
-	struct snapshot_inbox *inboxes;
-	struct generations *generations;
-	struct report report;
-	struct watch *watch;       /* NULL with --watch off */
-	struct variants *variants; /* NULL with --no-compress */
-	int event;
-	bool started;
-	pthread_t thread;
-
-	/* Milliseconds of the monotonic clock. */
-	uint64_t restless_since; /* the first change that is not in a snapshot yet; NEVER */
-	uint64_t build_at;
-	uint64_t look_at; /* at the watch, not before */
-	uint64_t poll_at; /* what cannot be watched is looked at */
-	uint64_t poll_took;
-	bool taken_restless; /* by the last build */
-	uint64_t reap_at;
-	uint64_t variants_at; /* variants that are ready are published then */
-	uint64_t kept_at;     /* something that is gone has been served long enough */
-	uint64_t failing_since;
-	uint32_t reap_wait;
-	uint32_t retry_wait;
-
-	bool asked;                        /* somebody waits for an answer in the log */
-	char squeezed[GENERATION_ID_SIZE]; /* the last that was built once more for want of memory */
-	bool has_switched;                 /* others have, and no snapshot has followed yet */
-	bool told_pinned;                  /* that the tree has changed and is not published */
-	char reason[512];                  /* of the last failure that was logged */
-	uint64_t refusal; /* the same of a refusal by the gate; 0: there was none since the last success */
-};
 
 static uint64_t now_ms(void)
 {
@@ -519,7 +469,7 @@ static int sleep_for(const struct reload *reload, uint64_t now)
 	return next <= now ? 0 : (int)earlier(next - now, 60 * 60 * 1000);
 }
 
-static void *reload_run(void *argument)
+void *reload_run(void *argument)
 {
 	struct reload *reload = argument;
 
@@ -568,29 +518,7 @@ static void *reload_run(void *argument)
 	}
 }
 
-/* ROOT without the working directory: it may be deleted and made again, and "." would not find the new one. */
-static char *absolute(const char *root)
-{
-	char *cwd, *path = NULL;
-
-	if (root[0] == '/')
-		return strdup(root);
-	cwd = getcwd(NULL, 0);
-	if (!cwd)
-		return NULL;
-	if (strcmp(root, ".") == 0)
-		return cwd;
-	if (asprintf(&path, "%s/%s", cwd, root) < 0)
-		path = NULL;
-	free(cwd);
-	return path;
-}
-
-/*
- * The first build. A tree that is being deployed at this moment gets a little time to come to rest; then what can be read
- * whole is served.
- */
-static int first_build(struct reload *reload, char *why, size_t size)
+int reload_first_build(struct reload *reload, char *why, size_t size)
 {
 	const struct timespec pause = { .tv_nsec = AGAIN_MIN_MS * 1000000L };
 	uint64_t began = now_ms();
@@ -622,217 +550,4 @@ static int first_build(struct reload *reload, char *why, size_t size)
 	assert(err == 0); /* nobody can have pinned anything */
 	succeeded(reload, RELOAD_LIVE, snapshot, began, now_ms());
 	return 0;
-}
-
-static void notify(const struct reload *reload, uint64_t what)
-{
-	int saved = errno;
-	ssize_t written;
-
-	/* Can fail only when it has been asked 2^64 times: then it knows. */
-	written = write(reload->event, &what, sizeof(what));
-	(void)written;
-	errno = saved;
-}
-
-static void variant_news(void *context)
-{
-	notify(context, EVENT_VARIANT);
-}
-
-static void on_switch(void *context)
-{
-	notify(context, EVENT_SWITCH);
-}
-
-/* The cache would be served, and each file in it a reason to look at the tree again. */
-static int refuse_cache_in_root(const struct reload *reload, char *why, size_t size)
-{
-	const char *dir = reload->options.cache_dir;
-	char *root = realpath(reload->root, NULL), *cache = dir ? realpath(dir, NULL) : NULL;
-	size_t len = root ? strlen(root) : 0;
-	bool inside = root && cache && strncmp(cache, root, len) == 0 &&
-	              (cache[len] == '/' || cache[len] == '\0' || len == 1);
-
-	free(root);
-	free(cache);
-	if (!inside)
-		return 0;
-	snprintf(why, size, "the cache directory %s lies in ROOT, where it would be served (choose one outside)", dir);
-	return -EINVAL;
-}
-
-static int create_variants(struct reload *reload, char *why, size_t size)
-{
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	const struct variants_config config = {
-		.threads = cpus < 1             ? 1
-		           : cpus > THREADS_MAX ? THREADS_MAX
-		                                : (unsigned)cpus,
-		.cache_dir = reload->options.cache_dir,
-		.max_memory = reload->options.max_memory,
-		.news = variant_news,
-		.context = reload,
-	};
-
-	int err;
-
-	if (!reload->options.compress || !reload->options.encodings) {
-		if (reload->options.cache_dir)
-			log_warn(
-				"--cache-dir has no effect: nothing is compressed (--no-compress, or --encodings none)");
-		return 0;
-	}
-	err = variants_create(&reload->variants, &config, why, size);
-	return err ? err : refuse_cache_in_root(reload, why, size);
-}
-
-static int create_generations(struct reload *reload, char *why, size_t size)
-{
-	const struct generations_config config = {
-		.inboxes = reload->inboxes,
-		.workers = reload->options.workers,
-		.keep = reload->options.keep_generations,
-		.on_switch = on_switch,
-		.context = reload,
-	};
-	int err = generations_create(&reload->generations, &config);
-
-	if (err)
-		snprintf(why, size, "%s", strerror(-err));
-	return err;
-}
-
-int reload_create(struct reload **out, const struct options *options, struct snapshot_inbox inboxes[], char *why,
-                  size_t size)
-{
-	struct reload *reload = calloc(1, sizeof(*reload));
-	int err;
-
-	assert(options->workers > 0);
-	if (!reload) {
-		snprintf(why, size, "%s", strerror(ENOMEM));
-		return -ENOMEM;
-	}
-	reload->options = *options;
-	reload->inboxes = inboxes;
-	report_init(&reload->report);
-	reload->restless_since = reload->build_at = reload->reap_at = reload->variants_at = NEVER;
-	reload->failing_since = reload->poll_at = reload->kept_at = NEVER;
-	reload->event = -1;
-	reload->root = absolute(options->root);
-	if (!reload->root) {
-		err = -errno;
-		snprintf(why, size, "cannot find the way to %s: %s", options->root, strerror(-err));
-		goto fail;
-	}
-	reload->options.root = reload->root;
-	reload->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (reload->event < 0) {
-		err = -errno;
-		snprintf(why, size, "cannot create an eventfd: %s", strerror(-err));
-		goto fail;
-	}
-	if (options->watch != WATCH_OFF) {
-		err = watch_create(&reload->watch, &reload->options, why, size);
-		if (err < 0)
-			goto fail;
-	}
-	err = create_generations(reload, why, size);
-	if (!err)
-		err = create_variants(reload, why, size);
-	if (!err)
-		err = first_build(reload, why, size);
-	if (err < 0)
-		goto fail;
-	*out = reload;
-	return 0;
-
-fail:
-	generations_destroy(reload->generations);
-	variants_destroy(reload->variants);
-	if (reload->watch)
-		watch_destroy(reload->watch);
-	if (reload->event >= 0)
-		close(reload->event);
-	free(reload->root);
-	free(reload);
-	return err;
-}
-
-const struct snapshot *reload_snapshot(const struct reload *reload)
-{
-	assert(!reload->started);
-	return generations_current(reload->generations);
-}
-
-void reload_on_publish(struct reload *reload, void (*published)(void *context), void *context)
-{
-	assert(!reload->started);
-	generations_on_publish(reload->generations, published, context);
-}
-
-int reload_start(struct reload *reload)
-{
-	sigset_t all, before;
-	int err;
-
-	assert(!reload->started);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&reload->thread, NULL, reload_run, reload);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	reload->started = err == 0;
-	return -err;
-}
-
-void reload_request(struct reload *reload)
-{
-	notify(reload, EVENT_REQUEST);
-}
-
-uint64_t reload_ask(struct reload *reload)
-{
-	uint64_t ticket = report_ask(&reload->report);
-
-	notify(reload, EVENT_REQUEST);
-	return ticket;
-}
-
-bool reload_answer(struct reload *reload, uint64_t ticket, struct reload_outcome *outcome)
-{
-	return report_answer(&reload->report, ticket, outcome);
-}
-
-void reload_on_answer(struct reload *reload, void (*tell)(void *context), void *context)
-{
-	report_on_answer(&reload->report, tell, context);
-}
-
-void reload_status(struct reload *reload, struct reload_status *status)
-{
-	report_status(&reload->report, status);
-}
-
-struct generations *reload_generations(struct reload *reload)
-{
-	return reload->generations;
-}
-
-void reload_destroy(struct reload *reload)
-{
-	if (reload->started) {
-		notify(reload, EVENT_STOP);
-		pthread_join(reload->thread, NULL);
-	}
-	for (unsigned i = 0; i < reload->options.workers; i++)
-		snapshot_retract(&reload->inboxes[i]);
-	generations_destroy(reload->generations);
-	variants_destroy(reload->variants);
-	pthread_mutex_destroy(&reload->report.lock);
-	if (reload->watch)
-		watch_destroy(reload->watch);
-	close(reload->event);
-	free(reload->root);
-	free(reload);
 }

@@ -1,0 +1,72 @@
+/*
+ * reloader.h - the reloader's state, shared by reload.c (its thread) and reload_setup.c (its beginning and end, and what
+ * others ask of it). Private to these two.
+ */
+#ifndef LOOM_RELOADER_H
+#define LOOM_RELOADER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loom/generations.h"
+#include "loom/options.h"
+#include "loom/reload.h"
+#include "reload_report.h"
+
+#define NEVER UINT64_MAX
+
+/*
+ * What the eventfd counts: requests, variants that have become ready, switches to a generation by others, and at last the
+ * order to end. One that overflows into the next asks for a look too many, and not for one too few.
+ */
+#define EVENT_REQUEST UINT64_C(1)
+#define EVENT_VARIANT (UINT64_C(1) << 31)
+#define EVENT_SWITCH  (UINT64_C(1) << 55)
+#define EVENT_STOP    (UINT64_C(1) << 62)
+
+struct reload {
+	struct options options; /* a copy, whose root is absolute */
+	char *root;
+	struct snapshot_inbox *inboxes;
+	struct generations *generations;
+	struct report report;
+	struct watch *watch;       /* NULL with --watch off */
+	struct variants *variants; /* NULL with --no-compress */
+	int event;
+	bool started;
+	pthread_t thread;
+
+	/* Milliseconds of the monotonic clock. */
+	uint64_t restless_since; /* the first change that is not in a snapshot yet; NEVER */
+	uint64_t build_at;
+	uint64_t look_at; /* at the watch, not before */
+	uint64_t poll_at; /* what cannot be watched is looked at */
+	uint64_t poll_took;
+	bool taken_restless; /* by the last build */
+	uint64_t reap_at;
+	uint64_t variants_at; /* variants that are ready are published then */
+	uint64_t kept_at;     /* something that is gone has been served long enough */
+	uint64_t failing_since;
+	uint32_t reap_wait;
+	uint32_t retry_wait;
+
+	bool asked;                        /* somebody waits for an answer in the log */
+	char squeezed[GENERATION_ID_SIZE]; /* the last that was built once more for want of memory */
+	bool has_switched;                 /* others have, and no snapshot has followed yet */
+	bool told_pinned;                  /* that the tree has changed and is not published */
+	char reason[512];                  /* of the last failure that was logged */
+	uint64_t refusal; /* the same of a refusal by the gate; 0: there was none since the last success */
+};
+
+/*
+ * Builds, checks and publishes the first snapshot. A tree that is being deployed at this moment gets --settle-max to come to
+ * rest; then what can be read whole is served. 0, or -errno with one line in why.
+ */
+int reload_first_build(struct reload *reload, char *why, size_t size);
+
+/* The thread. */
+void *reload_run(void *reload);
+
+#endif

@@ -8,7 +8,7 @@
  * atomic counter, without a lock that such a thread could hold. When none is left, those that the others still have
  * get as long as they should take, and are then abandoned: the builder's thread does them itself, on a copy, and
  * whatever the other comes to in the end is thrown away. What it looks at until then is kept for it, with the
- * builder's references, and let go of by a later build.
+ * builder's references, and let go of by build_sweep().
  */
 #include <assert.h>
 #include <errno.h>
@@ -84,8 +84,7 @@ static void free_orphans(struct crew *crew)
 	}
 }
 
-/* Lets go of what has been kept for threads that have ended by now. */
-static void sweep(void)
+bool build_sweep(void)
 {
 	struct crew **at = &unfinished;
 
@@ -100,6 +99,7 @@ static void sweep(void)
 		free_orphans(crew);
 		leave(crew);
 	}
+	return unfinished != NULL;
 }
 
 /* A body for a content. It has been reserved, but for files that have grown, or that were taken to be as before. */
@@ -367,7 +367,7 @@ int build_read(struct builder *builder, struct walk *walk)
 	struct crew *crew;
 	struct build_job *job;
 
-	sweep();
+	build_sweep();
 	if (builder->job_count == 0)
 		return 0;
 	crew = calloc(1, sizeof(*crew));

@@ -136,6 +136,7 @@ static void reap(struct reload *reload, uint64_t now)
 	bool left = generations_reap(reload->generations);
 	const struct snapshot *newest = generations_newest(reload->generations);
 
+	left |= build_sweep();
 	/* What there was no room for beside them can be had now; once, as generations that are kept take room as well. */
 	if (!left && newest && newest->squeezed && strcmp(newest->id, reload->squeezed) != 0) {
 		memcpy(reload->squeezed, newest->id, sizeof(reload->squeezed));
@@ -324,6 +325,8 @@ static void rebuild(struct reload *reload)
 		return;
 	}
 	err = build(reload, &snapshot, why, sizeof(why));
+	if (build_sweep())
+		reap_soon(reload, now_ms());
 	if (err < 0) {
 		failed(reload, err, why[0] ? why : strerror(-err), began, now_ms());
 		return;

@@ -60,6 +60,12 @@ struct build_request {
  */
 int build_snapshot(const struct build_request *request, struct snapshot **snapshot, char *why, size_t size);
 
+/*
+ * Lets go of what an earlier build has left to threads that had not come back by its end, on a machine that is too busy for
+ * them: some memory and a descriptor of ROOT. Whether there is more. Builder's thread.
+ */
+bool build_sweep(void);
+
 /* Whether clients would get the same answers from both, dates included: then the newer one need not be published. */
 bool build_same(const struct snapshot *a, const struct snapshot *b);
 

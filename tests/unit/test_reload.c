@@ -289,6 +289,11 @@ bool build_diff(const struct snapshot *old, const struct snapshot *new, struct b
 	return true;
 }
 
+bool build_sweep(void)
+{
+	return false;
+}
+
 int build_snapshot(const struct build_request *request, struct snapshot **out, char *why, size_t size)
 {
 	struct content *content = calloc(1, sizeof(*content));

@@ -44,8 +44,13 @@ struct orphan {
 
 struct crew {
 	struct walk *walk;
-	struct walk *copy; /* the same for as long as there are others; NULL: there are none */
-	struct build_job **jobs;
+	struct walk *copy;       /* the same for as long as there are others; NULL: there are none */
+	struct build_job **jobs; /* the builder's, where what is done in another's place takes that one's */
+	/*
+	 * The same as they were at first, never written to again: a thread may be stopped between taking a number and
+	 * looking here, and come back when the build is over.
+	 */
+	struct build_job **taken;
 	size_t count;
 	uint64_t max_memory;
 	bool background;
@@ -66,6 +71,7 @@ static void leave(struct crew *crew)
 		return;
 	walk_copy_free(crew->copy);
 	sem_destroy(&crew->news);
+	free(crew->taken);
 	free(crew);
 }
 
@@ -217,7 +223,7 @@ static struct build_job *take_job(struct crew *crew)
 {
 	size_t at = atomic_fetch_add_explicit(&crew->next, 1, memory_order_relaxed);
 
-	return at < crew->count ? crew->jobs[at] : NULL;
+	return at < crew->count ? crew->taken[at] : NULL;
 }
 
 static void lower_priority(void)
@@ -372,13 +378,18 @@ int build_read(struct builder *builder, struct walk *walk)
 		return 0;
 	crew = calloc(1, sizeof(*crew));
 	if (crew)
+		crew->taken = malloc(builder->job_count * sizeof(struct build_job *));
+	if (crew && crew->taken)
 		scratch = content_scratch_create();
 	if (!scratch || sem_init(&crew->news, 0, 0) < 0) {
 		content_scratch_free(scratch);
+		if (crew)
+			free(crew->taken);
 		free(crew);
 		return -ENOMEM;
 	}
 	crew->jobs = builder->jobs;
+	memcpy(crew->taken, builder->jobs, builder->job_count * sizeof(struct build_job *));
 	crew->count = builder->job_count;
 	crew->max_memory = builder->request->options->max_memory;
 	crew->background = builder->previous != NULL;

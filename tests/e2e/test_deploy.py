@@ -105,6 +105,7 @@ class Browser(threading.Thread):
 
 
 class Deploy(Case):
+    matrix = "backends"
     cost = 12
 
     def deploys(self, releases):

@@ -171,7 +171,8 @@ class SnapshotHeader(Case):
             wait_for(lambda: client.ask("/new.txt").status == 200, "the new snapshot", step=0.02)
             later = client.ask("/")["loom-snapshot"]
             self.assertNotEqual(later, ident)
-            self.assertIn(f"snapshot {later}", server.log())
+            # the line comes after the snapshot
+            wait_for(lambda: f"snapshot {later}" in server.log(), "the line of the new snapshot")
 
     def test_nobody_says_it_unasked(self):
         server = self.start()

@@ -96,6 +96,7 @@ def relink(target, path):
 
 class Trees(Watch):
     """Directories and files that come and go fast."""
+    matrix = "backends"  # the watch knows no workers
     cost = 6
 
     def test_deep_trees_made_fast(self):
@@ -209,6 +210,7 @@ class Editors(Watch):
     """Every habit of saving a file, each in its own way seen, and none of them worth a warning."""
     shared = True
     arguments = ("--settle=20ms", "--gate=none")
+    matrix = "backends"  # the watch knows no workers
     cost = 3
 
     @classmethod
@@ -317,6 +319,7 @@ class Editors(Watch):
 
 class Links(Watch):
     """Every hop of every link."""
+    matrix = "backends"  # the watch knows no workers
     cost = 3
 
     def test_a_release_inside_root_is_switched(self):
@@ -402,6 +405,7 @@ def possible(enter):
 
 class Doubt(Watch):
     """Where inotify does not do."""
+    matrix = "backends"  # the watch knows no workers
     cost = 4
 
     def few_watches(self, most):
@@ -464,6 +468,7 @@ class Doubt(Watch):
 
 class Roots(Watch):
     """ROOT goes, comes back, and is another one."""
+    matrix = "backends"  # the watch knows no workers
     cost = 3
 
     def warned_once(self, server):
@@ -543,6 +548,7 @@ class Roots(Watch):
 
 class Signals(Watch):
     """SIGHUP whenever it comes."""
+    matrix = "backends"  # the watch knows no workers
     cost = 2
 
     def test_thousands_during_builds_and_during_the_end(self):

@@ -303,7 +303,8 @@ class Curl(Clients):
         # so slow that curl takes a buffer of this size; it looks at the rate and at the time after a hundred of them
         self.tool("curl", "-q", "--silent", "--limit-rate", "20k", "--max-time", "0.5", "--output", "large",
                   self.url("/large.bin"), statuses=(28,))
-        have = os.path.getsize(self.path("large"))
+        # on a busy machine the time may be over before the first byte
+        have = os.path.getsize(self.path("large")) if os.path.exists(self.path("large")) else 0
         self.assertLess(have, len(whole))
         self.identical(self.curl("/large.bin", "-C", "-", output="large", status=206 if have else 200).body, whole)
 

@@ -162,6 +162,13 @@ class Trees(Watch):
         self.assertEqual(errors, [])
         self.equal(server, root, gone=[f"/w{seed}/{at}.txt" for seed in range(4) for at in range(4)])
 
+    def is_stopped(self, server):
+        states = []
+        for task in os.listdir(f"/proc/{server.pid}/task"):
+            with open(f"/proc/{server.pid}/task/{task}/stat", encoding="utf-8") as file:
+                states.append(file.read().rpartition(") ")[2][0])
+        return set(states) == {"T"}
+
     def test_more_changes_than_the_queue_holds(self):
         with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
             most = int(file.read())
@@ -171,6 +178,7 @@ class Trees(Watch):
         server = self.start("--settle=20ms", "--verbose", "--gate=none", root=root)
         server.signal(signal.SIGSTOP)
         try:
+            wait_for(lambda: self.is_stopped(server), "all its threads to stop")
             os.mkdir(os.path.join(root, "many"))
             for at in range(200):
                 with open(os.path.join(root, "many", f"{at}.txt"), "wb") as file:

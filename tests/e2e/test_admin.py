@@ -95,6 +95,7 @@ class AdminCase(Case):
 
 
 class Commands(AdminCase):
+    matrix = "backends"
     cost = 4
 
     def test_help(self):
@@ -370,6 +371,7 @@ class Load(AdminCase):
 
 
 class Socket(AdminCase):
+    matrix = "backends"
     cost = 3
 
     def test_mode(self):

@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import threading
+import unittest
 
 import test_http
 from case import Case, noise, write
@@ -219,6 +220,7 @@ class Streamed(Case):
 
 class Mixed(Case):
     """Small files in memory, with their variants, and larger ones streamed."""
+    matrix = "backends"
     shared = True
     arguments = ("--stream-above=64K",)
 
@@ -253,6 +255,7 @@ class Mixed(Case):
 
 class Changed(Case):
     """What becomes of a download when its file changes."""
+    matrix = "backends"
     cost = 3
     size = (24 << 20) + 11
 
@@ -363,6 +366,11 @@ class Tables(test_http.Http):
     """The tables of test_http.py over streamed files: what they say of variants aside, since there are none."""
     matrix = "backends"
     arguments = (*test_http.Http.arguments, "--stream-above=64")  # pages of errors are held in memory
+
+    def setUp(self):
+        super().setUp()
+        if sanitized():
+            raise unittest.SkipTest("test_http.py runs the same tables under the sanitizers")
 
     def settle(self, server):
         return ""

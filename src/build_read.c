@@ -53,6 +53,7 @@ struct crew {
 	struct build_job **taken;
 	size_t count;
 	uint64_t max_memory;
+	uint64_t settle; /* milliseconds that a file must have been left alone for */
 	bool background;
 
 	atomic_size_t next;     /* the job that nobody has yet */
@@ -177,6 +178,8 @@ static int read_file(const struct crew *crew, struct build_job *job, int fd, str
 
 	if (err)
 		return err;
+	if (content_is_young(&job->content, crew->settle))
+		return -EAGAIN;
 	if (!job->vouched && old && old->bytes && old->len == job->content.size) {
 		err = content_compare(&job->content, old, scratch, &job->abandoned);
 		job->same = err > 0;
@@ -392,6 +395,7 @@ int build_read(struct builder *builder, struct walk *walk)
 	memcpy(crew->taken, builder->jobs, builder->job_count * sizeof(struct build_job *));
 	crew->count = builder->job_count;
 	crew->max_memory = builder->request->options->max_memory;
+	crew->settle = builder->request->options->settle;
 	crew->background = builder->previous != NULL;
 	atomic_init(&crew->members, 1);
 	crew->walk = walk;

@@ -149,7 +149,7 @@ static time_t modified(const struct content *content, time_t after)
 {
 	if (content->mtime > after)
 		return content->mtime;
-	return after > 0 && after < content->now ? after + 1 : 0;
+	return after > 0 && after < content->now.tv_sec ? after + 1 : 0;
 }
 
 /* What the Last-Modified of content that follows old's must be later than. */

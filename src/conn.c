@@ -102,6 +102,18 @@ static void conn_close(struct conn_context *context, struct conn *conn)
 	io_close(context->io, &conn->io);
 }
 
+void conn_adopt(struct conn_context *context)
+{
+	struct snapshot *next;
+
+	if (!context->inbox || !snapshot_waiting(context->inbox))
+		return;
+	next = snapshot_adopt(context->inbox, context->worker);
+	if (context->snapshot)
+		snapshot_unpin(context->snapshot, context->worker);
+	context->snapshot = next;
+}
+
 bool conn_accept(struct conn_context *context, int fd)
 {
 	struct conn *conn = pool_take(&context->conns);
@@ -225,6 +237,15 @@ enum answered {
 	ANSWERED_NO_ROOM, /* not answered: what is in the output has to be sent first */
 };
 
+/*
+ * Workers take up a snapshot one after another, each in its own turn. A page that one of them has sent may name files
+ * that another, which is asked for them next, does not have yet: it looks whether it is behind, before it says no.
+ */
+static bool is_behind(const struct conn_context *context, const struct response *response)
+{
+	return response_status(response) == 404 && context->inbox && snapshot_waiting(context->inbox);
+}
+
 /* Answers a request that has been read, left being the bytes known to follow it. */
 static enum answered answer_request(struct conn_context *context, struct conn *conn,
                                     const struct request_parser *parser, enum request_progress progress, size_t left)
@@ -241,6 +262,13 @@ static enum answered answer_request(struct conn_context *context, struct conn *c
 		};
 
 		response_plan(&response, request, parser->base, &plan);
+		if (is_behind(context, &response)) {
+			conn_adopt(context);
+			/* One snapshot at a time is pinned for an output. */
+			if (conn->snapshot)
+				return ANSWERED_NO_ROOM;
+			return answer_request(context, conn, parser, progress, left);
+		}
 	} else {
 		response_error(&response, request->status, !request_is_head(parser), context->snapshot);
 	}

@@ -88,7 +88,7 @@ int content_begin(struct content *content, int fd)
 		.fd = fd,
 		.size = (uint64_t)st.st_size,
 		.mtime = st.st_mtim.tv_sec < now.tv_sec ? st.st_mtim.tv_sec : now.tv_sec,
-		.now = now.tv_sec,
+		.now = now,
 		.source = {
 			.dev = st.st_dev,
 			.ino = st.st_ino,
@@ -101,6 +101,18 @@ int content_begin(struct content *content, int fd)
 		},
 	};
 	return 0;
+}
+
+bool content_is_young(const struct content *content, uint64_t ms)
+{
+	const struct timespec *time = &content->source.ctime, *now = &content->now;
+	int64_t seconds = now->tv_sec - time->tv_sec;
+	int64_t age;
+
+	if (seconds < 0 || seconds > INT64_MAX / NS - 1)
+		return false;
+	age = seconds * NS + now->tv_nsec - time->tv_nsec;
+	return age >= 0 && (uint64_t)age / (NS / 1000) < ms;
 }
 
 /* Reads len bytes to their last. -ENODATA when there are fewer. */

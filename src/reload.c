@@ -311,6 +311,15 @@ static void held(struct reload *reload, const char *id, uint64_t began, uint64_t
 	answer(reload, RELOAD_PINNED, NULL, why, now - began);
 }
 
+/*
+ * Whether the tree has changed since it was last asked. What it holds must have been left alone for --settle before it is
+ * read, and while it is read: a build of which that is not so may have a page of one deploy and a script of the next.
+ */
+static bool has_moved(const struct reload *reload)
+{
+	return reload->watch && watch_read(reload->watch) != WATCH_QUIET;
+}
+
 static void rebuild(struct reload *reload)
 {
 	struct snapshot *snapshot = NULL, *current;
@@ -319,6 +328,10 @@ static void rebuild(struct reload *reload)
 	bool asked = reload->asked, changed;
 	int err;
 
+	if (has_moved(reload) && !asked && !is_restless(reload, began)) {
+		restless(reload, began, reload->options.settle);
+		return;
+	}
 	report_begin(&reload->report);
 	if (generations_pinned(reload->generations, id)) {
 		held(reload, id, began, began);
@@ -332,6 +345,11 @@ static void rebuild(struct reload *reload)
 		return;
 	}
 	assert(snapshot);
+	if (!reload->taken_restless && has_moved(reload)) {
+		build_free(snapshot);
+		failed(reload, -EAGAIN, "the tree changed while it was being read", began, now_ms());
+		return;
+	}
 	current = generations_current(reload->generations);
 	changed = strcmp(snapshot->id, current->id) != 0;
 	if (changed && gate_check(&reload->options, snapshot, current, &reason, why, sizeof(why)) < 0) {

@@ -468,6 +468,21 @@ static bool probe_openat2(int root)
 	return fd != -ENOSYS && fd != -EPERM;
 }
 
+/*
+ * After the walk: a ROOT that is another directory by now (a link that was switched, a rename) was perhaps taken apart
+ * while it was read, and what was read of it is neither the old tree nor the new one.
+ */
+static int check_root(struct walk *walk)
+{
+	struct stat was, is;
+
+	if (fstat(walk->root, &was) < 0)
+		return walk_fail(walk, -errno, "cannot look at", walk->options->root);
+	if (stat(walk->options->root, &is) < 0 || is.st_dev != was.st_dev || is.st_ino != was.st_ino)
+		return walk_fail(walk, -EAGAIN, "cannot open", walk->options->root);
+	return 0;
+}
+
 int walk_tree(const struct options *options, const struct walk_handlers *handlers, void *context, char *why,
               size_t size)
 {
@@ -496,6 +511,8 @@ int walk_tree(const struct options *options, const struct walk_handlers *handler
 	}
 	if (!err && handlers->end)
 		err = handlers->end(context, &walk);
+	if (!err)
+		err = check_root(&walk);
 	if (err == -ENOMEM)
 		snprintf(why, size, "cannot read %s: out of memory", options->root);
 	if (walk.warnings > WARNINGS_MAX)

@@ -36,7 +36,6 @@ struct listener {
 
 struct worker {
 	struct conn_context context;
-	struct snapshot_inbox *inbox;
 	struct worker_config config;
 	uint32_t most_conns;
 	struct wheel_node accept_pause; /* linked while accepting is paused after a failure */
@@ -242,17 +241,6 @@ static void obey(struct worker *worker)
 	conn_drain(&worker->context);
 }
 
-static void adopt(struct worker *worker)
-{
-	struct snapshot *next = snapshot_adopt(worker->inbox, worker->config.index);
-
-	if (!next)
-		return;
-	if (worker->context.snapshot)
-		snapshot_unpin(worker->context.snapshot, worker->config.index);
-	worker->context.snapshot = next;
-}
-
 static bool is_over(const struct worker *worker)
 {
 	if (worker->obeyed == WORKER_RUN || worker->context.conns.used > 0 || worker->accepted_count > 0)
@@ -267,7 +255,7 @@ static bool is_over(const struct worker *worker)
 static void begin(struct worker *worker)
 {
 	worker->serving = true;
-	adopt(worker);
+	conn_adopt(&worker->context);
 	assert(worker->context.snapshot);
 	steer_listeners(worker);
 }
@@ -284,8 +272,7 @@ bool worker_turn(struct worker *worker)
 		return false;
 	read_clock(worker);
 	obey(worker);
-	if (snapshot_waiting(worker->inbox))
-		adopt(worker);
+	conn_adopt(context);
 	while (io_next(context->io, &event))
 		handle(worker, &event);
 	expire(worker);
@@ -323,7 +310,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->config = *config;
 	if (!worker->config.clock)
 		worker->config.clock = system_clock;
-	worker->inbox = config->inbox;
+	worker->context.inbox = config->inbox;
 	worker->most_conns = config->conns;
 	worker->context.limits = &config->options->limits;
 	worker->context.timeouts = &config->options->timeouts;

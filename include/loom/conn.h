@@ -109,7 +109,8 @@ struct conn_context {
 	struct io *io;
 	const struct limits *limits;
 	const struct timeouts *timeouts;
-	struct snapshot *snapshot; /* the current one */
+	struct snapshot *snapshot;    /* the current one */
+	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;           /* index, for pins */
 	bool draining;
 	bool say_snapshot;        /* in each answer: --snapshot-header */
@@ -126,6 +127,9 @@ struct conn_context {
 /* Takes the pools, for conns connections. 0 or -ENOMEM. The rest of the context is the worker's to fill in. */
 int conn_context_init(struct conn_context *context, uint32_t conns);
 void conn_context_fini(struct conn_context *context);
+
+/* Makes the snapshot that waits in the inbox the current one, if one does. */
+void conn_adopt(struct conn_context *context);
 
 /* Begins a connection on an accepted descriptor. False when there is no room: the descriptor is still the caller's. */
 bool conn_accept(struct conn_context *context, int fd);

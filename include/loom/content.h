@@ -23,8 +23,8 @@
 struct content {
 	int fd;
 	uint64_t size;
-	time_t mtime; /* never after the present */
-	time_t now;
+	time_t mtime;        /* never after the present */
+	struct timespec now; /* when it was looked at, by CLOCK_REALTIME */
 	struct asset_source source;
 };
 
@@ -37,6 +37,13 @@ bool content_vouched(const struct asset *asset, const struct stat *stat);
 
 /* Looks at an open file, whose offset is 0. */
 int content_begin(struct content *content, int fd);
+
+/*
+ * Whether the file was changed less than so many milliseconds before content_begin() looked at it: then somebody may be
+ * in the middle of writing to it, however long he pauses. ctime tells, which nobody can set; one in the future is
+ * another clock's, and tells nothing.
+ */
+bool content_is_young(const struct content *content, uint64_t ms);
 
 /*
  * Reads the file and compares it with a body of the same size, in memory. 1: these are its very bytes; 0: they are

@@ -39,7 +39,6 @@ int walk_tree(const struct options *options, const struct walk_handlers *handler
 /* Whether an entry of that name is passed over, with all that is in it. */
 bool walk_is_hidden(const struct options *options, const char *name);
 
-/* Opens a file that the walk has found, for reading, under the same rules about links. Never blocks. -errno. */
 /* Opens a file that the walk has found, for reading, by the same rules about links. Never blocks. -errno. Any thread. */
 int walk_open(struct walk *walk, const char *path);
 

@@ -12,9 +12,17 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* The granularity of the coarsest clock, in ns: two seconds (FAT), and a few ticks of the kernel's. */
-#define SETTLED_NS (2 * NS + NS / 10)
-#define NS         1000000000LL
+#define NS 1000000000LL
+
+/*
+ * How long ago a time must be, in ns, so that a write from now on cannot leave it as it is: a few ticks of the kernel's,
+ * and where times are kept no better, the coarsest that there are: two seconds (FAT).
+ */
+#define TICKS_NS   (NS / 10)
+#define SETTLED_NS (2 * NS + TICKS_NS)
+
+/* The finest of the coarse: the times of creation of FAT and exFAT. */
+#define COARSE_NS (NS / 100)
 
 /* What is read between two looks at *stop; and of a long file, hashed while it is still in the processor's caches. */
 #define PIECE (256 * 1024)
@@ -62,6 +70,12 @@ bool content_vouched(const struct asset *asset, const struct stat *st)
 	return asset->source.settled && same_source(&asset->source, st);
 }
 
+/* A time that is no multiple of any coarse granularity is of a file system that has a fine one. */
+static int64_t settles_in(const struct timespec *time)
+{
+	return time->tv_nsec % COARSE_NS ? TICKS_NS : SETTLED_NS;
+}
+
 /* Whether a time is so long past that whatever happens now gets a later one. */
 static bool is_past(const struct timespec *time, const struct timespec *now)
 {
@@ -69,7 +83,7 @@ static bool is_past(const struct timespec *time, const struct timespec *now)
 		return true;
 	if (time->tv_sec > now->tv_sec)
 		return false;
-	return (now->tv_sec - time->tv_sec) * NS + now->tv_nsec - time->tv_nsec > SETTLED_NS;
+	return (now->tv_sec - time->tv_sec) * NS + now->tv_nsec - time->tv_nsec > settles_in(time);
 }
 
 int content_begin(struct content *content, int fd)
@@ -229,30 +243,29 @@ int content_hash(struct content *content, uint8_t hash[BODY_HASH_LEN], struct co
 	return read_all(content, NULL, hash, scratch, stop);
 }
 
-static int64_t age(const struct timespec *time, const struct timespec *now)
+/* How long until a time is past, in ns. */
+static int64_t unrest(const struct timespec *time, const struct timespec *now)
 {
-	int64_t seconds = now->tv_sec - time->tv_sec;
+	int64_t seconds = now->tv_sec - time->tv_sec, left;
 
-	/* Far enough off to be cut; and what lies in the future will be as old as it takes never. */
 	if (seconds > SETTLED_NS / NS + 1)
-		return SETTLED_NS + 1;
-	if (seconds < 0)
 		return 0;
-	return seconds * NS + now->tv_nsec - time->tv_nsec;
+	if (seconds < 0)
+		return settles_in(time) + 1; /* what lies in the future will be as old as it takes never */
+	left = settles_in(time) - (seconds * NS + now->tv_nsec - time->tv_nsec) + 1;
+	return left < 0 ? 0 : left <= settles_in(time) ? left : settles_in(time) + 1;
 }
 
 uint64_t content_unrest(const struct content *content)
 {
 	const struct asset_source *source = &content->source;
+	int64_t mtime, ctime;
 	struct timespec now;
-	int64_t youngest;
 
 	if (source->settled)
 		return 0;
 	clock_gettime(CLOCK_REALTIME, &now);
-	youngest = age(&source->mtime, &now) < age(&source->ctime, &now) ? age(&source->mtime, &now)
-	                                                                 : age(&source->ctime, &now);
-	if (youngest < 0)
-		youngest = 0;
-	return youngest > SETTLED_NS ? 0 : (uint64_t)(SETTLED_NS - youngest) + 1;
+	mtime = unrest(&source->mtime, &now);
+	ctime = unrest(&source->ctime, &now);
+	return (uint64_t)(mtime > ctime ? mtime : ctime);
 }

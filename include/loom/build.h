@@ -46,14 +46,15 @@ struct build_request {
  * options->max_memory. Files larger than options->stream_above are streamed, and the largest ones when not all bodies
  * fit, unless stream_above is UINT64_MAX. When that is for want of room beside other snapshots, snapshot->squeezed
  * says so: a build after these have been freed does better. A file that is streamed must be at rest: a build with a
- * fresh one may sleep for two seconds. Files that are special, unreadable, hidden or behind a forbidden link are left
+ * fresh one may sleep for two seconds, where the file system's clock is that coarse, else for a tenth of one. Files that are special, unreadable, hidden or behind a forbidden link are left
  * out, with a warning where that may surprise. Returns 0 with *snapshot set, or -errno with one line in why: nothing
  * is half-built.
  *
  * A file whose content has changed gets a Last-Modified later than before, whatever its time says, so that no date
  * stands for two contents; or none, while there is no such date that is not in the future.
  *
- *   -EAGAIN: a file changed while it was read; try again when the tree has rested
+ *   -EAGAIN: a file changed while it was read, or less than options->settle before, or ROOT is another directory by now;
+ *            try again when the tree has rested
  *   -ENOSPC: the tree needs more than options->max_memory (why says how much and what to do)
  *   -ENFILE: more files would have to be streamed than options->max_streams
  *   others: ROOT cannot be opened (ENOENT, ENOTDIR, EACCES), ENOMEM

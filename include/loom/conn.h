@@ -111,7 +111,7 @@ struct conn_context {
 	const struct timeouts *timeouts;
 	struct snapshot *snapshot;    /* the current one */
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
-	unsigned worker;           /* index, for pins */
+	unsigned worker;              /* index, for pins */
 	bool draining;
 	bool say_snapshot;        /* in each answer: --snapshot-header */
 	uint64_t now;             /* milliseconds, monotonic, as of this turn */

@@ -3,7 +3,8 @@
  *
  * stat(2) vouches for content, but times have a granularity: a file written again in the same tick as before looks the
  * same (git calls it racily clean). So an asset is trusted by its stat alone only when the file had been at rest for
- * longer than the coarsest clock ticks when it was read. Otherwise it is read again, and compared.
+ * longer than its clock ticks when it was read: a tenth of a second, or two seconds where its times look as if they were
+ * kept no better. Otherwise it is read again, and compared.
  *
  * Results are 0 or -errno. -EAGAIN: the file was changed while it was being read, or it has become something else.
  * -ENODATA: nobody has touched it, and yet its size is not what stat(2) says: a file that the kernel makes up.

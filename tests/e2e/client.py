@@ -263,5 +263,16 @@ def raise_descriptor_limit():
     return hard
 
 
+def open_files(pid):
+    """What each descriptor of a process leads to."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return found
+
+
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))

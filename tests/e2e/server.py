@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from client import BOUND, Client, descriptors
+from client import BOUND, Client, descriptors, open_files
 
 BINARY = os.environ.get("LOOM_BINARY", "")
 VALGRIND = os.environ.get("LOOM_E2E_VALGRIND", "") not in ("", "0")
@@ -110,6 +110,7 @@ class Server:
         self.arguments = [f"--backend={backend}", f"--workers={workers}", *[f"--listen={one}" for one in listen],
                           *arguments, root]
         self.checked = False
+        self.streams_from = None  # a directory: what is open there is not counted with the descriptors
         self.died = False
 
         def prepare():
@@ -138,7 +139,7 @@ class Server:
             self.addresses.append(path or ("127.0.0.1" if host == "::" else host, int(port)))
         self.address = self.addresses[0]
         self.hasten()
-        self.baseline = descriptors(self.pid)
+        self.baseline = self.descriptors()
 
     def hasten(self):
         """Lets the threads that compress run as others do. At idle priority they wait for a machine that has nothing else
@@ -174,7 +175,13 @@ class Server:
         return self.process.poll() is None
 
     def descriptors(self):
-        return descriptors(self.pid)
+        if not self.streams_from:
+            return descriptors(self.pid)
+        return sum(not path.startswith(self.streams_from) for path in open_files(self.pid))
+
+    def streamed(self):
+        """How many files of the tree are open."""
+        return sum(path.startswith(self.streams_from) for path in open_files(self.pid))
 
     def ticks(self):
         """CPU time of the whole process, in seconds."""

@@ -966,6 +966,7 @@ START_TEST(a_file_read_just_after_it_was_written_is_read_again)
 	struct snapshot *a, *b, *c;
 	unsigned long reads;
 
+	tree_clock_ahead = JUST_NOW;
 	tree_put("file", "content");
 	a = tree_snapshot(NULL);
 	tree_clock_ahead = LATER;
@@ -990,6 +991,7 @@ START_TEST(a_change_that_stat_does_not_show_is_seen)
 	struct asset_source *source;
 	struct stat st;
 
+	tree_clock_ahead = JUST_NOW;
 	tree_put("file", "first.");
 	utimensat(AT_FDCWD, tree_path("file"), times, 0);
 	a = tree_snapshot(NULL);
@@ -1118,6 +1120,53 @@ START_TEST(a_file_that_changes_while_it_is_read_is_eagain)
 	ck_assert_ptr_null(snapshot);
 	ck_assert_str_eq(tree.why, "file changed while it was being read");
 	build_free(previous);
+}
+END_TEST
+
+/* However long its writer pauses: nothing but time tells that he is done. */
+START_TEST(a_file_that_was_written_a_moment_ago_is_not_taken)
+{
+	struct snapshot *snapshot = NULL;
+
+	tree.options.settle = 1000 * (LATER + 60);
+	tree_put("file", "half");
+	tree_clock_ahead = LATER;
+	ck_assert_int_eq(tree_build(NULL, &snapshot), -EAGAIN);
+	ck_assert_str_eq(tree.why, "file changed while it was being read");
+	tree.options.settle = 1000 * (LATER - 1);
+	snapshot = tree_snapshot(NULL);
+	tree_serves(snapshot, "/file", "half");
+	build_free(snapshot);
+	/* A time that lies ahead is another clock's. */
+	tree.options.settle = 1000 * LATER;
+	tree_clock_ahead = JUST_NOW;
+	snapshot = tree_snapshot(NULL);
+	build_free(snapshot);
+}
+END_TEST
+
+static void switch_root(int fd)
+{
+	char away[sizeof(tree.root) + 8];
+
+	tree_before_read = NULL;
+	snprintf(away, sizeof(away), "%s.away", tree.root);
+	ck_assert_int_eq(rename(tree.root, away), 0);
+	ck_assert_int_eq(mkdir(tree.root, 0755), 0);
+	tree_remove(away);
+}
+
+/* As when a release is removed while it is read: what was read of it has holes. */
+START_TEST(a_root_that_is_another_one_by_now_is_eagain)
+{
+	struct snapshot *snapshot = NULL;
+
+	tree_put("a", "x");
+	tree_put("b", "x");
+	tree_before_read = switch_root;
+	ck_assert_int_eq(tree_build(NULL, &snapshot), -EAGAIN);
+	ck_assert_ptr_null(strstr(tree.why, "/a"));
+	ck_assert_ptr_nonnull(strstr(tree.why, "changed while it was being read"));
 }
 END_TEST
 
@@ -1333,6 +1382,8 @@ int main(void)
 	tcase_add_test(tcase, what_does_not_show_is_shared);
 	tcase_add_loop_test(tcase, a_file_that_changes_while_it_is_read_is_eagain, 0,
 	                    2 * sizeof(changes) / sizeof(changes[0]));
+	tcase_add_test(tcase, a_file_that_was_written_a_moment_ago_is_not_taken);
+	tcase_add_test(tcase, a_root_that_is_another_one_by_now_is_eagain);
 	tcase_add_test(tcase, what_vanishes_is_not_there);
 	tcase_add_test(tcase, what_a_fifo_takes_the_place_of_has_changed);
 	tcase_add_test(tcase, memory_has_a_limit);

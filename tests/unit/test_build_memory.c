@@ -189,6 +189,7 @@ START_TEST(a_streamed_file_is_waited_for_until_it_rests)
 	unsigned long reads;
 
 	tree.options.stream_above = 0;
+	tree_clock_ahead = JUST_NOW;
 	tree_put("file", "content");
 	while_napping = write_again;
 	ck_assert_int_eq(tree_build(NULL, &b), -EAGAIN);
@@ -204,6 +205,34 @@ START_TEST(a_streamed_file_is_waited_for_until_it_rests)
 	ck_assert_uint_eq(naps, 2);
 	build_free(a);
 	build_free(b);
+}
+END_TEST
+
+/* A file system that keeps whole seconds may give the next write the same time for so long. */
+START_TEST(a_coarse_clock_is_waited_for_longer)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_NOW } };
+	struct snapshot *snapshot;
+
+	tree.options.stream_above = 0;
+	tree_put("file", "content");
+	clock_gettime(CLOCK_REALTIME, &times[1]);
+	times[1].tv_nsec = 1;
+	ck_assert_int_eq(utimensat(AT_FDCWD, tree_path("file"), times, 0), 0);
+	tree_clock_ahead = 1;
+	snapshot = tree_snapshot(NULL);
+	ck_assert_uint_eq(naps, 0);
+	build_free(snapshot);
+
+	tree_clock_ahead = 0;
+	clock_gettime(CLOCK_REALTIME, &times[1]);
+	times[1].tv_nsec = 0;
+	tree_put("file", "other...");
+	ck_assert_int_eq(utimensat(AT_FDCWD, tree_path("file"), times, 0), 0);
+	tree_clock_at = times[1].tv_sec + 1;
+	snapshot = tree_snapshot(NULL);
+	ck_assert_uint_eq(naps, 1);
+	build_free(snapshot);
 }
 END_TEST
 
@@ -843,6 +872,7 @@ int main(void)
 	tcase_add_test(tcase, large_files_are_left_where_they_are);
 	tcase_add_test(tcase, a_streamed_file_is_shared_until_it_changes);
 	tcase_add_test(tcase, a_streamed_file_is_waited_for_until_it_rests);
+	tcase_add_test(tcase, a_coarse_clock_is_waited_for_longer);
 	tcase_add_test(tcase, the_largest_are_streamed_when_not_all_fit);
 	tcase_add_test(tcase, what_does_not_fit_beside_the_old_is_streamed_for_a_time);
 	tcase_add_loop_test(tcase, room_is_made_before_anything_is_streamed, 0, 2);

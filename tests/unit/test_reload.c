@@ -37,8 +37,9 @@ static atomic_int failing;   /* the error of the next builds, or 0 */
 static atomic_uint failures; /* how many more */
 static atomic_uint restless_builds;
 static atomic_uint builds, alive;
-static atomic_uint builds_as_before; /* these do not count as builds */
-static atomic_bool reread;           /* files have an ETag and no asset in common with the previous snapshot */
+static atomic_uint builds_as_before;    /* these do not count as builds */
+static atomic_bool reread;              /* files have an ETag and no asset in common with the previous snapshot */
+static void (*_Atomic meanwhile)(void); /* in the next build, after the tree was read */
 static atomic_bool no_watches;
 static atomic_bool squeezing; /* there is no room for the next snapshots beside others */
 static atomic_uint warnings, reloads;
@@ -300,6 +301,7 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 	struct walk_context context = { request, content };
 	struct tree_walk walk = { tell_directory, tell_file, &context };
 	struct snapshot *snapshot;
+	void (*while_built)(void);
 	uint64_t id = 0;
 	int err;
 
@@ -312,6 +314,8 @@ int build_snapshot(const struct build_request *request, struct snapshot **out, c
 	} else {
 		atomic_fetch_add(&builds, 1);
 		err = tree_walk(&walk, request->options->root);
+		if ((while_built = atomic_exchange(&meanwhile, NULL)))
+			while_built();
 	}
 	if (request->variants)
 		give_variants(content);
@@ -810,6 +814,31 @@ START_TEST(a_file_that_is_never_whole_holds_the_others_up_for_a_while_only)
 	atomic_store(&failures, 0);
 	tree_write("site/index.html", "whole");
 	becomes("/index.html", "whole");
+	stop();
+}
+END_TEST
+
+static void deploy_the_rest(void)
+{
+	tree_write("site/docs/page.html", "second page");
+}
+
+/* Half of a deploy is not published, even when it paused before its second half. */
+START_TEST(what_changes_while_it_is_read_is_read_again_first)
+{
+	unsigned before;
+
+	start(root);
+	becomes("/index.html", "first");
+	before = atomic_load(&builds);
+	atomic_store(&meanwhile, deploy_the_rest);
+	tree_write("site/index.html", "second");
+	wait_for(atomic_load(&builds) > before && !atomic_load(&meanwhile));
+	becomes("/index.html", "second");
+	for (unsigned i = 0; i < WORKERS; i++)
+		ck_assert(serves(i, "/docs/page.html", "second page"));
+	ck_assert_uint_ge(atomic_load(&builds), before + 2);
+	ck_assert_uint_eq(atomic_load(&warnings), 0);
 	stop();
 }
 END_TEST
@@ -1453,6 +1482,7 @@ int main(void)
 	tcase_add_test(all, a_tree_that_never_rests_is_served_all_the_same);
 	tcase_add_test(all, a_file_that_is_never_whole_holds_the_others_up_for_a_while_only);
 	tcase_add_test(all, a_tree_that_never_rests_is_served_at_start);
+	tcase_add_test(all, what_changes_while_it_is_read_is_read_again_first);
 	tcase_add_test(all, requests_amid_unrest_wait_for_whole_files_too);
 	tcase_add_test(all, inotify_alone_is_an_error_where_it_does_not_do);
 	tcase_add_test(all, polling_alone_finds_changes);

@@ -42,6 +42,9 @@ static struct tree tree;
 static atomic_ulong tree_reads; /* on all threads of a build */
 static void (*_Atomic tree_before_read)(int fd);
 static time_t tree_clock_ahead;
+
+/* For tree_clock_ahead: what is written now is young however long a busy machine takes until it is read. */
+#define JUST_NOW (-5)
 static time_t tree_clock_at; /* 0: it goes */
 
 __attribute__((used)) ssize_t read(int fd, void *bytes, size_t len)

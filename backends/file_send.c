@@ -18,12 +18,18 @@
  * may write to the file. A read with RWF_NOWAIT tells for certain, for the page it reads, and may begin to read
  * ahead. So the first is asked where it answers, and then the second, here and there: pages come and go in runs. A
  * page that slips through is waited for, once.
+ *
+ * To count pages costs a tenth of what it costs to send them; and who is slower than his peer pays once more, for waking
+ * him up with each packet. So for some seconds it is remembered what parts of a file were there, and for these the reads
+ * alone are asked.
  */
 #include "file_send.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +38,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backends.h"
@@ -43,11 +50,20 @@ enum {
 	FILE_UNCOUNTED = 1 << 1, /* cachestat(2) does not answer: ask in smaller steps */
 	FILE_UNSPLICED = 1 << 2, /* sendfile(2) does not take this file: everything is copied */
 	FILE_BLOCKING = 1 << 3,  /* the socket was, before */
+	FILE_CORKED = 1 << 4,    /* it is, for as long as pages are sent by reference */
 };
 
-/* Steps in which a page is asked for. Readahead brings in 128 KiB at a time, if nobody has configured less. */
-#define PROBE_STEP           (128 * 1024)
-#define PROBE_STEP_UNCOUNTED (32 * 1024)
+/*
+ * Steps in which a page is asked for: when all have been counted, which does not tell of those that are being read, and
+ * readahead brings in 128 KiB at a time, if nobody has configured less; when they cannot be counted; and when they have
+ * been a short time ago.
+ */
+#define PROBE_STEP            (128 * 1024)
+#define PROBE_STEP_UNCOUNTED  (32 * 1024)
+#define PROBE_STEP_REMEMBERED (1024 * 1024)
+
+/* For how many seconds it is taken for granted that a part of a file stays in the page cache. */
+#define WARM_SECONDS 10
 
 /* How many bytes are asked for at once. */
 #define WARM_AHEAD (1024 * 1024)
@@ -91,6 +107,12 @@ static uint64_t file_window(void)
 	return window > WINDOW_MIN ? window : WINDOW_MIN;
 }
 
+/* tcp(7); a socket of another kind refuses, and has no need. */
+static void file_cork(int fd, int on)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
 int file_sender_create(struct file_sender *sender)
 {
 	void *scratch = mmap(NULL, FILE_COPY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -117,6 +139,8 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	send->conn = conn;
 	send->bytes = NULL;
 	send->warm = 0;
+	send->warm_from = send->offset;
+	send->warm_since = 0;
 	send->state = 0;
 	send->result = 0;
 	conn->files = send;
@@ -126,10 +150,13 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	 * nothing is marked.
 	 */
 	posix_fadvise(send->file->fd, 0, 0, POSIX_FADV_RANDOM);
-	/* For sendfile(2), which knows no MSG_DONTWAIT. */
 	if (send->len > sender->window) {
 		int flags = fcntl(conn->fd, F_GETFL);
 
+		/* An acknowledgement that comes between two pieces must not have the end of the first leave as a packet. */
+		file_cork(conn->fd, true);
+		send->state |= FILE_CORKED;
+		/* For sendfile(2), which knows no MSG_DONTWAIT. */
 		if (!(flags & O_NONBLOCK)) {
 			fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK);
 			send->state |= FILE_BLOCKING;
@@ -139,6 +166,8 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 
 static enum file_turn file_end(struct io_file_send *send, int result)
 {
+	if (send->state & FILE_CORKED)
+		file_cork(send->conn->fd, false);
 	if (send->state & FILE_BLOCKING)
 		fcntl(send->conn->fd, F_SETFL, fcntl(send->conn->fd, F_GETFL) & ~O_NONBLOCK);
 	send->result = result;
@@ -232,20 +261,83 @@ static ssize_t file_peek(struct io_file_send *send, uint64_t offset, void *bytes
 	return -errno;
 }
 
+/* Of file->warm[]. */
+static uint64_t file_part_size(const struct file *file)
+{
+	return (file->size + FILE_WARM_PARTS - 1) / FILE_WARM_PARTS;
+}
+
+static uint32_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint32_t)now.tv_sec;
+}
+
+/* Whether all parts that the next bytes lie in have been found warm a short time ago. */
+static bool file_is_remembered(const struct io_file_send *send, size_t len)
+{
+	const struct file *file = send->file;
+	uint64_t part = file_part_size(file);
+	uint32_t now = now_s();
+
+	if (!file->warm)
+		return false;
+	for (uint64_t i = send->offset / part; i <= (send->offset + len - 1) / part; i++) {
+		uint32_t was = __atomic_load_n(&file->warm[i], __ATOMIC_RELAXED);
+
+		if (!was || now - was > WARM_SECONDS)
+			return false;
+	}
+	return true;
+}
+
+/* The next bytes are warm, too: so are the parts that end with them, of which this send has seen all a short time ago. */
+static void file_remember(struct io_file_send *send, size_t len)
+{
+	const struct file *file = send->file;
+	uint64_t part = file_part_size(file), end = send->offset + len;
+	uint32_t now = now_s();
+
+	if (!file->warm)
+		return;
+	if (now - send->warm_since > WARM_SECONDS) {
+		send->warm_from = send->offset;
+		send->warm_since = now;
+	}
+	for (uint64_t i = send->offset / part; i <= (end - 1) / part; i++) {
+		uint64_t part_end = (i + 1) * part < file->size ? (i + 1) * part : file->size;
+
+		if (send->warm_from <= i * part && part_end <= end)
+			__atomic_store_n(&file->warm[i], now ? now : 1, __ATOMIC_RELAXED);
+	}
+}
+
+/* Whether pages are there, some of them asked, all of them counted unless that has been done a short time ago. */
 static bool file_is_warm(struct io_file_send *send, size_t len)
 {
 	uint64_t end = send->offset + len;
-	size_t step;
+	bool remembered = file_is_remembered(send, len);
+	size_t step = PROBE_STEP_REMEMBERED;
 	char byte;
 
-	if (!file_is_counted(send, len))
-		return false;
-	step = send->state & FILE_UNCOUNTED ? PROBE_STEP_UNCOUNTED : PROBE_STEP;
+	if (!remembered) {
+		if (!file_is_counted(send, len))
+			return false;
+		step = send->state & FILE_UNCOUNTED ? PROBE_STEP_UNCOUNTED : PROBE_STEP;
+	}
 	for (uint64_t at = send->offset; at < end; at += step) {
 		if (file_peek(send, at, &byte, 1) < 0)
 			return false; /* an error is met again by who reads it */
 	}
-	return file_peek(send, end - 1, &byte, 1) >= 0;
+	if (file_peek(send, end - 1, &byte, 1) < 0)
+		return false;
+	if (remembered)
+		send->warm_from = end; /* nothing new is known of these pages */
+	else
+		file_remember(send, len);
+	return true;
 }
 
 /* Whether the next len bytes are there; asks for the turns to come as well, up to most bytes. */

@@ -14,14 +14,13 @@
 
 /*
  * The bytes that turns may take between two waits, of all sends of an event loop together: what a small request may
- * have to wait for. A turn counts as so many at least, since its system calls take time, too. Eight times as much would
- * save a tenth of a processor's time, and make the slowest of the small requests beside it three times as slow.
+ * have to wait for. A turn counts as so many at least, since its system calls take time, too.
  */
-#define FILE_BUDGET   (128 * 1024)
-#define FILE_TURN_MIN (16 * 1024)
+#define FILE_BUDGET   (512 * 1024)
+#define FILE_TURN_MIN (128 * 1024)
 
 /* The most bytes that a turn copies. */
-#define FILE_COPY FILE_BUDGET
+#define FILE_COPY (128 * 1024)
 
 /* sendfile(2) is given so many bytes at least, if there are: a turn may go beyond the budget by that. */
 #define FILE_PIECE_MIN (64 * 1024)

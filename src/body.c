@@ -20,6 +20,9 @@
 static_assert(sizeof(struct body) <= ALIGNMENT, "a body's struct is one cache line");
 static_assert(sizeof(XXH128_canonical_t) == BODY_HASH_LEN, "a content hash has 128 bits");
 
+/* A file, and what is remembered of its parts. */
+#define FILE_ROOM (sizeof(struct file) + FILE_WARM_PARTS * sizeof(uint32_t))
+
 static atomic_uint files;
 
 uint64_t body_memory(uint64_t len)
@@ -29,7 +32,7 @@ uint64_t body_memory(uint64_t len)
 
 uint64_t body_file_memory(void)
 {
-	return body_memory(sizeof(struct file));
+	return body_memory(FILE_ROOM);
 }
 
 /* With room for so many bytes behind the struct. */
@@ -62,11 +65,12 @@ int body_create_file(struct body **made, int fd, uint64_t size, const struct tim
 
 	assert(fd >= 0 && size > 0);
 
-	body = make(sizeof(struct file), size);
+	body = make(FILE_ROOM, size);
 	if (!body)
 		return -ENOMEM;
 	body->file = (struct file *)((uint8_t *)body + ALIGNMENT);
 	*body->file = (struct file){ .fd = fd, .size = size, .mtime = *mtime, .ctime = *ctime };
+	body->file->warm = memset(body->file + 1, 0, FILE_WARM_PARTS * sizeof(uint32_t));
 	memcpy(body->hash, hash, sizeof(body->hash));
 	atomic_fetch_add_explicit(&files, 1, memory_order_relaxed);
 	*made = body;

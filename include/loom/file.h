@@ -23,6 +23,14 @@ struct file {
 	 * no content: when there are more or fewer links than these, mtime and size alone speak.
 	 */
 	uint32_t nlink;
+	/*
+	 * When each part of it (of equal sizes but for the last) was found in the page cache, in seconds of CLOCK_MONOTONIC; 0:
+	 * never. A hint for all who send from it, on whatever thread: relaxed loads and stores. NULL: nobody remembers.
+	 */
+	uint32_t *warm;
 };
+
+/* Parts that warm has. */
+#define FILE_WARM_PARTS 64
 
 #endif

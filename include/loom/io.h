@@ -73,7 +73,9 @@ struct io_file_send {
 	struct io_file_send *next; /* in whatever list it waits */
 	void *bytes;               /* where what was cold is read to */
 	void *reader;              /* who reads it */
-	uint64_t warm;             /* up to this offset the file was found in the page cache a moment ago */
+	uint64_t warm;             /* up to this offset the file was found in the page cache a moment ago, */
+	uint64_t warm_from;        /* and from this one on, page by page, */
+	uint32_t warm_since;       /* since this second */
 	uint32_t state;
 	int cancelled;
 	int result;

@@ -558,9 +558,55 @@ static bool is_spare(const struct variant *variant, bool unseen)
 	return variant->state == READY && (variant->offered || unseen) && variant->coded->references == 1;
 }
 
+/*
+ * Forgets the jobs that nobody has begun and whose contents nothing but such jobs refers to. Bytes. Up to a job for each
+ * coding refers to a body: it is free when none is left without all of them.
+ */
+static uint64_t forget_gone(struct variants *variants)
+{
+	struct yard *yard = &variants->yard;
+	struct job_heap *heap = &yard->heap;
+	uint64_t forgotten = 0;
+	struct job *gone = NULL;
+	size_t count;
+
+	pthread_mutex_lock(&yard->mutex);
+	count = heap->count;
+	for (size_t i = 0; i < count; i++)
+		heap->jobs[i]->identity->references--;
+	heap->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct job *job = heap->jobs[i];
+
+		if (job->identity->references == 0) {
+			job->next = gone;
+			gone = job;
+		} else {
+			job_heap_push(heap, job); /* never fails: it has the room, and is behind us */
+		}
+	}
+	for (size_t i = 0; i < heap->count; i++)
+		body_reference(heap->jobs[i]->identity);
+	pthread_mutex_unlock(&yard->mutex);
+
+	for (struct job *job = gone; job; job = job->next)
+		body_reference(job->identity);
+	while (gone) {
+		struct job *job = gone;
+
+		gone = job->next;
+		if (job->identity->references == 1)
+			forgotten += job->identity->memory;
+		job->variant->state = UNASKED;
+		free_job(job);
+		variants->pending--;
+	}
+	return forgotten;
+}
+
 uint64_t variants_shed(struct variants *variants, bool unseen)
 {
-	uint64_t shed = 0;
+	uint64_t shed = forget_gone(variants);
 
 	for (size_t i = 0; i <= variants->mask; i++) {
 		for (struct entry *entry = variants->buckets[i]; entry; entry = entry->next) {

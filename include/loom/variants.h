@@ -75,7 +75,8 @@ unsigned variants_pending(const struct variants *variants);
 /*
  * Drops, for want of memory, the variants that variants_get() has shown and that nobody but the store refers to: they
  * are kept in case that their content comes back. unseen: those as well that it has not shown yet, since they were
- * made, so that nobody can have referred to them. They are SHED from then on. Bytes. Walks all.
+ * made, so that nobody can have referred to them. They are SHED from then on. So are forgotten the variants that wait to
+ * be made of contents that nobody refers to any more. Bytes. Walks all.
  */
 uint64_t variants_shed(struct variants *variants, bool unseen);
 

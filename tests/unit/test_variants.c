@@ -551,6 +551,43 @@ START_TEST(the_cache_expires_but_for_what_is_in_use)
 }
 END_TEST
 
+/* A content that goes before anybody has come to compress it. */
+START_TEST(what_waits_for_a_content_that_is_gone_is_forgotten)
+{
+	struct body *busy = text(1, 100), *gone = text(2, 3000), *there = text(3, 4000), *again;
+	uint64_t before, was = gone->memory;
+
+	atomic_store(&gated, true);
+	create(1, NULL);
+	ask(busy, CODING_GZIP);
+	await_news(); /* the only thread is held up there */
+	ask(gone, CODING_GZIP);
+	ask(there, CODING_GZIP);
+	ask(gone, CODING_BR);
+	ask(there, CODING_BR);
+	ck_assert_uint_eq(variants_shed(variants, false), 0);
+	body_release(gone);
+	before = memory_held();
+	ck_assert_uint_eq(variants_shed(variants, false), was);
+	ck_assert_uint_eq(memory_held(), before - was);
+	ck_assert_uint_eq(variants_shed(variants, false), 0);
+	atomic_store(&gated, false);
+	sem_post(&gate);
+	sem_post(&news);
+	ck_assert_uint_eq(await_all(), 3);
+	ck_assert_uint_eq(there->references, 1);
+	ready(there, CODING_BR);
+
+	/* And when it comes back it is asked for as if for the first time. */
+	again = text(2, 3000);
+	ask(again, CODING_GZIP);
+	ck_assert_uint_eq(await_all(), 1);
+	body_release(again);
+	body_release(busy);
+	body_release(there);
+}
+END_TEST
+
 START_TEST(what_nobody_refers_to_is_spare)
 {
 	struct body *a = text(1, 3000), *b = text(2, 3000), *random = noise(1000), *held, *coded;
@@ -783,6 +820,7 @@ int main(void)
 	tcase_add_test(tcase, without_the_cache_it_goes_on);
 	tcase_add_test(tcase, no_cache_directory_is_an_error);
 	tcase_add_test(tcase, the_cache_expires_but_for_what_is_in_use);
+	tcase_add_test(tcase, what_waits_for_a_content_that_is_gone_is_forgotten);
 	tcase_add_test(tcase, what_nobody_refers_to_is_spare);
 	tcase_add_test(tcase, what_there_is_no_room_for_is_let_go_of);
 	tcase_add_test(tcase, who_holds_a_variant_keeps_it);

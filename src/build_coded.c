@@ -17,17 +17,29 @@
 #include "builder.h"
 #include "loom/compress.h"
 #include "loom/log.h"
+#include "loom/memory.h"
 #include "loom/variants.h"
 
-/* Whether the sidecar decodes to the content of the file; decoded once for each pair of contents. 1, 0 or -ENOMEM. */
-static int judge_sidecar(const struct asset *asset, struct asset *sidecar, enum content_coding coding)
+/*
+ * Whether the sidecar decodes to the content of the file; decoded once for each pair of contents. 1, 0 or -ENOMEM. gzip is
+ * decoded in one go (compress.c): without room for that the question stays open, and the answer is 0.
+ */
+static int judge_sidecar(const struct builder *builder, const struct asset *asset, struct asset *sidecar,
+                         enum content_coding coding)
 {
+	uint64_t room = coding == CODING_GZIP ? asset->body->len : 0;
 	int matches;
 
 	if (sidecar->judged && memcmp(sidecar->judged_hash, asset->body->hash, BODY_HASH_LEN) == 0)
 		return sidecar->matches;
+	if (!memory_take_within(room, builder->request->options->max_memory)) {
+		log_debug("%s is not sent in place of %s: there is no room to look what it holds", sidecar->key,
+		          asset->key);
+		return 0;
+	}
 	matches = compress_matches(coding, sidecar->body->bytes, sidecar->body->len, asset->body->bytes,
 	                           asset->body->len);
+	memory_give(room);
 	if (matches < 0)
 		return matches;
 	sidecar->judged = true;
@@ -80,7 +92,7 @@ static int find_sidecar(const struct builder *builder, const struct build_entry 
 		log_debug("%s is not sent in place of %s: it is streamed", entry->key, asset->key);
 		return 0;
 	}
-	matches = judge_sidecar(asset, entry->asset, coding);
+	matches = judge_sidecar(builder, asset, entry->asset, coding);
 	if (matches > 0)
 		*body = entry->asset->body;
 	return matches < 0 ? matches : 0;

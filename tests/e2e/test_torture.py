@@ -144,6 +144,7 @@ class Client(threading.Thread):
 
 class Torture(Case):
     """Everything in memory, changes told by inotify."""
+    matrix = "backends"
     cost = 20
     more = ("--stream-above=off",)
     stream_above = 0
@@ -257,7 +258,6 @@ class Torture(Case):
 
 class Streamed(Torture):
     """Files above 64 KiB are streamed, and replaced as they should be: by rename. Every body is whole all the same."""
-    matrix = "backends"
     more = ("--stream-above=64K",)
     stream_above = 64 << 10
     in_place = False
@@ -266,7 +266,6 @@ class Streamed(Torture):
 
 class StreamedInPlace(Torture):
     """Streamed files that are changed under a response: it may end early, and is never a mixture that looks whole."""
-    matrix = "backends"
     more = ("--stream-above=64K",)
     stream_above = 64 << 10
     slow_clients = 2
@@ -274,6 +273,5 @@ class StreamedInPlace(Torture):
 
 class Polled(Torture):
     """Without inotify: the tree is looked at every few seconds, and when it is asked for."""
-    matrix = "backends"
     reloads_min = 1
     more = ("--stream-above=off", "--watch=poll")

@@ -182,6 +182,7 @@ static bool file_time_is(const struct statx_timestamp *is, const struct timespec
 /*
  * 0 while the file is what it was when it was opened, or -ESTALE. ctime tells of writes after which mtime was set back; but
  * it also changes with every name that is taken from the file or added, which each deploy by rename or of hard links does.
+ * So one thing escapes: a write in place of as many bytes, with mtime set back and a name taken away, all between two looks.
  */
 static int file_check(const struct file *file)
 {

@@ -134,6 +134,7 @@ struct plan {
 	struct item *items;
 	size_t count;
 	uint64_t room;   /* has been taken, so that nobody else takes it meanwhile */
+	uint64_t spare;  /* of it, not for bodies */
 	uint64_t heads;  /* new allocations beside bodies in memory: heads, the index, streamed bodies */
 	uint64_t bodies; /* new bodies in memory */
 	uint64_t own;    /* all that the snapshot will hold */
@@ -212,7 +213,7 @@ static void decide_item(struct plan *plan, struct item *item, uint64_t limit, ui
 	}
 	/* Those that have room alone must not be counted on: then it would be the wrong ones. */
 	item->hold = plan->own + cost + (body && fresh ? edge : 0) <= limit &&
-	             (fresh == 0 || plan->heads + plan->bodies + fresh <= plan->room);
+	             (fresh == 0 || plan->heads + plan->bodies + fresh + plan->spare <= plan->room);
 	if (asset && item->hold != (body->bytes != NULL))
 		plan->heads += asset->memory + CACHE_LINE; /* it will have another one */
 	if (item->hold) {
@@ -281,6 +282,20 @@ static void decide(struct plan *plan)
 	for (size_t i = 0; i < plan->count; i++)
 		decide_item(plan, &plan->items[i], limit, plan->limit == max ? 0 : limit / EDGE, stamp);
 	plan->full = plan->heads + plan->bodies > plan->room;
+}
+
+/*
+ * Bodies are given room as long as there is some, and each that gets none takes a little after all: its file, its new head.
+ * When that little is too much, it is kept free for the next try.
+ */
+static void decide_within_room(struct plan *plan)
+{
+	plan->spare = 0;
+	decide(plan);
+	while (plan->full && plan->bodies > 0) {
+		plan->spare += plan->heads + plan->bodies - plan->room;
+		decide(plan);
+	}
 }
 
 /* An entry's file is to be taken out of memory, or into it. */
@@ -388,7 +403,7 @@ static int plan_closely(struct builder *builder)
 	do {
 		memory_give(plan.room);
 		plan.room = take_room(builder->request->options->max_memory);
-		decide(&plan);
+		decide_within_room(&plan);
 	} while ((plan.full || plan.squeezed || !has_descriptors(builder, plan.streams)) && build_make_room(builder));
 	if (!has_descriptors(builder, plan.streams))
 		err = -ENFILE;

@@ -19,6 +19,7 @@
 #include "loom/build.h"
 #include "loom/gate.h"
 #include "loom/log.h"
+#include "loom/memory.h"
 #include "loom/variants.h"
 #include "loom/watch.h"
 #include "reloader.h"
@@ -134,6 +135,7 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 static void reap(struct reload *reload, uint64_t now)
 {
 	bool left = generations_reap(reload->generations);
+	bool freed = memory_held() < reload->held;
 	const struct snapshot *newest = generations_newest(reload->generations);
 
 	left |= build_sweep();
@@ -142,6 +144,11 @@ static void reap(struct reload *reload, uint64_t now)
 		memcpy(reload->squeezed, newest->id, sizeof(reload->squeezed));
 		reload->build_at = earlier(reload->build_at, now);
 	}
+	if (reload->full && freed) {
+		reload->full = false;
+		reload->build_at = earlier(reload->build_at, now);
+	}
+	reload->held = memory_held();
 	reload->reap_at = left ? now + reload->reap_wait : NEVER;
 	reload->reap_wait = (uint32_t)earlier(reload->reap_wait * 2, REAP_MAX_MS);
 }
@@ -190,6 +197,7 @@ static void has_read(struct reload *reload, uint64_t began, uint64_t now)
 {
 	reload->restless_since = NEVER;
 	reload->failing_since = NEVER;
+	reload->full = false;
 	reload->retry_wait = RETRY_MS;
 	reload->build_at = reload->taken_restless ? now + reload->options.settle_max : NEVER;
 	plan_poll(reload, now - began, false, now);
@@ -283,6 +291,9 @@ static void failed(struct reload *reload, int err, const char *why, uint64_t beg
 			return;
 		}
 	} else {
+		/* When something is freed it is tried again before its time. */
+		reload->full = err == -ENOSPC || err == -ENFILE;
+		reload->held = memory_held();
 		reload->restless_since = NEVER;
 		reload->build_at = now + reload->retry_wait;
 		reload->retry_wait = (uint32_t)earlier(reload->retry_wait * 2, RETRY_MAX_MS);

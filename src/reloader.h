@@ -53,6 +53,8 @@ struct reload {
 	uint32_t retry_wait;
 
 	bool asked;                        /* somebody waits for an answer in the log */
+	bool full;                         /* the last build failed for want of memory or descriptors, */
+	uint64_t held;                     /* and so much was held then, or at the last look since */
 	char squeezed[GENERATION_ID_SIZE]; /* the last that was built once more for want of memory */
 	bool has_switched;                 /* others have, and no snapshot has followed yet */
 	bool told_pinned;                  /* that the tree has changed and is not published */

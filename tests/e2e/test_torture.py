@@ -151,6 +151,7 @@ class Torture(Case):
     in_place = True
     slow_clients = 0
     reloads_min = 2
+    patience = 60
 
     def may_cut(self, target):
         return self.stream_above and self.in_place and target.startswith("/place/")
@@ -207,7 +208,7 @@ class Torture(Case):
             return not differs
 
         try:
-            wait_for(same, "the tree that is served to be the one on the disk", step=0.02)
+            wait_for(same, "the tree that is served to be the one on the disk", bound=self.patience, step=0.02)
         except AssertionError as error:
             raise AssertionError(f"{error}; first difference: {differs}") from None
 
@@ -274,4 +275,5 @@ class StreamedInPlace(Torture):
 class Polled(Torture):
     """Without inotify: the tree is looked at every few seconds, and when it is asked for."""
     reloads_min = 1
+    patience = 600  # what a look takes on a busy machine, twenty times over, is the pause until the next one
     more = ("--stream-above=off", "--watch=poll")

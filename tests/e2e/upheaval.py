@@ -153,7 +153,10 @@ class Upheaval:
         os.symlink(f"releases/{self.release}", self.root + ".new")
         os.rename(self.root + ".new", self.root)
         self.tree = tree
-        shutil.rmtree(os.path.join(self.base, "releases", str(self.release - 2)), ignore_errors=True)
+        # A streamed file that was written to, given its old time back and deleted, all before anybody looked, cannot be told
+        # from one that was only deleted (backends/file_send.c): this test does not do all three.
+        if not (self.large and self.in_place):
+            shutil.rmtree(os.path.join(self.base, "releases", str(self.release - 2)), ignore_errors=True)
 
     # writers: each step is at most a few system calls
 

@@ -45,6 +45,9 @@ static void setup(void)
 static void teardown(void)
 {
 	tree_teardown();
+	/* A thread of the lowest priority may have something still, on a busy machine for a long time. */
+	for (unsigned i = 0; i < 30000 && build_sweep(); i++)
+		usleep(1000);
 	ck_assert_uint_eq(memory_held(), 0);
 	ck_assert_uint_eq(body_files(), 0);
 }
@@ -297,6 +300,48 @@ START_TEST(the_largest_are_streamed_when_not_all_fit)
 	ck_assert_uint_lt(b->streamed, streamed);
 	ck_assert_uint_le(b->memory, 400 * KB);
 	build_free(c);
+	build_free(b);
+}
+END_TEST
+
+/* What has no room in memory takes some bytes all the same: bodies must not have taken those before. */
+START_TEST(however_little_room_there_is_the_rest_is_streamed)
+{
+	struct snapshot *a, *b, *c;
+
+	tree.options.stream_above = 1 << 30;
+	tree.options.max_memory = 1200 * KB;
+	tree_clock_ahead = LATER;
+	for (unsigned i = 0; i < 60; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%u.bin", i);
+		put(name, i, 20 * KB);
+	}
+	a = tree_snapshot(NULL);
+	/* Each time another third is new, and the snapshots before are held by somebody. */
+	for (unsigned i = 0; i < 60; i += 3) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%u.bin", i);
+		put(name, 100 + i, 20 * KB);
+	}
+	b = tree_snapshot(a);
+	for (unsigned i = 1; i < 60; i += 3) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%u.bin", i);
+		put(name, 200 + i, 20 * KB);
+	}
+	/* Wherever the brim is: with all rooms that leave enough for heads. */
+	for (uint64_t room = 48 * KB; room < 400 * KB; room += 1000) {
+		tree.options.max_memory = memory_held() + room;
+		c = NULL;
+		ck_assert_msg(tree_build(b, &c) == 0, "%u bytes of room: %s", (unsigned)room, tree.why);
+		ck_assert_uint_le(memory_held(), tree.options.max_memory);
+		build_free(c);
+	}
+	build_free(a);
 	build_free(b);
 }
 END_TEST
@@ -833,6 +878,7 @@ START_TEST(nobody_waits_for_a_thread_that_does_not_run)
 		snprintf(name, sizeof(name), "%u", i);
 		tree_put(name, name);
 	}
+	tree_clock_ahead = JUST_NOW; /* so that all are read again */
 	builder = pthread_self();
 	sem_init(&stuck, 0, 0);
 	sem_init(&go_on, 0, 0);
@@ -875,6 +921,7 @@ int main(void)
 	tcase_add_test(tcase, a_streamed_file_is_waited_for_until_it_rests);
 	tcase_add_test(tcase, a_coarse_clock_is_waited_for_longer);
 	tcase_add_test(tcase, the_largest_are_streamed_when_not_all_fit);
+	tcase_add_test(tcase, however_little_room_there_is_the_rest_is_streamed);
 	tcase_add_test(tcase, what_does_not_fit_beside_the_old_is_streamed_for_a_time);
 	tcase_add_loop_test(tcase, room_is_made_before_anything_is_streamed, 0, 2);
 	tcase_add_test(tcase, streamed_files_have_a_limit);

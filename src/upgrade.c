@@ -308,7 +308,8 @@ enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why
 	int status = 0;
 
 	if (upgrade->state == UPGRADE_GONE && upgrade->pid && reap(upgrade, false, &status)) {
-		log_error("the successor (pid %d) has ended", (int)upgrade->pid);
+		if (status != 0) /* otherwise it was told to end, or has a successor of its own */
+			log_error("the successor (pid %d) has ended, and not by itself", (int)upgrade->pid);
 		upgrade->pid = 0;
 	}
 	if (upgrade->state != UPGRADE_STARTING && upgrade->state != UPGRADE_PROBATION)

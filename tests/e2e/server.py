@@ -178,9 +178,13 @@ class Server:
         self.hasten()
         self.baseline = self.descriptors()
 
+    def may_start_others(self):
+        """Whatever it starts becomes a child of ours when it ends, and is ended with it at the latest."""
+        libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
+        self.family = True
+
     def follow(self, pid):
         """The server has given its place to another process, which is the server from here on. Gives the one before."""
-        libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
         before = self.process
         self.process, self.pid = Successor(pid), pid
         self.hasten()

@@ -85,7 +85,7 @@ class UpgradeCase(Case):
         self.binary = os.path.join(self.home, "loom")
         os.symlink(BINARY, self.binary)
         self.loom = self.start(f"--admin=unix:{self.path}", "--watch=off", *arguments, binary=self.binary, **more)
-        self.loom.family = True
+        self.loom.may_start_others()
         return self.loom
 
     def ctl(self, *words, expected=0):
@@ -163,7 +163,6 @@ class Successors(UpgradeCase):
     """What the next one takes up, and what it leaves."""
     matrix = "backends"
     cost = 6
-    workers = 2
 
     def configure(self, **settings):
         with open(os.path.join(self.home, "conf"), "w", encoding="ascii") as file:
@@ -328,11 +327,6 @@ class Failures(UpgradeCase):
         self.begin("--upgrade-timeout=300ms")
         self.put("#!/bin/sh\nexec sleep 1000\n")
         self.goes_on("was not ready in time")
-        self.then_upgrades_in_time()
-
-    def then_upgrades_in_time(self):
-        """A successor may need more than that on a busy machine; it fails or not, and one loom serves."""
-        self.assertEqual(self.loom.get("/").status, 200)
 
     def test_one_that_dies_when_it_is_ready(self):
         self.begin()

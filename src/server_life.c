@@ -1,6 +1,6 @@
 /*
- * server_life.c - what happens to a server while it serves: signals, the configuration read again, upgrades, and what a
- * service manager is told. Main thread, but for the two functions that the admin's thread calls.
+ * server_life.c - what happens to a server while it serves: signals, the configuration read again, and what a service
+ * manager is told. Main thread. Upgrades are in server_upgrade.c.
  */
 #include "serving.h"
 
@@ -18,10 +18,9 @@
 
 #include "loom/log.h"
 
-#define NEVER          UINT64_MAX
 #define WATCHDOG_LOOKS 4 /* in the time in which the watchdog wants to be fed once */
 
-static uint64_t now_ms(void)
+uint64_t life_now(void)
 {
 	struct timespec now;
 
@@ -29,8 +28,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Wakes the main thread. Any thread. */
-static void wake(struct server *server)
+void life_wake(struct server *server)
 {
 	uint64_t one = 1;
 	ssize_t n = write(server->events, &one, sizeof(one));
@@ -44,7 +42,7 @@ static void on_answer(void *context)
 	struct server *server = context;
 
 	admin_wake(server->admin);
-	wake(server);
+	life_wake(server);
 }
 
 static int open_signals(struct server *server)
@@ -76,6 +74,7 @@ int life_begin(struct server *server)
 	live_init(&server->live, start->argc, start->argv, server->options);
 	upgrade_init(&server->upgrade, start->argv, &server->mask);
 	notify_open(&server->notify);
+	server->managed = server->notify.fd >= 0;
 	server->has_place = inherit_fd(start->inherited) < 0;
 	server->watchdog_at = NEVER;
 	server->watchdog.workers = server->options->workers;
@@ -152,7 +151,7 @@ static void take_place(struct server *server)
 	notify_send(&server->notify, "READY=1\nMAINPID=%d", (int)getpid());
 	tell_manager(server);
 	if (server->notify.watchdog_ms > 0)
-		server->watchdog_at = now_ms();
+		server->watchdog_at = life_now();
 }
 
 /* Feeds the watchdog, if every worker has turned since the last time. */
@@ -254,102 +253,7 @@ static void reread(struct server *server)
 	server->reloading = true;
 }
 
-/* Why there can be no upgrade now; NULL: there can. */
-static const char *reason_against(struct server *server)
-{
-	if (server->command != WORKER_RUN)
-		return "loom is ending";
-	if (!server->has_place)
-		return "this loom has not taken the place of its predecessor yet";
-	if (getpid() == 1)
-		return "this is process 1, with whose end all others end: replace the container";
-	if (generations_pinned(reload_generations(server->reload), NULL))
-		return "a generation is pinned, and a successor would serve the tree (unpin it first)";
-	return NULL;
-}
-
-static void answer_upgrade(struct server *server, pid_t successor, const char *why)
-{
-	pthread_mutex_lock(&server->lock);
-	server->request.answered = server->request.asked;
-	server->request.successor = successor;
-	snprintf(server->request.why, sizeof(server->request.why), "%s", why);
-	pthread_mutex_unlock(&server->lock);
-	admin_wake(server->admin);
-}
-
-/* A successor did not come to be. */
-static void go_on(struct server *server, const char *why)
-{
-	log_error("no upgrade, this loom (pid %d) goes on: %s", (int)getpid(), why);
-	answer_upgrade(server, 0, why);
-}
-
-static void begin_upgrade(struct server *server)
-{
-	struct upgrade_sockets sockets[OPTIONS_LISTEN_MAX + 1];
-	const char *against = reason_against(server);
-	uint32_t patience = live_options(&server->live)->upgrade_timeout;
-	char why[WHY_SIZE];
-	unsigned n;
-	int admin;
-
-	if (against) {
-		go_on(server, against);
-		return;
-	}
-	n = server_hand_over(server, sockets, &admin);
-	if (upgrade_begin(&server->upgrade, sockets, n, now_ms() + patience, why, sizeof(why)) < 0)
-		go_on(server, why);
-	else
-		log_info("upgrading: pid %d is started, and has %u ms to be ready", (int)server->upgrade.pid, patience);
-}
-
-/* Whether somebody has asked for what has not been begun. The request is under way from the moment it is asked for. */
-static void begin_if_asked(struct server *server)
-{
-	bool asked;
-
-	pthread_mutex_lock(&server->lock);
-	asked = server->request.asked != server->request.answered;
-	pthread_mutex_unlock(&server->lock);
-	if (asked && (server->upgrade.state == UPGRADE_NONE || server->upgrade.state == UPGRADE_GONE))
-		begin_upgrade(server);
-}
-
-uint64_t life_ask_upgrade(void *context, char *why, size_t size)
-{
-	struct server *server = context;
-	uint64_t ticket = 0;
-
-	pthread_mutex_lock(&server->lock);
-	if (server->request.asked == server->request.answered)
-		ticket = ++server->request.asked;
-	pthread_mutex_unlock(&server->lock);
-	if (ticket)
-		wake(server);
-	else
-		snprintf(why, size, "an upgrade is under way already");
-	return ticket;
-}
-
-int life_upgraded(void *context, uint64_t ticket, int *pid, char *why, size_t size)
-{
-	struct server *server = context;
-	const struct upgrade_request *request = &server->request;
-	int result = 0;
-
-	pthread_mutex_lock(&server->lock);
-	if (request->answered >= ticket) {
-		result = request->successor ? 1 : -1;
-		*pid = (int)request->successor;
-		snprintf(why, size, "%s", request->why);
-	}
-	pthread_mutex_unlock(&server->lock);
-	return result;
-}
-
-static void drain(struct server *server, enum worker_command command)
+void life_drain(struct server *server, enum worker_command command)
 {
 	uint32_t grace = live_options(&server->live)->timeouts.grace;
 
@@ -364,43 +268,6 @@ static void drain(struct server *server, enum worker_command command)
 	server_command(server, command);
 }
 
-/* The successor serves: this process goes. */
-static void leave(struct server *server)
-{
-	pid_t pid = server->upgrade.pid;
-
-	log_info("pid %d has taken over", (int)pid);
-	/* The manager takes notices from the process that it knows: it must know the new one before that speaks. */
-	notify_send(&server->notify, "MAINPID=%d\nSTATUS=Taken over by pid %d", (int)pid, (int)pid);
-	notify_close(&server->notify);
-	server->watchdog_at = NEVER;
-	server->has_place = false;
-	if (server->upgrade.taken[server->bound])
-		admin_yield(server->admin);
-	upgrade_leave(&server->upgrade);
-	drain(server, WORKER_YIELD);
-	answer_upgrade(server, pid, "");
-}
-
-static void look_at_upgrade(struct server *server, uint64_t now)
-{
-	char why[WHY_SIZE];
-
-	switch (upgrade_look(&server->upgrade, now, why, sizeof(why))) {
-	case UPGRADE_FAILED:
-		go_on(server, why);
-		return;
-	case UPGRADE_READY:
-		leave(server);
-		return;
-	case UPGRADE_NONE:
-	case UPGRADE_STARTING:
-	case UPGRADE_PROBATION:
-	case UPGRADE_GONE:
-		return;
-	}
-}
-
 static void end(struct server *server)
 {
 	bool upgrading = upgrade_time(&server->upgrade) != NEVER;
@@ -408,9 +275,9 @@ static void end(struct server *server)
 	upgrade_abort(&server->upgrade);
 	if (server->command == WORKER_RUN && server->has_place)
 		notify_send(&server->notify, "STOPPING=1\nSTATUS=Draining");
-	drain(server, server->command < WORKER_DRAIN ? WORKER_DRAIN : WORKER_ABORT);
+	life_drain(server, server->command < WORKER_DRAIN ? WORKER_DRAIN : WORKER_ABORT);
 	if (upgrading)
-		go_on(server, "loom is ending");
+		upgrade_go_on(server, "loom is ending");
 }
 
 static void obey_signals(struct server *server)
@@ -441,6 +308,8 @@ static int time_left(const struct server *server, uint64_t now)
 
 	if (server->watchdog_at < next)
 		next = server->watchdog_at;
+	if (server->keeps > 0 && server->keep_until < next && server->upgrade.state == UPGRADE_GONE)
+		next = server->keep_until;
 	if (next == NEVER)
 		return -1;
 	return next <= now ? 0 : next - now > 60 * 60 * 1000 ? 60 * 60 * 1000 : (int)(next - now);
@@ -475,7 +344,7 @@ void life_supervise(struct server *server)
 		};
 		uint64_t count;
 
-		if (poll(fds, sizeof(fds) / sizeof(fds[0]), time_left(server, now_ms())) < 0)
+		if (poll(fds, sizeof(fds) / sizeof(fds[0]), time_left(server, life_now())) < 0)
 			continue; /* EINTR of a debugger */
 		if (read(server->events, &count, sizeof(count)) == sizeof(count)) {
 			server_log_notices(server);
@@ -484,9 +353,9 @@ void life_supervise(struct server *server)
 		if (fds[3].revents)
 			look_at_predecessor(server);
 		obey_signals(server);
-		begin_if_asked(server);
-		look_at_upgrade(server, now_ms());
-		look_at_workers(server, now_ms());
+		upgrade_supervise(server, life_now());
+		look_at_workers(server, life_now());
 	}
+	upgrade_end(server);
 	reload_on_answer(server->reload, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /*
  * serving.h - a running server's state, shared by server.c (its threads, its beginning and end), server_listen.c (its
- * addresses) and server_life.c (what happens to it while it serves). Private to these. The main thread's, but for what
+ * addresses), server_life.c (what happens to it while it serves) and server_upgrade.c (its replacement). Private to these. The main thread's, but for what
  * is said to be under a lock.
  */
 #ifndef LOOM_SERVING_H
@@ -93,6 +93,10 @@ struct server {
 	uint64_t watchdog_at; /* milliseconds: the next look; UINT64_MAX: none */
 	bool hung;            /* a worker does not turn, and that was logged */
 	struct upgrade upgrade;
+	struct upgrade_sockets kept[OPTIONS_LISTEN_MAX + 1]; /* that a successor uses; ours are duplicates */
+	unsigned keeps;
+	uint64_t keep_until;         /* milliseconds */
+	bool managed;                /* there is a service manager, which starts what has died */
 	enum worker_command command; /* that the workers have */
 	bool has_place;              /* no predecessor is in it any more: admin socket, pid file and notices are ours */
 	bool reloading;              /* a service manager waits for READY=1, */
@@ -141,6 +145,28 @@ void life_end(struct server *server);
 
 /* Sleeps until every worker has ended. */
 void life_supervise(struct server *server);
+
+#define NEVER UINT64_MAX
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+uint64_t life_now(void);
+
+/* Wakes the main thread. Any thread. */
+void life_wake(struct server *server);
+
+/* No more clients, from now on; by WORKER_YIELD, WORKER_DRAIN or WORKER_ABORT. */
+void life_drain(struct server *server, enum worker_command command);
+
+/* server_upgrade.c */
+
+/* Begins what was asked for, and looks what has become of what was begun. */
+void upgrade_supervise(struct server *server, uint64_t now);
+
+/* There is no successor, and why; whoever has asked for one is told. */
+void upgrade_go_on(struct server *server, const char *why);
+
+/* When the workers have ended: a successor that is still starting then has our place with our end. */
+void upgrade_end(struct server *server);
 
 /* For the admin's thread: see admin_config. */
 uint64_t life_ask_upgrade(void *context, char *why, size_t size);

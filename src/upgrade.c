@@ -171,6 +171,8 @@ static int spawn(struct upgrade *upgrade, const char *binary, char **environment
 
 static const char *choose_binary(const struct upgrade *upgrade)
 {
+	if (upgrade->running)
+		return SELF;
 	if (upgrade->binary && access(upgrade->binary, X_OK) == 0)
 		return upgrade->binary;
 	log_warn("%s cannot be started (%s): starting the binary that runs", upgrade->binary ? upgrade->binary : "loom",
@@ -308,9 +310,13 @@ enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why
 	int status = 0;
 
 	if (upgrade->state == UPGRADE_GONE && upgrade->pid && reap(upgrade, false, &status)) {
-		if (status != 0) /* otherwise it was told to end, or has a successor of its own */
-			log_error("the successor (pid %d) has ended, and not by itself", (int)upgrade->pid);
+		pid_t pid = upgrade->pid;
+
 		upgrade->pid = 0;
+		if (status != 0) { /* otherwise it was told to end, or has a successor of its own */
+			log_error("the successor (pid %d) has died", (int)pid);
+			return UPGRADE_LOST;
+		}
 	}
 	if (upgrade->state != UPGRADE_STARTING && upgrade->state != UPGRADE_PROBATION)
 		return upgrade->state;
@@ -336,6 +342,13 @@ enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why
 	return UPGRADE_READY;
 }
 
+void upgrade_reset(struct upgrade *upgrade)
+{
+	assert(upgrade->state == UPGRADE_GONE && !upgrade->pid);
+	upgrade->state = UPGRADE_NONE;
+	upgrade->running = true;
+}
+
 void upgrade_leave(struct upgrade *upgrade)
 {
 	ssize_t n;
@@ -343,6 +356,12 @@ void upgrade_leave(struct upgrade *upgrade)
 	assert(upgrade->state == UPGRADE_READY);
 	n = send(upgrade->channel, "yours\n", 6, MSG_NOSIGNAL);
 	(void)n; /* our end tells it as well */
+	close_channel(upgrade);
+	upgrade->state = UPGRADE_GONE;
+}
+
+void upgrade_forget(struct upgrade *upgrade)
+{
 	close_channel(upgrade);
 	upgrade->state = UPGRADE_GONE;
 }

@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define UPGRADE_PROBATION_MS 1000
+#define UPGRADE_PROBATION_MS 500
 
 /* What is handed over for one address. */
 struct upgrade_sockets {
@@ -37,11 +37,13 @@ enum upgrade_state {
 	UPGRADE_FAILED,    /* told once; then NONE */
 	UPGRADE_READY,     /* told once: this process may go; then GONE */
 	UPGRADE_GONE,      /* there is a successor */
+	UPGRADE_LOST, /* told once: it has ended, and not by itself, while this process is still there; then GONE */
 };
 
 struct upgrade {
 	char **argv;
 	char *binary;   /* NULL: not found */
+	bool running;   /* start what runs, not what lies there now */
 	sigset_t *mask; /* of signals, as this process was started with */
 	enum upgrade_state state;
 	pid_t pid;      /* of the successor; 0: none */
@@ -75,8 +77,14 @@ uint64_t upgrade_time(const struct upgrade *upgrade);
  */
 enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why, size_t size);
 
+/* In the state GONE, after LOST: as upgrade_init() left it, but for the binary, which is the running one from now on. */
+void upgrade_reset(struct upgrade *upgrade);
+
 /* Tells the successor that the place is its own. In the state READY. */
 void upgrade_leave(struct upgrade *upgrade);
+
+/* Leaves a successor that is starting to itself: with the end of this process the place is its own. */
+void upgrade_forget(struct upgrade *upgrade);
 
 /* Ends a successor that is not in its place yet, if there is one; one that serves already ends by draining. */
 void upgrade_abort(struct upgrade *upgrade);

@@ -334,6 +334,55 @@ class Failures(UpgradeCase):
         self.goes_on("ended with status 7")
         self.then_upgrades()
 
+    def test_one_that_dies_in_its_place(self):
+        """The old one, which drains, starts its own binary again; clients wait meanwhile."""
+        write(self.root, "huge.bin", noise("huge", 24 << 20))
+        loom = self.begin("--grace=1h", "--send-timeout=1h")
+        before = loom.process
+        download = loom.client(rcvbuf=64 << 10)
+        download.send(request("/huge.bin"))
+        self.assertIn(b"200 OK", download.read_head())
+        self.put(READY.format(said="ready 0 1", then="os.read(channel, 10); os._exit(7)"))
+        crowd = Crowd(loom, ["/"], lambda _, response: response.status == 200, 2, 2, 0.02)
+        try:
+            self.ctl("upgrade")
+            wait_for(lambda: re.search("pid [0-9]+ serves", loom.log()), "another start")
+            self.assertIn("starting the binary that served before", loom.log())
+            loom.follow(int(re.search("pid ([0-9]+) serves", loom.log())[1]))
+            answers = crowd.answers
+            wait_for(lambda: crowd.answers > answers + 10, "answers")
+        finally:
+            crowd.stop()
+        self.assertEqual((crowd.refused, crowd.reset, crowd.wrong), (0, 0, 0), "; ".join(crowd.details[:5]))
+        self.assertEqual(self.status("pid"), str(loom.pid))
+        self.assertTrue(download.read_body(24 << 20) == noise("huge", 24 << 20))
+        download.close()
+        self.has_ended(before)
+        self.then_upgrades()
+
+    def test_one_that_ends_gives_the_port_up(self):
+        write(self.root, "huge.bin", noise("huge", 24 << 20))
+        loom = self.begin("--grace=1h", "--send-timeout=1h")
+        download = loom.client(rcvbuf=64 << 10)
+        download.send(request("/huge.bin"))
+        self.assertIn(b"200 OK", download.read_head())
+        before = self.upgrade()
+        loom.signal(signal.SIGTERM)
+        loom.checked = True
+
+        def refuses():
+            try:
+                socket.create_connection(loom.address, BOUND).close()
+                return False
+            except OSError:
+                return True
+
+        wait_for(refuses, "the port to be free")
+        self.assertIsNone(before.poll())
+        self.assertTrue(download.read_body(24 << 20) == noise("huge", 24 << 20))
+        download.close()
+        self.has_ended(before)
+
     def test_one_that_says_what_nobody_understands(self):
         self.begin()
         self.put(READY.format(said="good morning", then="time.sleep(1000)"))

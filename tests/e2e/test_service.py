@@ -1,14 +1,17 @@
 """What a service manager is told (sd_notify(3)), and the configuration that is read again on SIGHUP."""
 import ctypes
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import time
 
-from case import write
+from case import Case, write
 
-from server import VALGRIND, libc, wait_for
+from server import BINARY, BOUND, libc, wait_for
 from test_upgrade import UpgradeCase
 
 
@@ -275,3 +278,31 @@ class Live(UpgradeCase):
         self.begin()
         said = self.reread()
         self.assertNotIn("is read again", said)
+
+
+class Units(Case):
+    """dist/systemd."""
+    matrix = "once"
+    home = pathlib.Path(__file__).resolve().parents[2] / "dist" / "systemd"
+
+    def ask(self, *arguments):
+        if not shutil.which("systemd-analyze"):
+            if os.environ.get("LOOM_REQUIRE_CLIENTS"):
+                self.fail("systemd-analyze is missing")
+            self.skipTest("no systemd-analyze")
+        done = subprocess.run(["systemd-analyze", *arguments], capture_output=True, timeout=BOUND, check=False)
+        return done.returncode, done.stdout.decode() + done.stderr.decode()
+
+    def test_they_are_right(self):
+        place = self.directory()
+        for name in ("loom.service", "loom.socket"):
+            text = (self.home / name).read_text(encoding="ascii").replace("/usr/bin/loom", BINARY)
+            pathlib.Path(place, name).write_text(text, encoding="ascii")
+        status, said = self.ask("verify", "--man=no", f"{place}/loom.service", f"{place}/loom.socket")
+        self.assertEqual((status, said), (0, ""))
+
+    def test_the_service_is_contained(self):
+        status, said = self.ask("security", "--offline=true", "--threshold=20", "--no-pager",
+                                str(self.home / "loom.service"))
+        self.assertEqual(status, 0, said.splitlines()[-1])
+        self.note(said.splitlines()[-1].encode("ascii", "ignore").decode().strip())

@@ -50,6 +50,18 @@ int pid_file_write(const char *path, char *why, size_t size)
 	return err;
 }
 
+int pid_file_try(const char *path, char *why, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	int err = !directory ? -ENOMEM : access(directory, W_OK | X_OK) < 0 ? -errno : 0;
+
+	free(directory);
+	if (err)
+		snprintf(why, size, "cannot write %s: %s", path, strerror(-err));
+	return err;
+}
+
 void pid_file_remove(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

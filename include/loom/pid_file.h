@@ -12,6 +12,9 @@
  */
 int pid_file_write(const char *path, char *why, size_t size);
 
+/* Whether it could be written, as pid_file_write() does it: its directory is there and writable. 0, or -errno with why. */
+int pid_file_try(const char *path, char *why, size_t size);
+
 /* Removes the file if it names this process; a successor's stays. */
 void pid_file_remove(const char *path);
 

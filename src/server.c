@@ -20,7 +20,7 @@
 
 #include "loom/admin.h"
 #include "loom/io.h"
-#include "loom/listen.h"
+#include "loom/listeners.h"
 #include "loom/log.h"
 #include "loom/reload.h"
 #include "loom/worker.h"
@@ -41,20 +41,19 @@ struct worker_thread {
 	pthread_t thread;
 	struct worker_config config;
 	int fds[OPTIONS_LISTEN_MAX];
+	uint8_t listen_flags[OPTIONS_LISTEN_MAX];
 	struct worker *worker; /* valid while READY */
 	enum thread_state state;
 	int err;
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
 	struct conn_stats stats;
-	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
+	unsigned logged_failures, logged_full, logged_stale, logged_unreadable, logged_untrusted, logged_unproxied;
 };
 
 struct server {
 	const struct options *options;
-	struct listen_address address[OPTIONS_LISTEN_MAX];
-	int fds[OPTIONS_LISTEN_MAX][1024];
-	unsigned bound;
+	struct listeners listening;
 	struct reload *reload;
 	struct admin *admin; /* NULL without --admin */
 	const char *listeners[OPTIONS_LISTEN_MAX];
@@ -180,8 +179,13 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 
 		thread->server = server;
 		thread->state = THREAD_STARTING;
-		for (unsigned i = 0; i < server->bound; i++)
-			thread->fds[i] = server->fds[i][started];
+		for (unsigned i = 0; i < server->listening.n; i++) {
+			const struct listen_address *address = &server->listening.address[i];
+
+			thread->fds[i] = server->listening.fds[i][started];
+			thread->listen_flags[i] = (uint8_t)((address->options.proxy ? WORKER_LISTEN_PROXY : 0) |
+			                                    (address->shared ? WORKER_LISTEN_SHARED : 0));
+		}
 		thread->config = (struct worker_config){
 			.ops = ops,
 			.options = options,
@@ -190,7 +194,8 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			/* Shared out evenly, rounded up. */
 			.conns = (options->max_connections + n - 1) / n,
 			.listen_fds = thread->fds,
-			.listens = server->bound,
+			.listen_flags = thread->listen_flags,
+			.listens = server->listening.n,
 			.notify = on_notice,
 			.context = thread,
 		};
@@ -248,49 +253,6 @@ static int start_on_some_backend(struct server *server)
 	return 0;
 }
 
-static void close_listeners(struct server *server)
-{
-	for (unsigned i = 0; i < server->bound; i++) {
-		listen_cleanup(&server->address[i]);
-		for (unsigned w = 0; w < server->options->workers; w++)
-			close(server->fds[i][w]);
-	}
-}
-
-static int bind_all(struct server *server)
-{
-	char why[WHY_SIZE];
-
-	for (unsigned i = 0; i < server->options->listens; i++) {
-		int err = listen_parse(server->options->listen[i], &server->address[i], why, sizeof(why));
-
-		if (err == 0)
-			err = listen_bind(&server->address[i], server->fds[i], server->options->workers, why,
-			                  sizeof(why));
-		if (err < 0) {
-			log_error("%s", why);
-			return err;
-		}
-		server->bound++;
-	}
-	return 0;
-}
-
-static int listen_all(struct server *server)
-{
-	char why[WHY_SIZE];
-
-	for (unsigned i = 0; i < server->bound; i++) {
-		int err = listen_start(&server->address[i], server->fds[i], server->options->workers, why, sizeof(why));
-
-		if (err < 0) {
-			log_error("%s", why);
-			return err;
-		}
-	}
-	return 0;
-}
-
 /* The admin socket, while there is one thread: see admin_bind(). */
 static int bind_admin(struct server *server)
 {
@@ -300,8 +262,8 @@ static int bind_admin(struct server *server)
 
 	if (!path)
 		return 0;
-	for (unsigned i = 0; i < server->bound; i++) {
-		const char *text = server->address[i].text;
+	for (unsigned i = 0; i < server->listening.n; i++) {
+		const char *text = server->listening.address[i].text;
 
 		if (strncmp(text, "unix:", 5) == 0 && strcmp(text + 5, path) == 0) {
 			log_error("unix:%s cannot be both --admin and --listen", path);
@@ -360,6 +322,24 @@ static void log_unfinished(struct worker_thread *thread, const struct worker_not
 	thread->logged_unreadable = unreadable;
 }
 
+/* Connections to a listener with proxy=on that came to nothing: a mistake in a configuration, this one or the proxy's. */
+static void log_unproxied(struct worker_thread *thread, const struct worker_notices *notices)
+{
+	unsigned untrusted = atomic_load_explicit(&notices->untrusted, memory_order_relaxed);
+	unsigned unproxied = atomic_load_explicit(&notices->unproxied, memory_order_relaxed);
+
+	if (untrusted != thread->logged_untrusted)
+		log_warn("worker %u: %u connections to a listener with proxy=on were closed: not from --proxy-from",
+		         thread->config.index, untrusted - thread->logged_untrusted);
+	if (unproxied != thread->logged_unproxied)
+		log_warn(
+			"worker %u: %u connections were closed: a PROXY header was missing or malformed (is the proxy told "
+			"to send it?)",
+			thread->config.index, unproxied - thread->logged_unproxied);
+	thread->logged_untrusted = untrusted;
+	thread->logged_unproxied = unproxied;
+}
+
 static void log_notices(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
@@ -386,6 +366,7 @@ static void log_notices(struct server *server)
 		thread->logged_failures = failures;
 		thread->logged_full = full;
 		log_unfinished(thread, notices);
+		log_unproxied(thread, notices);
 	}
 	pthread_mutex_unlock(&server->lock);
 }
@@ -430,7 +411,7 @@ static int start_admin(struct server *server)
 		.version = LOOM_VERSION,
 		.backend = server->described,
 		.listeners = server->listeners,
-		.listens = server->bound,
+		.listens = server->listening.n,
 		.worker = count_worker,
 		.context = server,
 	};
@@ -439,8 +420,8 @@ static int start_admin(struct server *server)
 
 	if (!server->admin)
 		return 0;
-	for (unsigned i = 0; i < server->bound; i++)
-		server->listeners[i] = server->address[i].text;
+	for (unsigned i = 0; i < server->listening.n; i++)
+		server->listeners[i] = server->listening.address[i].text;
 	err = admin_start(server->admin, &config, why, sizeof(why));
 	if (err < 0)
 		log_error("--admin: %s", why);
@@ -491,8 +472,7 @@ static void supervise(struct server *server)
 		log_info(command == WORKER_DRAIN ? "draining: finishing what is under way, for at most %u ms"
 		                                 : "ending at once",
 		         server->options->timeouts.grace);
-		for (unsigned i = 0; i < server->bound; i++)
-			listen_cleanup(&server->address[i]);
+		listeners_cleanup(&server->listening);
 		command_workers(server, command);
 	}
 }
@@ -520,8 +500,7 @@ static void serve(struct server *server)
 {
 	struct conn_stats total = { 0 };
 
-	for (unsigned i = 0; i < server->bound; i++)
-		log_info("listening on %s", server->address[i].text);
+	listeners_log(&server->listening);
 	log_info("%u worker%s, at most %u connections; ready", server->options->workers,
 	         server->options->workers == 1 ? "" : "s", server->options->max_connections);
 	say_word(server, GO_SERVE);
@@ -565,12 +544,13 @@ int server_run(const struct options *options)
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
-	/* What is cheap to find wrong comes first. */
-	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 || bind_admin(server) < 0)
+	/* What is cheap to find wrong comes first; and listeners before anything that takes a number which one may have. */
+	if (select_backend(server) < 0 || listeners_bind(&server->listening, options) < 0 || open_signals(server) < 0 ||
+	    bind_admin(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;
-	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
+	if (listeners_start(&server->listening) < 0 || start_on_some_backend(server) < 0)
 		goto fail;
 	if (start_reload(server) < 0 || start_admin(server) < 0) {
 		say_word(server, GO_QUIT);
@@ -578,10 +558,10 @@ int server_run(const struct options *options)
 		goto fail;
 	}
 	serve(server);
-	server->bound = 0; /* the workers have closed the listeners */
+	server->listening.n = 0; /* the workers have closed the listeners */
 	status = 0;
 fail:
-	close_listeners(server);
+	listeners_close(&server->listening);
 	admin_destroy(server->admin);
 	if (server->reload)
 		reload_destroy(server->reload);

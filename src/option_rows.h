@@ -31,16 +31,16 @@ static const struct row rows[] = {
 	{ .group = "Addresses",
 	  .name = "listen",
 	  .letter = 'l',
-	  .argument = "ADDR[,NAME=VALUE...]",
+	  .argument = "ADDR",
 	  .implied = "[::]:8080",
 	  .path = PATH_UNIX,
 	  .rival = "port",
 	  .set = option_set_listen,
 	  .help = "listen on [::]:8080 (IPv4 too), 127.0.0.1:8080, :8080,\n"
-	          "unix:/path, or what was opened before: fd:N,\n"
-	          "systemd:NAME; may be repeated, port 0 picks one; names:\n"
-	          "backlog, nodelay, defer-accept, fast-open, congestion,\n"
-	          "mode, proxy; default what systemd passes, or [::]:8080" },
+	          "unix:/path, fd:N or systemd:NAME, and behind it, with\n"
+	          "commas: backlog=N, nodelay=, defer-accept=, fast-open=,\n"
+	          "congestion=, mode=, proxy=on; may be repeated, port 0\n"
+	          "picks one; default what systemd passes, or [::]:8080" },
 	{ .name = "port",
 	  .letter = 'p',
 	  .argument = "N",

@@ -87,7 +87,7 @@ static void read_clock(struct worker *worker)
 /* False when the last notice was too short a time ago. */
 static bool notice(struct worker *worker)
 {
-	if (worker->noticed != 0 && worker->context.now - worker->noticed < WORKER_NOTICE_MS)
+	if (worker->noticed != 0 && worker->context.now < worker->noticed + WORKER_NOTICE_MS)
 		return false;
 	worker->noticed = worker->context.now | 1; /* never 0 */
 	if (worker->config.notify)

@@ -278,6 +278,7 @@ class Options(Case):
 
 class Passed(Case):
     """Sockets that whoever starts the server has opened."""
+    matrix = "backends"
 
     def setUp(self):
         self.path = os.path.join(self.directory(), "sock")
@@ -298,7 +299,7 @@ class Passed(Case):
                 self.assertEqual(client.ask("/").status, 200)
 
     def test_by_number(self):
-        server = self.start(listen=("fd:3", "fd:4"), passed=(self.tcp, self.local))
+        server = self.start(listen=("fd:3", "fd:4"), passed=(self.tcp, self.local), workers=2)
         self.assertEqual(server.addresses, [self.tcp.getsockname(), self.path])
         for address in server.addresses:
             self.serves(address)
@@ -322,7 +323,7 @@ class Passed(Case):
 
     def test_by_name(self):
         server = self.start(listen=("systemd:web", "systemd:local,proxy=on"), passed=(self.local, self.tcp),
-                            names="local:web")
+                            names="local:web", workers=2)
         self.assertEqual(server.addresses, [self.tcp.getsockname(), self.path])
         self.serves(self.tcp.getsockname())
         with Client(self.path) as client:
@@ -359,7 +360,7 @@ class Passed(Case):
             counts = [int(one) for one in re.findall(r"worker \d: connections (\d+)", done.stdout.decode())]
             self.note(f"60 connections on {passed.family.name}: {counts}")
             self.assertEqual(sum(counts), 60)
-            self.assertGreaterEqual(min(counts), 5)
+            self.assertGreaterEqual(min(counts), 4)
             for client in with_all:
                 client.close()
             server.wait_quiet()

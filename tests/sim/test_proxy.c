@@ -237,6 +237,29 @@ static void check_outcome(uint64_t begun)
 	require(took < HEADER_MS + 2000, "it has taken %llu ms", (unsigned long long)took);
 }
 
+/* One connection, from its beginning to its end. */
+static void converse(const struct row *row, int listening)
+{
+	uint64_t begun = sim_now(world.sim);
+
+	world.row = row;
+	world.asked = 0;
+	world.written = world.received = 0;
+	world.looked = world.closed = false;
+	world.len = row->len;
+	memcpy(world.bytes, row->bytes, row->len);
+	if (row->outcome == ANSWERED || row->outcome == MALFORMED) {
+		memcpy(world.bytes + world.len, REQUEST, strlen(REQUEST));
+		world.len += strlen(REQUEST);
+	}
+	world.stream = sim_connect(world.sim, listening, 0);
+	while (world.stream || worker_context(world.worker)->conns.used > 0) {
+		require(sim_now(world.sim) < begun + 20 * HEADER_MS, "it does not end");
+		worker_turn(world.worker);
+	}
+	check_outcome(begun);
+}
+
 static void run(unsigned seed, const struct row *row, bool trusted)
 {
 	static const uint8_t flags[] = { WORKER_LISTEN_PROXY };
@@ -249,12 +272,10 @@ static void run(unsigned seed, const struct row *row, bool trusted)
 	struct snapshot_inbox inbox;
 	struct snapshot *site = site_build(1);
 	char why[200];
-	uint64_t begun;
 	int listening;
 
 	memset(&world, 0, sizeof(world));
 	world.dice = seed;
-	world.row = row;
 	world.trusted = trusted;
 	if (seed % 4) {
 		weather.late = (unsigned)sim_below(&world.dice, 300);
@@ -264,13 +285,6 @@ static void run(unsigned seed, const struct row *row, bool trusted)
 		weather.window = 1 + (unsigned)sim_below(&world.dice, 300);
 	}
 	network_parse("10.0.0.0/8", &options.proxy_from[options.proxy_froms++], why, sizeof(why));
-	world.len = row->len;
-	memcpy(world.bytes, row->bytes, row->len);
-	if (row->outcome == ANSWERED || row->outcome == MALFORMED) {
-		memcpy(world.bytes + world.len, REQUEST, strlen(REQUEST));
-		world.len += strlen(REQUEST);
-	}
-
 	world.sim = sim_new(seed, &weather);
 	listening = sim_listening(world.sim);
 	sim_clients(world.sim, act, NULL);
@@ -287,13 +301,11 @@ static void run(unsigned seed, const struct row *row, bool trusted)
 	                                           .clock = world_clock },
 	                  why, sizeof(why)) < 0)
 		sim_fail(world.sim, "%s", why);
-	begun = sim_now(world.sim);
-	world.stream = sim_connect(world.sim, listening, 0);
-	while (world.stream || worker_context(world.worker)->conns.used > 0) {
-		require(sim_now(world.sim) < begun + 20 * HEADER_MS, "it does not end");
-		worker_turn(world.worker);
-	}
-	check_outcome(begun);
+	converse(row, listening);
+	/* The next one has the place of the last one in the tables, and none of its past. */
+	for (size_t i = 0; i < ROWS && row->outcome == ANSWERED && trusted; i++)
+		if (rows[i].outcome == ANSWERED)
+			converse(&rows[i], listening);
 	worker_command(world.worker, WORKER_DRAIN);
 	while (worker_turn(world.worker))
 		;

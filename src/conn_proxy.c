@@ -52,12 +52,17 @@ static void ask_kernel(int fd, struct peer *peer)
 	}
 }
 
-bool conn_trusts(const struct conn_context *context, int fd)
+bool conn_trusts(struct conn_context *context, int fd)
 {
 	struct peer peer;
 
 	ask_kernel(fd, &peer);
-	return network_has(context->proxy_from, context->proxy_froms, &peer);
+	if (network_has(context->proxy_from, context->proxy_froms, &peer))
+		return true;
+	/* Who was reset before it was accepted, as health checks are, has no address any more, and wants no answer. */
+	if (peer.family != PEER_UNKNOWN)
+		conn_count(&context->stats.untrusted, 1);
+	return false;
 }
 
 const struct peer *conn_peer(struct conn_context *context, struct conn *conn)

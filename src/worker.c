@@ -167,7 +167,6 @@ static void accepted(struct worker *worker, const struct listener *listener, int
 		return;
 	}
 	if (proxy && !conn_trusts(&worker->context, res)) {
-		conn_count(&worker->context.stats.untrusted, 1);
 		close(res);
 	} else if (worker->obeyed == WORKER_ABORT) {
 		close(res);

@@ -147,8 +147,11 @@ void conn_adopt(struct conn_context *context);
  */
 bool conn_accept(struct conn_context *context, int fd, bool proxy);
 
-/* Whether the peer of an accepted descriptor lies in the networks whose PROXY headers are believed. A system call. */
-bool conn_trusts(const struct conn_context *context, int fd);
+/*
+ * Whether the peer of an accepted descriptor lies in the networks whose PROXY headers are believed; one that does not is
+ * counted. False for one that has gone already, too. A system call.
+ */
+bool conn_trusts(struct conn_context *context, int fd);
 
 /*
  * The client: the one that a PROXY header has named, otherwise the kernel's (getpeername(2), the first time that it is

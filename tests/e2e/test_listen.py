@@ -66,6 +66,7 @@ def ends_unheard(client):
 
 class Proxied(Case):
     """Connections that begin with a PROXY header."""
+    matrix = "backends"
     shared = True
 
     @classmethod
@@ -146,6 +147,12 @@ class Proxied(Case):
                     client.finish()
                     client.expect_end()
 
+    def test_curl(self):
+        url = "http://{}:{}/big.bin".format(*self.server.address)
+        done = subprocess.run(["curl", "--silent", "--haproxy-protocol", url, url], capture_output=True, timeout=BOUND,
+                              check=True)
+        self.assertTrue(done.stdout == self.big * 2)
+
     def test_large_answers(self):
         with self.server.client() as client:
             client.send(HEADERS["v2, IPv6"] + request("/big.bin") * 2)
@@ -183,6 +190,23 @@ class ProxiedFrom(Case):
         server = self.start("--proxy-from=127.0.0.1", listen=listen)
         self.accepts(server.addresses[0])
         self.refuses(server, path)
+
+    def test_who_has_gone_before(self):
+        """Health checks end by a reset, and may be accepted after it: they are no strangers."""
+        server = self.start(listen=("127.0.0.1:0,proxy=on",))
+        server.signal(signal.SIGSTOP)
+        try:
+            for header in (b"", HEADERS["v2, local"]):
+                client = server.client()
+                client.send(header)
+                client.reset()
+        finally:
+            server.signal(signal.SIGCONT)
+        self.accepts(server.address)
+        server.wait_quiet()
+        server.signal(signal.SIGTERM)
+        server.wait_exit()
+        self.assertNotIn("were closed", server.log())
 
     def test_ipv4_over_ipv6(self):
         """The kernel calls it ::ffff:127.0.0.1."""

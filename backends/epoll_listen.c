@@ -77,8 +77,8 @@ static void listener_arm(struct io_epoll *ep, struct io_listener *listener)
 }
 
 /*
- * The kernel wakes the first in the queue of those who wait for a shared socket, again and again (measured: 194 of 200, with
- * three workers, when connections come one by one). Who has taken something goes to the end.
+ * The kernel wakes the first in the queue of those who wait for a shared socket, again and again (measured: 194 of 200,
+ * with three workers, when connections come one by one). Who has taken something goes to the end.
  */
 static void listener_queue_up(struct io_epoll *ep, struct io_listener *listener)
 {

@@ -98,9 +98,11 @@ void uring_make_room(struct uring *uring)
 }
 
 /*
- * Arms a multishot accept. On a shared socket that would stay in front of the queue of those who wait, and be given every
- * connection, however busy its worker is (measured: 200 of 200, with three workers); one for a single connection leaves the
- * queue when it is woken, and the next one comes to its end. The new sockets are left blocking: an O_NONBLOCK one is not waited for by older kernels. */
+ * Arms a multishot accept. On a shared socket that would stay in front of the queue of those who wait, and be given
+ * every connection, however busy its worker is (measured: 200 of 200, with three workers); one for a single connection
+ * leaves the queue when it is woken, and the next one comes to its end. The new sockets are left blocking: an
+ * O_NONBLOCK one is not waited for by older kernels.
+ */
 static void uring_accept(struct uring *uring, struct io_listener *listener)
 {
 	struct io_uring_sqe *sqe = uring_sqe(uring);

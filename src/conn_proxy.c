@@ -1,8 +1,8 @@
 /*
  * conn_proxy.c - for whom a connection is: see conn_proxy.h, and conn_peer() in conn.h. The worker's thread.
  *
- * The table of peers stands aside of the connections, 20 bytes each, so that an idle one is two cache lines. Like the pools
- * it is address space until it is used: a worker that nobody asks for addresses never touches it.
+ * The table of peers stands aside of the connections, 20 bytes each, so that an idle one is two cache lines. Like the
+ * pools it is address space until it is used: a worker that nobody asks for addresses never touches it.
  */
 #include "conn_proxy.h"
 

@@ -1,6 +1,7 @@
 /*
  * listen.c - listening sockets: opening, binding, listening, and what is left of them at the end. listen_parse.c reads
- * addresses, listen_options.c what stands behind them, listen_inherit.c takes over sockets that somebody else has opened.
+ * addresses, listen_options.c what stands behind them, listen_inherit.c takes over sockets that somebody else has
+ * opened.
  *
  * Main thread, at start and at the end. Owns no memory and no descriptor: they are the caller's from the moment that
  * they are handed over.

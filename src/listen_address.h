@@ -11,7 +11,10 @@
 
 #define UNIX_PREFIX "unix:"
 
-/* An address as it is written in options: "[::1]:8080", "127.0.0.1:8080", "unix:/path"; "unix:@name" of an abstract one. */
+/*
+ * An address as it is written in options: "[::1]:8080", "127.0.0.1:8080", "unix:/path"; "unix:@name" of an abstract
+ * one.
+ */
 struct address_name {
 	char text[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof(UNIX_PREFIX)];
 };

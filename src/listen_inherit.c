@@ -1,6 +1,6 @@
 /*
- * listen_inherit.c - sockets that somebody else has opened: a service manager (sd_listen_fds(3), without its library), a
- * shell, or the loom that is replaced. Main thread, at start. The descriptors are the caller's, before and after.
+ * listen_inherit.c - sockets that somebody else has opened: a service manager (sd_listen_fds(3), without its library),
+ * a shell, or the loom that is replaced. Main thread, at start. The descriptors are the caller's, before and after.
  */
 #include "listen_address.h"
 

@@ -1,6 +1,6 @@
 /*
- * listen_options.c - what stands behind an address in a value of --listen, and what of it the kernel is told. Main thread;
- * owns nothing.
+ * listen_options.c - what stands behind an address in a value of --listen, and what of it the kernel is told. Main
+ * thread; owns nothing.
  */
 #include "listen_address.h"
 

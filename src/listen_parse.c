@@ -52,7 +52,9 @@ void address_name(const struct listen_address *address, struct address_name *nam
 	char scope[IF_NAMESIZE + 1] = "";
 
 	if (address_is_unix(address)) {
-		/* An abstract name (unix(7)) begins with a zero byte; who has passed such a socket knows it as @name. */
+		/*
+		 * An abstract name (unix(7)) begins with a zero byte; who has passed such a socket knows it as @name.
+		 */
 		const char *path = address_path(address);
 		size_t len = address->len > offsetof(struct sockaddr_un, sun_path)
 		                     ? address->len - offsetof(struct sockaddr_un, sun_path)

@@ -1,6 +1,6 @@
 /*
- * listeners.c - see listeners.h. The main thread, at start and at the end; it owns the descriptors until the workers, which
- * close them, have begun.
+ * listeners.c - see listeners.h. The main thread, at start and at the end; it owns the descriptors until the workers,
+ * which close them, have begun.
  */
 #include "loom/listeners.h"
 

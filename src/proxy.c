@@ -1,6 +1,6 @@
 /*
- * proxy.c - see proxy.h. Any thread; owns nothing and keeps nothing between two calls: a header is so short that reading it
- * anew for each piece that comes costs less than a state would.
+ * proxy.c - see proxy.h. Any thread; owns nothing and keeps nothing between two calls: a header is so short that
+ * reading it anew for each piece that comes costs less than a state would.
  */
 #include "loom/proxy.h"
 

@@ -322,7 +322,9 @@ static void log_unfinished(struct worker_thread *thread, const struct worker_not
 	thread->logged_unreadable = unreadable;
 }
 
-/* Connections to a listener with proxy=on that came to nothing: a mistake in a configuration, this one or the proxy's. */
+/*
+ * Connections to a listener with proxy=on that came to nothing: a mistake in a configuration, this one or the proxy's.
+ */
 static void log_unproxied(struct worker_thread *thread, const struct worker_notices *notices)
 {
 	unsigned untrusted = atomic_load_explicit(&notices->untrusted, memory_order_relaxed);
@@ -544,7 +546,10 @@ int server_run(const struct options *options)
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
-	/* What is cheap to find wrong comes first; and listeners before anything that takes a number which one may have. */
+	/*
+	 * What is cheap to find wrong comes first; and listeners before anything that takes a number which one may
+	 * have.
+	 */
 	if (select_backend(server) < 0 || listeners_bind(&server->listening, options) < 0 || open_signals(server) < 0 ||
 	    bind_admin(server) < 0)
 		goto fail;

@@ -12,7 +12,8 @@
  *    On a listener with proxy=on a connection begins as PROXY, and is IDLE when the PROXY header is whole.
  *
  * One function per event, one switch over the state. No allocation, no clock, and no system call of its own but for
- * getpeername(2), when a client's address is asked for: the worker lends everything through struct conn_context. All on the worker's thread.
+ * getpeername(2), when a client's address is asked for: the worker lends everything through struct conn_context. All on
+ * the worker's thread.
  *
  * Memory: an idle connection is 128 bytes. A request that arrives whole is read and answered where the backend put
  * it; only a remainder (half a request, or requests that wait for an answer to be sent) is copied to an input buffer.
@@ -142,22 +143,23 @@ void conn_context_fini(struct conn_context *context);
 void conn_adopt(struct conn_context *context);
 
 /*
- * Begins a connection on an accepted descriptor; proxy: a PROXY header must come first, within the header deadline. False
- * when there is no room: the descriptor is still the caller's.
+ * Begins a connection on an accepted descriptor; proxy: a PROXY header must come first, within the header deadline.
+ * False when there is no room: the descriptor is still the caller's.
  */
 bool conn_accept(struct conn_context *context, int fd, bool proxy);
 
 /*
- * Whether the peer of an accepted descriptor lies in the networks whose PROXY headers are believed; one that does not is
- * counted. False for one that has gone already, too. A system call.
+ * Whether the peer of an accepted descriptor lies in the networks whose PROXY headers are believed; one that does not
+ * is counted. False for one that has gone already, too. A system call.
  */
 bool conn_trusts(struct conn_context *context, int fd);
 
 /*
- * The client: the one that a PROXY header has named, otherwise the kernel's (getpeername(2), the first time that it is
- * asked for a connection, which is also the only cost that there is: 20 bytes aside of the connection, and a system
- * call). PEER_UNKNOWN while the connection is in CONN_PROXY; and when it is first asked for after the client has reset
- * the connection: who needs it in the end asks in the beginning. Valid until IO_CLOSED.
+ * The client's address: the one that a PROXY header has named, otherwise the kernel's. The kernel is asked
+ * (getpeername(2)) when this is first called for a connection, and never on accept; later calls cost nothing. The answer
+ * is PEER_UNKNOWN in CONN_PROXY and in CONN_CLOSING, and for good when the first call comes after the client's reset: who
+ * needs it at the end asks at the beginning. Valid until IO_CLOSED. Memory: 20 bytes aside of the connection, touched
+ * only when there is a header or somebody asks.
  */
 const struct peer *conn_peer(struct conn_context *context, struct conn *conn);
 

@@ -92,9 +92,9 @@ int listen_check_local(const struct listen_address *address, const char *text, c
 int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
 
 /*
- * What is known of an open descriptor: fills in addr, len, dual_stack and text, when it is a stream socket of the
- * Internet or of a file system that listens, or is bound and may listen. Otherwise -EINVAL, -EBADF, -ENOTSOCK or another
- * -errno, with one line in why ("descriptor 3 is no socket").
+ * What is known of an open descriptor: fills in addr, len, dual_stack and text, when it is a stream socket, of TCP
+ * or a Unix one, that listens, or is bound and may listen. Otherwise -EINVAL, -EBADF, -ENOTSOCK or
+ * another -errno, with one line in why ("descriptor 3 is no socket").
  */
 int listen_examine(int fd, struct listen_address *address, char *why, size_t size);
 
@@ -105,8 +105,8 @@ bool listen_same(const struct listen_address *one, const struct listen_address *
  * Takes m >= 1 open sockets over, all bound to one address, for n >= m workers, in the place of listen_bind(): from a
  * service manager (one), or from the loom that is replaced (one for each of its workers; of those the caller passes at
  * most n). Sets the options, O_NONBLOCK and O_CLOEXEC, and fills the address in; fds[0..m) are the given ones, and
- * fds[m..n) duplicates, in turn. The file of a Unix socket stays somebody else's: who takes it over with the socket sets
- * device and inode. 0; or -errno with one line in why, and the given ones are still the caller's.
+ * fds[m..n) duplicates, in turn. The file of a Unix socket stays somebody else's: who takes it over with the socket
+ * sets device and inode. 0; or -errno with one line in why, and the given ones are still the caller's.
  */
 int listen_adopt(struct listen_address *address, const int given[], unsigned m, int fds[], unsigned n, char *why,
                  size_t size);
@@ -121,8 +121,8 @@ struct listen_passed {
 };
 
 /*
- * How many there are by LISTEN_FDS, when LISTEN_PID says that they are for this process; otherwise 0. The variables stay,
- * so that the answer does; children have another number.
+ * How many there are by LISTEN_FDS, when LISTEN_PID says that they are for this process; otherwise 0. The variables
+ * stay, so that the answer does; children have another number.
  */
 unsigned listen_passed_count(void);
 
@@ -130,9 +130,10 @@ unsigned listen_passed_count(void);
 int listen_passed(struct listen_passed passed[LISTEN_PASSED_MAX], char *why, size_t size);
 
 /*
- * listen(2) on all of them, with the backlog of the options, and SO_REUSEPORT where there are several of our own; passed
- * ones that listen already are left as they are, unless a backlog is given. A Unix socket whose file another process has
- * replaced since listen_bind() is -EADDRINUSE. 0, or -errno with one line in why; the sockets stay the caller's.
+ * listen(2) on all of them, with the backlog of the options, and SO_REUSEPORT where there are several of our own;
+ * passed ones that listen already are left as they are, unless a backlog is given. A Unix socket whose file another
+ * process has replaced since listen_bind() is -EADDRINUSE. 0, or -errno with one line in why; the sockets stay the
+ * caller's.
  */
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
 

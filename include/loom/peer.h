@@ -23,7 +23,10 @@ struct peer {
 	uint8_t address[16]; /* in network order; IPv4 has the first four bytes */
 };
 
-/* Fills an address in, n being 4 or 16 bytes; an IPv4-mapped one (RFC 4291 2.5.5.2) becomes PEER_IN4. proxied stays false. */
+/*
+ * Fills an address in, n being 4 or 16 bytes; an IPv4-mapped one (RFC 4291 2.5.5.2) becomes PEER_IN4. proxied stays
+ * false.
+ */
 void peer_set(struct peer *peer, const uint8_t *address, size_t n, uint16_t port);
 
 /* Room for peer_text() and its zero byte. */
@@ -32,7 +35,10 @@ void peer_set(struct peer *peer, const uint8_t *address, size_t n, uint16_t port
 /* "192.0.2.1", "2001:db8::1" (RFC 5952), "unix" or "-": without the port. Returns the text. */
 const char *peer_text(const struct peer *peer, char text[PEER_TEXT_MAX]);
 
-/* A numeric address, 4 or 16 bytes of it: their number, or 0 when the text (len bytes) is none. No leading zeros in IPv4. */
+/*
+ * A numeric address, 4 or 16 bytes of it: their number, or 0 when the text (len bytes) is none. No leading zeros in
+ * IPv4.
+ */
 size_t peer_parse_address(const char *text, size_t len, uint8_t address[16]);
 
 struct network {

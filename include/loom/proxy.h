@@ -20,11 +20,11 @@ enum proxy_progress {
 };
 
 /*
- * Reads the beginning of a connection, bytes[0..len), len >= 0: all of it that has come so far, from its first byte, each
- * time anew. PROXY_DONE: *used bytes, at most PROXY_V2_MAX, are the header, and *peer is for whom the connection is, with
- * proxied set; or PEER_UNKNOWN when the header leaves that to the kernel (LOCAL; UNKNOWN and AF_UNSPEC; datagrams, which
- * no stream carries). Otherwise neither is touched. A Unix socket's client is PEER_LOCAL. Additional fields (TLV) are not
- * looked at.
+ * Reads the beginning of a connection, bytes[0..len), len >= 0: all of it that has come so far, from its first byte,
+ * each time anew. PROXY_DONE: *used bytes, at most PROXY_V2_MAX, are the header, and *peer is for whom the connection
+ * is, with proxied set; or PEER_UNKNOWN when the header leaves that to the kernel (LOCAL; UNKNOWN and AF_UNSPEC;
+ * datagrams, which no stream carries). Otherwise neither is touched. A Unix socket's client is PEER_LOCAL. Additional
+ * fields (TLV) are not looked at.
  *
  * Version 1 is read as it is specified: single spaces, canonical numbers, both addresses of the family that is named.
  */

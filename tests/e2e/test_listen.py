@@ -19,7 +19,8 @@ IN6 = (socket.inet_pton(socket.AF_INET6, "2001:db8::1") + socket.inet_pton(socke
 
 
 def version2(command, family, block, length=None):
-    return SIGNATURE + bytes([0x20 | command, family]) + struct.pack(">H", len(block) if length is None else length) + block
+    size = struct.pack(">H", len(block) if length is None else length)
+    return SIGNATURE + bytes([0x20 | command, family]) + size + block
 
 
 HEADERS = {

@@ -2,8 +2,8 @@
  * fuzz_proxy.c - headers of the PROXY protocol (proxy.h). The input is what a connection begins with.
  *
  * What must hold: what is bad, or whole, for the first n bytes is so for all that follow, in the same way, and what is
- * whole was not known to be so a byte before; its length is within bounds; results are untouched otherwise; and a header
- * of version 1 made of what was read is read as the same.
+ * whole was not known to be so a byte before; its length is within bounds; results are untouched otherwise; and a
+ * header of version 1 made of what was read is read as the same.
  */
 #include "fuzz.h"
 

@@ -2,9 +2,10 @@
  * test_proxy.c - connections that begin with a PROXY header, over the simulated backend: src/conn.c, conn_proxy.c and
  * worker.c as they are. The kernel's word on who has connected is made up here.
  *
- * What is proved for every seed, which decides how bytes are split and how late everything comes: a header is read to its
- * last byte and the request behind it answered, whoever is named is the client, and the kernel is asked no more often than
- * it must; what is malformed, half, or not trusted ends without a byte of an answer, in time; nothing is left behind.
+ * What is proved for every seed, which decides how bytes are split and how late everything comes: a header is read to
+ * its last byte and the request behind it answered, whoever is named is the client, and the kernel is asked no more
+ * often than it must; what is malformed, half, or not trusted ends without a byte of an answer, in time; nothing is
+ * left behind.
  *
  * test_proxy [--trace] [FIRST LAST]
  */

@@ -303,7 +303,10 @@ static void set_passed(pid_t pid, const char *fds, const char *names)
 		unsetenv("LISTEN_FDNAMES");
 }
 
-/* The number of the first of these that does not hold; 0: all do. In a process whose descriptors 3 to 5 are free to use. */
+/*
+ * The number of the first of these that does not hold; 0: all do. In a process whose descriptors 3 to 5 are free to
+ * use.
+ */
 static int look_at_passed(void)
 {
 	struct listen_passed passed[LISTEN_PASSED_MAX];

@@ -130,8 +130,8 @@ static int make_ready(int fd)
 	return 0;
 }
 
-int listen_adopt(struct listen_address *address, const int given[], unsigned m, int fds[], unsigned n, char *why,
-                 size_t size)
+int listen_take_over(struct listen_address *address, const int given[], unsigned m, int fds[], unsigned n, char *why,
+                     size_t size)
 {
 	char text[sizeof(address->text)];
 	unsigned taken = 0;

@@ -46,7 +46,7 @@ static int adopt(struct listeners *listeners, const struct listen_address *like,
 			return -EINVAL;
 		}
 	}
-	err = listen_adopt(address, &fd, 1, listeners->fds[listeners->n], listeners->workers, why, size);
+	err = listen_take_over(address, &fd, 1, listeners->fds[listeners->n], listeners->workers, why, size);
 	if (err == 0)
 		listeners->n++;
 	return err;

@@ -17,7 +17,7 @@
 /* Where the sockets are from. */
 enum listen_source {
 	LISTEN_OWN,        /* loom opens them: listen_bind() */
-	LISTEN_DESCRIPTOR, /* "fd:3": whoever has started loom has opened it: listen_adopt() */
+	LISTEN_DESCRIPTOR, /* "fd:3": whoever has started loom has opened it: listen_take_over() */
 	LISTEN_SYSTEMD,    /* "systemd:NAME", likewise, by sd_listen_fds(3): listen_passed() */
 };
 
@@ -108,8 +108,8 @@ bool listen_same(const struct listen_address *one, const struct listen_address *
  * fds[m..n) duplicates, in turn. The file of a Unix socket stays somebody else's: who takes it over with the socket
  * sets device and inode. 0; or -errno with one line in why, and the given ones are still the caller's.
  */
-int listen_adopt(struct listen_address *address, const int given[], unsigned m, int fds[], unsigned n, char *why,
-                 size_t size);
+int listen_take_over(struct listen_address *address, const int given[], unsigned m, int fds[], unsigned n, char *why,
+                     size_t size);
 
 /* Sockets that a service manager passes (sd_listen_fds(3)): descriptors from 3 on. */
 #define LISTEN_PASSED_MAX 64

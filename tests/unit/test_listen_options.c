@@ -226,7 +226,7 @@ START_TEST(a_passed_socket_is_taken_over)
 	int given = local_listener(_i), fds[3];
 
 	parse("fd:3,nodelay=on");
-	ck_assert_int_eq(listen_adopt(&address, &given, 1, fds, 3, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_take_over(&address, &given, 1, fds, 3, why, sizeof(why)), 0);
 	ck_assert_int_eq(fds[0], given);
 	ck_assert(address.shared);
 	ck_assert_int_eq(strncmp(address.text, "http://127.0.0.1:", 17), 0);
@@ -255,10 +255,10 @@ START_TEST(several_sockets_of_one_address_are_taken_over)
 	ck_assert_int_eq(listen_bind(&first, given, 2, why, sizeof(why)), 0);
 	ck_assert_int_eq(listen_start(&first, given, 2, why, sizeof(why)), 0);
 	address.source = LISTEN_DESCRIPTOR;
-	ck_assert_int_eq(listen_adopt(&address, given, 2, fds, 2, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_take_over(&address, given, 2, fds, 2, why, sizeof(why)), 0);
 	ck_assert(!address.shared);
 	ck_assert(listen_same(&first, &address));
-	ck_assert_int_eq(listen_adopt(&address, given, 2, fds, 4, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_take_over(&address, given, 2, fds, 4, why, sizeof(why)), 0);
 	ck_assert(address.shared);
 	for (int i = 0; i < 4; i++) {
 		struct stat st;
@@ -284,7 +284,7 @@ START_TEST(a_failed_take_over_leaves_the_given_ones_open)
 	limit.rlim_cur = (rlim_t)probe + 2;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	parse("fd:3");
-	ck_assert_int_eq(listen_adopt(&address, &given, 1, fds, 8, why, sizeof(why)), -EMFILE);
+	ck_assert_int_eq(listen_take_over(&address, &given, 1, fds, 8, why, sizeof(why)), -EMFILE);
 	again = dup(given);
 	ck_assert_int_eq(again, probe);
 }

@@ -18,6 +18,7 @@ enum listener_flag {
 	LISTENER_OFF = 1 << 4,    /* an IO_UNLISTENED is due */
 	LISTENER_FAILED =
 		1 << 5, /* accepting has failed: the caller was told, and nothing is accepted until off and on */
+	LISTENER_TOOK = 1 << 6, /* something was accepted since it was armed */
 };
 
 static void listener_push(struct io_epoll *ep, struct io_listener *listener)
@@ -55,6 +56,40 @@ static void listener_disarm(struct io_epoll *ep, struct io_listener *listener)
 	listener->flags &= ~LISTENER_ARMED;
 }
 
+/*
+ * Level-triggered: what a pass leaves in the backlog is told again by the next wait, and nobody has to be right about
+ * edges that another worker's accept made stale. Exclusive, since workers may share the socket: a connection then wakes
+ * one idle worker; one that comes while that worker is busy goes on to the next.
+ */
+static void listener_arm(struct io_epoll *ep, struct io_listener *listener)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | EPOLLEXCLUSIVE,
+		.data.u64 = tag_make(listener, TAG_LISTENER, 0),
+	};
+
+	listener->flags |= LISTENER_ARMED;
+	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, listener->fd, &event) < 0) {
+		listener->owed = (uint16_t)errno;
+		listener->flags = (listener->flags & ~LISTENER_ARMED) | LISTENER_READY;
+		listener_push(ep, listener);
+	}
+}
+
+/*
+ * The kernel wakes the first in the queue of those who wait for a shared socket, again and again (measured: 194 of 200,
+ * with three workers, when connections come one by one). Who has taken something goes to the end.
+ */
+static void listener_queue_up(struct io_epoll *ep, struct io_listener *listener)
+{
+	if (!listener->shared ||
+	    (listener->flags & (LISTENER_TOOK | LISTENER_ARMED)) != (LISTENER_TOOK | LISTENER_ARMED))
+		return;
+	listener->flags &= ~LISTENER_TOOK;
+	listener_disarm(ep, listener);
+	listener_arm(ep, listener);
+}
+
 /* Accepts one connection. False when there is none, or when the one there was is already gone. */
 static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, struct io_event *event)
 {
@@ -72,6 +107,7 @@ static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, s
 
 	if (res == -EAGAIN) {
 		listener->flags &= ~LISTENER_READY;
+		listener_queue_up(ep, listener);
 		return false;
 	}
 	if (res < 0 && socket_accept_passes(res))
@@ -84,6 +120,8 @@ static bool listener_accept(struct io_epoll *ep, struct io_listener *listener, s
 		listener->flags |= LISTENER_FAILED;
 		if (listener->flags & LISTENER_OFF)
 			return false;
+	} else {
+		listener->flags |= LISTENER_TOOK;
 	}
 	*event = (struct io_event){ .op = IO_ACCEPT, .res = res, .listener = listener };
 	return true;
@@ -126,27 +164,13 @@ bool ep_listener_next(struct io_epoll *ep, struct io_event *event)
 	return false;
 }
 
-/*
- * Level-triggered: what a pass leaves in the backlog is told again by the next wait, and nobody has to be right about
- * edges that another worker's accept made stale. Exclusive, since workers may share the socket (a Unix one): a
- * connection then wakes one idle worker; one that comes while that worker is busy goes on to the next.
- */
 static void listener_on(struct io_epoll *ep, struct io_listener *listener)
 {
-	struct epoll_event event = {
-		.events = EPOLLIN | EPOLLEXCLUSIVE,
-		.data.u64 = tag_make(listener, TAG_LISTENER, 0),
-	};
-
 	assert(!(listener->flags & LISTENER_ON) && ep->listeners < ep->config.listeners);
 	ep->listeners++;
-	listener->flags = LISTENER_ON | LISTENER_ARMED;
+	listener->flags = LISTENER_ON;
 	listener->owed = 0;
-	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, listener->fd, &event) < 0) {
-		listener->owed = (uint16_t)errno;
-		listener->flags = LISTENER_ON | LISTENER_READY;
-		listener_push(ep, listener);
-	}
+	listener_arm(ep, listener);
 }
 
 static void listener_off(struct io_epoll *ep, struct io_listener *listener)

@@ -97,14 +97,19 @@ void uring_make_room(struct uring *uring)
 	uring->sq_tail--;
 }
 
-/* Arms a multishot accept. The new sockets are left blocking: an O_NONBLOCK one is not waited for by older kernels. */
+/*
+ * Arms a multishot accept. On a shared socket that would stay in front of the queue of those who wait, and be given
+ * every connection, however busy its worker is (measured: 200 of 200, with three workers); one for a single connection
+ * leaves the queue when it is woken, and the next one comes to its end. The new sockets are left blocking: an
+ * O_NONBLOCK one is not waited for by older kernels.
+ */
 static void uring_accept(struct uring *uring, struct io_listener *listener)
 {
 	struct io_uring_sqe *sqe = uring_sqe(uring);
 
 	*sqe = (struct io_uring_sqe){
 		.opcode = IORING_OP_ACCEPT,
-		.ioprio = IORING_ACCEPT_MULTISHOT,
+		.ioprio = listener->shared ? 0 : IORING_ACCEPT_MULTISHOT,
 		.fd = listener->fd,
 		.accept_flags = SOCK_CLOEXEC,
 		.user_data = uring_listener_data(listener, URING_ACCEPT),

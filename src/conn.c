@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conn_output.h"
+#include "conn_proxy.h"
 
 static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
 static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
@@ -28,6 +29,8 @@ int conn_context_init(struct conn_context *context, uint32_t conns)
 		err = pool_create(&context->inputs, round_up(sizeof(struct input), 4096), conns);
 	if (err == 0)
 		err = pool_create(&context->outputs, sizeof(struct output), conns);
+	if (err == 0)
+		err = conn_peers_init(context, conns);
 	if (err < 0)
 		conn_context_fini(context);
 	return err;
@@ -47,6 +50,7 @@ void conn_context_fini(struct conn_context *context)
 	pool_destroy(&context->conns);
 	pool_destroy(&context->inputs);
 	pool_destroy(&context->outputs);
+	conn_peers_fini(context);
 }
 
 static void set_deadline(struct conn_context *context, struct conn *conn, uint32_t timeout)
@@ -114,7 +118,7 @@ void conn_adopt(struct conn_context *context)
 	context->snapshot = next;
 }
 
-bool conn_accept(struct conn_context *context, int fd)
+bool conn_accept(struct conn_context *context, int fd, bool proxy)
 {
 	struct conn *conn = pool_take(&context->conns);
 
@@ -123,8 +127,8 @@ bool conn_accept(struct conn_context *context, int fd)
 	assert(conn->state == CONN_FREE && !conn->input && !conn->output && !conn->snapshot && !conn->timer.next);
 	conn->sent = conn->progress = 0;
 	conn->answered = conn->blank = 0;
-	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = false;
-	conn->state = CONN_IDLE;
+	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = conn->known = false;
+	conn->state = proxy ? CONN_PROXY : CONN_IDLE;
 	conn_count(&context->stats.accepted, 1);
 
 	io_open(context->io, &conn->io, fd);
@@ -377,6 +381,30 @@ static void conn_read(struct conn_context *context, struct conn *conn, const cha
 	conn_go_on(context, conn);
 }
 
+/* What stands in front of the first request: it renews no deadline, and one that is malformed is not answered. */
+static void conn_read_introduction(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
+{
+	size_t used;
+
+	switch (conn_read_proxy(context, conn, bytes, len, &used)) {
+	case PROXY_MORE:
+		ask_for_bytes(context, conn);
+		return;
+	case PROXY_BAD:
+		conn_count(&context->stats.unproxied, 1);
+		conn_close(context, conn);
+		return;
+	case PROXY_DONE:
+		break;
+	}
+	release_input(context, conn);
+	conn->state = CONN_IDLE;
+	if (used < len)
+		conn_read(context, conn, bytes + used, len - used);
+	else
+		ask_for_bytes(context, conn);
+}
+
 static void conn_received(struct conn_context *context, struct conn *conn, const struct io_event *event)
 {
 	assert(conn->receiving);
@@ -385,6 +413,12 @@ static void conn_received(struct conn_context *context, struct conn *conn, const
 		conn->ended = true;
 
 	switch ((enum conn_state)conn->state) {
+	case CONN_PROXY:
+		if (conn->ended)
+			conn_close(context, conn);
+		else
+			conn_read_introduction(context, conn, event->data, (size_t)event->res);
+		return;
 	case CONN_IDLE:
 	case CONN_READING:
 		if (conn->ended)
@@ -514,6 +548,9 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 		}
 		conn_count(&context->stats.timeouts, 1);
 		break;
+	case CONN_PROXY:
+		conn_count(&context->stats.timeouts, 1);
+		break;
 	case CONN_LINGERING:
 		break;
 	case CONN_FREE:
@@ -529,7 +566,7 @@ void conn_drain(struct conn_context *context, bool patient)
 	for (uint32_t i = 0; i < context->conns.touched; i++) {
 		struct conn *conn = pool_at(&context->conns, i);
 
-		if (conn->state != CONN_IDLE)
+		if (conn->state != CONN_IDLE && conn->state != CONN_PROXY)
 			continue;
 		if (conn->started && patient)
 			set_deadline(context, conn, CONN_DRAIN_NEXT_MS);

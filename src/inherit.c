@@ -130,6 +130,22 @@ static int read_lines(struct inherited *inherited, char *why, size_t size)
 	return 0;
 }
 
+/*
+ * Sockets of a service manager stay what they are when they are handed on: sd_listen_fds(3) says by LISTEN_PID whose they
+ * are, and options_parse() asks for that. Their numbers are not the manager's any more, which server_bind() knows.
+ */
+static void take_manager_sockets(const struct inherited *inherited)
+{
+	char pid[24];
+
+	for (unsigned i = 0; i < inherited->groups; i++) {
+		if (strncmp(inherited->group[i].text, "systemd:", 8) != 0)
+			continue;
+		snprintf(pid, sizeof(pid), "%jd", (intmax_t)getpid());
+		setenv("LISTEN_PID", pid, 1);
+	}
+}
+
 int inherit_open(struct inherited **out, char *why, size_t size)
 {
 	const char *text = getenv(INHERIT_VARIABLE);
@@ -152,7 +168,7 @@ int inherit_open(struct inherited **out, char *why, size_t size)
 	if (err)
 		inherit_close(inherited, why);
 	else
-		*out = inherited;
+		take_manager_sockets(*out = inherited);
 	return err;
 }
 

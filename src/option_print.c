@@ -163,6 +163,9 @@ static void dump_default(struct dump *dump, const struct row *row)
 	} else if (row->set == option_set_connections) {
 		fprintf(dump->out, "# default, by the limit of open files\n#%s = %u\n", row->name,
 		        dump->options->max_connections);
+	} else if (row->set == option_set_listen) {
+		fprintf(dump->out, "# default\n");
+		dump_value(dump, row, dump->options->listen[0]);
 	} else if (!text) {
 		fprintf(dump->out, "# default: none\n#%s = %s\n", row->name, row->argument);
 	} else if (row->unsaid) {

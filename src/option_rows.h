@@ -36,8 +36,11 @@ static const struct row rows[] = {
 	  .path = PATH_UNIX,
 	  .rival = "port",
 	  .set = option_set_listen,
-	  .help = "listen on [::]:8080 (IPv4 too), 127.0.0.1:8080, :8080\n"
-	          "or unix:/path; may be repeated, port 0 picks one;\ndefault [::]:8080" },
+	  .help = "listen on [::]:8080 (IPv4 too), 127.0.0.1:8080, :8080,\n"
+	          "unix:/path, fd:N or systemd:NAME, and behind it, with\n"
+	          "commas: backlog=N, nodelay=, defer-accept=, fast-open=,\n"
+	          "congestion=, mode=, proxy=on; may be repeated, port 0\n"
+	          "picks one; default what systemd passes, or [::]:8080" },
 	{ .name = "port",
 	  .letter = 'p',
 	  .argument = "N",
@@ -45,6 +48,12 @@ static const struct row rows[] = {
 	  .set = option_set_port,
 	  .max = 65535,
 	  .help = "the port of the default address" },
+	{ .name = "proxy-from",
+	  .argument = "NETWORK",
+	  .standard = "127.0.0.0/8,::1,unix",
+	  .set = option_set_proxy_from,
+	  .help = "whose PROXY headers are believed, where proxy=on:\n"
+	          "192.0.2.0/24, 2001:db8::/32, or unix for Unix sockets;\nmay be repeated" },
 
 	{ .group = "Event loops",
 	  .name = "backend",

@@ -441,8 +441,30 @@ int option_set_listen(const struct row *row, struct options *options, const char
 	if (options->listens == OPTIONS_LISTEN_MAX)
 		return option_complain(complaint, "'%s' is one address too many (at most %d)", text,
 		                       OPTIONS_LISTEN_MAX);
-	if (listen_parse(text, &address, why, sizeof(why)) < 0)
+	if (listen_parse_value(text, &address, why, sizeof(why)) < 0)
 		return option_complain(complaint, "%s", why);
 	options->listen[options->listens++] = text;
 	return 0;
+}
+
+/* More networks, with commas between them. */
+int option_set_proxy_from(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	char one[64], why[256];
+
+	(void)row;
+	for (;;) {
+		size_t len = strcspn(text, ",");
+
+		if (options->proxy_froms == OPTIONS_PROXY_FROM_MAX)
+			return option_complain(complaint, "'%.*s' is one network too many (at most %d)", (int)len, text,
+			                       OPTIONS_PROXY_FROM_MAX);
+		snprintf(one, sizeof(one), "%.*s", (int)len, text);
+		if (network_parse(one, &options->proxy_from[options->proxy_froms], why, sizeof(why)) < 0)
+			return option_complain(complaint, "%s", why);
+		options->proxy_froms++;
+		if (text[len] == '\0')
+			return 0;
+		text += len + 1;
+	}
 }

@@ -82,7 +82,7 @@ static struct given *given_of(const struct option_store *store, const char *name
 
 bool option_adds_up(const struct row *row)
 {
-	return row->set == option_set_listen || row->set == option_set_immutable;
+	return row->set == option_set_listen || row->set == option_set_immutable || row->set == option_set_proxy_from;
 }
 
 char *option_keep(struct option_store *store, const char *text, size_t len)
@@ -270,8 +270,13 @@ static int collect_environment(struct option_store *store, struct complaint *com
 		rest = option_keep(store, text, strlen(text));
 		if (!rest)
 			return option_complain(complaint, "%s", strerror(ENOMEM));
-		while ((piece = strsep(&rest, ",")) != NULL)
-			option_give(given, SOURCE_ENVIRONMENT, piece, 0);
+		while ((piece = strsep(&rest, ",")) != NULL) {
+			/* The options of an address have commas, too. */
+			if (rows[i].set == option_set_listen && given->values > 0 && listen_is_option(piece))
+				piece[-1] = ',';
+			else
+				option_give(given, SOURCE_ENVIRONMENT, piece, 0);
+		}
 	}
 	return 0;
 }
@@ -387,7 +392,8 @@ static void settle_gate(struct options *options, enum options_action action)
 static int fit_descriptors(struct options *options, struct complaint *complaint)
 {
 	uint64_t limit = options_descriptor_limit();
-	uint64_t reserve = RESERVE_PROCESS + (uint64_t)options->workers * (RESERVE_WORKER + options->listens - 1);
+	uint64_t reserve = RESERVE_PROCESS +
+	                   (uint64_t)options->workers * (RESERVE_WORKER + options->listens + listen_passed_count() - 1);
 	uint64_t most = limit > reserve ? limit - reserve : 0;
 	char subject[SUBJECT_SIZE];
 
@@ -455,7 +461,9 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 	    settle_rivals(store, &complaint) || read_given(options, &complaint))
 		goto fail;
 	if (options->listens == 0)
-		options->listen[options->listens++] = option_find("listen", strlen("listen"))->implied;
+		options->listen[options->listens++] = listen_passed_count() > 0
+		                                              ? "systemd:*"
+		                                              : option_find("listen", strlen("listen"))->implied;
 	if (given_of(store, "immutable")->source == SOURCE_NONE)
 		options->immutable_auto = true;
 	if (check_together(options, action, &complaint))

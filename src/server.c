@@ -125,10 +125,8 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 
 		thread->server = server;
 		thread->state = THREAD_STARTING;
-		free(thread->fds);
-		thread->fds = server_deal(server, started, &sockets);
-		if (!thread->fds) {
-			err = -ENOMEM;
+		err = server_deal(server, thread, started, &sockets);
+		if (err < 0) {
 			snprintf(why, size, "%s", strerror(ENOMEM));
 			break;
 		}
@@ -140,6 +138,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			/* Shared out evenly, rounded up. */
 			.conns = (options->max_connections + n - 1) / n,
 			.listen_fds = thread->fds,
+			.listen_flags = thread->listen_flags,
 			.listens = sockets,
 			.notify = on_notice,
 			.context = thread,
@@ -244,6 +243,26 @@ static void log_unfinished(struct worker_thread *thread, const struct worker_not
 	thread->logged_unreadable = unreadable;
 }
 
+/*
+ * Connections to a listener with proxy=on that came to nothing: a mistake in a configuration, this one or the proxy's.
+ */
+static void log_unproxied(struct worker_thread *thread, const struct worker_notices *notices)
+{
+	unsigned untrusted = atomic_load_explicit(&notices->untrusted, memory_order_relaxed);
+	unsigned unproxied = atomic_load_explicit(&notices->unproxied, memory_order_relaxed);
+
+	if (untrusted != thread->logged_untrusted)
+		log_warn("worker %u: %u connections to a listener with proxy=on were closed: not from --proxy-from",
+		         thread->config.index, untrusted - thread->logged_untrusted);
+	if (unproxied != thread->logged_unproxied)
+		log_warn(
+			"worker %u: %u connections were closed: a PROXY header was missing or malformed (is the proxy told "
+			"to send it?)",
+			thread->config.index, unproxied - thread->logged_unproxied);
+	thread->logged_untrusted = untrusted;
+	thread->logged_unproxied = unproxied;
+}
+
 void server_log_notices(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
@@ -270,6 +289,7 @@ void server_log_notices(struct server *server)
 		thread->logged_failures = failures;
 		thread->logged_full = full;
 		log_unfinished(thread, notices);
+		log_unproxied(thread, notices);
 	}
 	pthread_mutex_unlock(&server->lock);
 }
@@ -367,8 +387,7 @@ static void serve(struct server *server)
 {
 	struct conn_stats total = { 0 };
 
-	for (unsigned i = 0; i < server->bound; i++)
-		log_info("listening on %s", server->listening[i].address.text);
+	server_log_listening(server);
 	log_info("%u worker%s, at most %u connections; ready", server->options->workers,
 	         server->options->workers == 1 ? "" : "s", server->options->max_connections);
 	say_word(server, GO_SERVE);
@@ -413,8 +432,10 @@ static int start_threads(struct server *server)
 
 static void free_server(struct server *server)
 {
-	for (unsigned i = 0; server->workers && i < server->options->workers; i++)
+	for (unsigned i = 0; server->workers && i < server->options->workers; i++) {
 		free(server->workers[i].fds);
+		free(server->workers[i].listen_flags);
+	}
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server->inboxes);
@@ -444,8 +465,11 @@ int server_run(const struct options *options, const struct server_start *start)
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
-	/* What is cheap to find wrong comes first. */
-	if (select_backend(server) < 0 || life_begin(server) < 0 || server_bind(server) < 0 ||
+	/*
+	 * What is cheap to find wrong comes first; and listeners before anything that takes a number which one may
+	 * have.
+	 */
+	if (select_backend(server) < 0 || server_bind(server) < 0 || life_begin(server) < 0 ||
 	    server_bind_admin(server) < 0 || build_first(server) < 0 || start_threads(server) < 0)
 		goto end;
 	serve(server);

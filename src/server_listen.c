@@ -15,28 +15,70 @@
 
 #include "loom/log.h"
 
-static int bind_one(struct server *server, struct listening *listening, const char *text)
+/* Says what is wrong with a value of --listen. Returns err. */
+static int complain(const struct options *options, unsigned value, int err, const char *why)
+{
+	char origin[512] = "";
+
+	/* An address that is in use is told as it always was; of a passed one the option is what can be mended. */
+	if (err != -EADDRINUSE && options->store)
+		options_origin(options, "listen", value, origin, sizeof(origin));
+	log_error("%s%s%s", origin, *origin ? ": " : "", why);
+	return err;
+}
+
+struct listening *server_next_listening(struct server *server, const struct listen_address *like, const char *text,
+                                        char *why, size_t size)
+{
+	struct listening *listening = &server->listening[server->bound];
+
+	if (server->bound == OPTIONS_LISTEN_MAX) {
+		snprintf(why, size, "too many sockets to listen on (at most %d)", OPTIONS_LISTEN_MAX);
+		return NULL;
+	}
+	*listening = (struct listening){ .address = *like, .text = text };
+	return listening;
+}
+
+/* What a predecessor has for it; "systemd:*" may stand for several. How many it has taken, or -errno. */
+static int take_inherited(struct server *server, const struct listen_address *like, const char *text, char *why,
+                          size_t size)
+{
+	int taken = 0, err;
+
+	do {
+		struct listening *listening = server_next_listening(server, like, text, why, size);
+
+		if (!listening)
+			return taken ? taken : -E2BIG;
+		err = inherit_take(server->start->inherited, INHERIT_LISTEN, text, server->options->workers,
+		                   &listening->address, &listening->fds, &listening->n, why, size);
+		listening->inherited = err > 0;
+		server->bound += err > 0;
+		taken += err > 0;
+	} while (err > 0 && like->source == LISTEN_SYSTEMD);
+	return err < 0 ? err : taken;
+}
+
+static int bind_own(struct server *server, const struct listen_address *like, const char *text, char *why, size_t size)
 {
 	unsigned workers = server->options->workers;
-	char why[WHY_SIZE];
-	int err = listen_parse(text, &listening->address, why, sizeof(why));
+	struct listening *listening = server_next_listening(server, like, text, why, size);
+	int err;
 
-	if (err == 0)
-		err = inherit_take(server->start->inherited, INHERIT_LISTEN, text, workers, &listening->address,
-		                   &listening->fds, &listening->n, why, sizeof(why));
-	listening->inherited = err > 0;
-	if (err == 0) {
-		listening->n = workers;
-		listening->fds = calloc(workers, sizeof(*listening->fds));
-		if (!listening->fds) {
-			log_error("out of memory");
-			return -ENOMEM;
-		}
-		err = listen_bind(&listening->address, listening->fds, workers, why, sizeof(why));
+	if (!listening)
+		return -E2BIG;
+	listening->n = workers;
+	listening->fds = calloc(workers, sizeof(*listening->fds));
+	if (!listening->fds) {
+		snprintf(why, size, "%s", strerror(ENOMEM));
+		return -ENOMEM;
 	}
-	if (err >= 0)
+	err = listen_bind(&listening->address, listening->fds, workers, why, size);
+	if (err == 0) {
+		server->bound++;
 		return 0;
-	log_error("%s", why);
+	}
 	free(listening->fds);
 	listening->fds = NULL;
 	return err;
@@ -44,14 +86,48 @@ static int bind_one(struct server *server, struct listening *listening, const ch
 
 int server_bind(struct server *server)
 {
-	for (unsigned i = 0; i < server->options->listens; i++) {
-		int err = bind_one(server, &server->listening[i], server->options->listen[i]);
+	const struct options *options = server->options;
+	struct listen_passed passed[LISTEN_PASSED_MAX];
+	char why[WHY_SIZE];
+	int n = 0, err;
 
-		if (err < 0)
-			return err;
-		server->bound++;
+	/* By a predecessor they are handed over as all others are, with other numbers. */
+	if (!server->start->inherited)
+		n = listen_passed(passed, why, sizeof(why));
+	if (n < 0) {
+		log_error("%s", why);
+		return n;
 	}
+	for (unsigned i = 0; i < options->listens; i++) {
+		const char *text = options->listen[i];
+		struct listen_address like;
+
+		err = listen_parse_value(text, &like, why, sizeof(why));
+		if (err == 0)
+			err = take_inherited(server, &like, text, why, sizeof(why));
+		if (err == 0)
+			err = like.source == LISTEN_OWN
+			              ? bind_own(server, &like, text, why, sizeof(why))
+			              : server_take_passed(server, &like, text, passed, (unsigned)n, why, sizeof(why));
+		if (err < 0)
+			return complain(options, i, err, why);
+	}
+	server_warn_of_passed(server, passed, (unsigned)n);
 	return 0;
+}
+
+void server_log_listening(const struct server *server)
+{
+	for (unsigned i = 0; i < server->bound; i++) {
+		const struct listen_address *address = &server->listening[i].address;
+		char from[300] = "";
+
+		if (address->source == LISTEN_DESCRIPTOR)
+			snprintf(from, sizeof(from), ", descriptor %d", address->descriptor);
+		else if (address->source == LISTEN_SYSTEMD)
+			snprintf(from, sizeof(from), ", from systemd");
+		log_info("listening on %s%s%s", address->text, from, address->options.proxy ? ", PROXY protocol" : "");
+	}
 }
 
 int server_listen(struct server *server)
@@ -93,21 +169,30 @@ int server_bind_admin(struct server *server)
 	return err;
 }
 
-int *server_deal(const struct server *server, unsigned worker, unsigned *n)
+int server_deal(const struct server *server, struct worker_thread *thread, unsigned worker, unsigned *n)
 {
 	unsigned workers = server->options->workers, most = 0;
-	int *fds;
 
 	*n = 0;
 	for (unsigned i = 0; i < server->bound; i++)
 		most += (server->listening[i].n + workers - 1) / workers;
-	fds = calloc(most, sizeof(*fds));
-	if (!fds)
-		return NULL;
-	for (unsigned i = 0; i < server->bound; i++)
-		for (unsigned j = worker; j < server->listening[i].n; j += workers)
-			fds[(*n)++] = server->listening[i].fds[j];
-	return fds;
+	free(thread->fds);
+	free(thread->listen_flags);
+	thread->fds = calloc(most, sizeof(*thread->fds));
+	thread->listen_flags = calloc(most, sizeof(*thread->listen_flags));
+	if (!thread->fds || !thread->listen_flags)
+		return -ENOMEM;
+	for (unsigned i = 0; i < server->bound; i++) {
+		const struct listening *listening = &server->listening[i];
+		const struct listen_address *address = &listening->address;
+
+		for (unsigned j = worker; j < listening->n; j += workers) {
+			thread->fds[*n] = listening->fds[j];
+			thread->listen_flags[(*n)++] = (uint8_t)((address->options.proxy ? WORKER_LISTEN_PROXY : 0) |
+			                                         (address->shared ? WORKER_LISTEN_SHARED : 0));
+		}
+	}
+	return 0;
 }
 
 unsigned server_hand_over(const struct server *server, struct upgrade_sockets *sockets, int *admin)
@@ -120,7 +205,7 @@ unsigned server_hand_over(const struct server *server, struct upgrade_sockets *s
 
 		sockets[n++] = (struct upgrade_sockets){
 			.kind = INHERIT_LISTEN,
-			.text = server->options->listen[i],
+			.text = listening->text,
 			.device = listening->address.device,
 			.inode = listening->address.inode,
 			.fds = listening->fds,

@@ -1,6 +1,6 @@
 /*
- * serving.h - a running server's state, shared by server.c (its threads, its beginning and end), server_listen.c (its
- * addresses), server_life.c (what happens to it while it serves) and server_upgrade.c (its replacement). Private to these. The main thread's, but for what
+ * serving.h - a running server's state, shared by server.c (its threads, its beginning and end), server_listen.c and server_passed.c
+ * (its addresses), server_life.c (what happens to it while it serves) and server_upgrade.c (its replacement). Private to these. The main thread's, but for what
  * is said to be under a lock.
  */
 #ifndef LOOM_SERVING_H
@@ -38,18 +38,20 @@ struct worker_thread {
 	pthread_t thread;
 	struct worker_config config;
 	int *fds;              /* of all addresses: those that this worker accepts from */
+	uint8_t *listen_flags; /* of each */
 	struct worker *worker; /* valid while READY */
 	enum thread_state state;
 	int err;
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
 	struct conn_stats stats;
-	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
+	unsigned logged_failures, logged_full, logged_stale, logged_unreadable, logged_untrusted, logged_unproxied;
 };
 
 /* An address, and the sockets that are bound to it: at least one a worker. */
 struct listening {
 	struct listen_address address;
+	const char *text; /* the option's, which stands for several where it is "systemd:*" */
 	int *fds;
 	unsigned n;
 	bool inherited; /* a predecessor's too, until we have its place */
@@ -126,8 +128,24 @@ int server_bind(struct server *server);
 int server_bind_admin(struct server *server);
 int server_listen(struct server *server);
 
-/* The sockets of one worker, dealt out like cards: its own array, to be freed. NULL: no memory. */
-int *server_deal(const struct server *server, unsigned worker, unsigned *n);
+/* "listening on ..." for each. */
+void server_log_listening(const struct server *server);
+
+/* The sockets of one worker, dealt out like cards: n, in arrays of the thread's own. 0 or -ENOMEM. */
+int server_deal(const struct server *server, struct worker_thread *thread, unsigned worker, unsigned *n);
+
+/* The next of server->listening, which server->bound does not count yet; NULL with one line in why: there is none. */
+struct listening *server_next_listening(struct server *server, const struct listen_address *like, const char *text,
+                                        char *why, size_t size);
+
+/* server_passed.c */
+
+/* Takes the sockets over that a value of --listen names. 0, or -errno with one line in why. */
+int server_take_passed(struct server *server, const struct listen_address *like, const char *text,
+                       struct listen_passed passed[], unsigned n, char *why, size_t size);
+
+/* Says what was passed and is not listened on. */
+void server_warn_of_passed(const struct server *server, const struct listen_passed passed[], unsigned n);
 
 /* What a successor is handed. room for OPTIONS_LISTEN_MAX + 1; how many. admin: where the admin's descriptor goes. */
 unsigned server_hand_over(const struct server *server, struct upgrade_sockets *sockets, int *admin);

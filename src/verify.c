@@ -44,13 +44,42 @@ static int verify_backend(const struct options *options)
 	return 0;
 }
 
+/* A socket that somebody else opens is there when loom is started by them, and as a rule not now. */
+static int verify_passed(const struct options *options, const char *name, unsigned value, const char *text,
+                         const struct listen_address *address)
+{
+	struct listen_passed passed[LISTEN_PASSED_MAX];
+	struct listen_address there = *address;
+	char why[WHY_SIZE];
+	int n = 0, err = 0;
+
+	if (address->source == LISTEN_DESCRIPTOR)
+		err = listen_examine(address->descriptor, &there, why, sizeof(why));
+	else
+		n = listen_passed(passed, why, sizeof(why));
+	if (n == 0 && (err == -EBADF || address->source == LISTEN_SYSTEMD)) {
+		printf("%s: ok, if it is passed (it is not here, now)\n", text);
+		return 0;
+	}
+	err = n < 0 ? n : err;
+	for (int i = 0; i < n && !err; i++)
+		if (strcmp(address->name, "*") == 0 || strcmp(address->name, passed[i].name) == 0)
+			err = listen_examine(passed[i].fd, &there, why, sizeof(why));
+	if (err)
+		return fail(options, name, value, why);
+	printf("%s: ok\n", text);
+	return 0;
+}
+
 /* One address, and whether an earlier one is the same: the second would not be had at a start either. */
 static int verify_address(const struct options *options, const char *name, unsigned value, const char *text,
                           struct listen_address addresses[], unsigned n)
 {
 	struct listen_address *address = &addresses[n];
 	char why[WHY_SIZE];
-	int err = listen_parse(text, address, why, sizeof(why));
+	/* The admin socket's path is a path alone. */
+	int err = strcmp(name, "admin") == 0 ? listen_parse(text, address, why, sizeof(why))
+	                                     : listen_parse_value(text, address, why, sizeof(why));
 
 	for (unsigned i = 0; i < n && !err; i++) {
 		if (listen_conflict(&addresses[i], address)) {
@@ -60,6 +89,8 @@ static int verify_address(const struct options *options, const char *name, unsig
 	}
 	if (err)
 		return fail(options, name, value, why);
+	if (address->source != LISTEN_OWN)
+		return verify_passed(options, name, value, text, address);
 	err = listen_try(address, why, sizeof(why));
 	if (err == -EADDRINUSE) {
 		printf("%s: ok, and in use (it must be free at the start, or belong to the loom that is replaced)\n",

@@ -32,6 +32,12 @@ enum listener_state {
 struct listener {
 	struct io_listener io; /* first: the completion is the listener */
 	enum listener_state state;
+	bool proxy; /* its connections begin with a PROXY header */
+};
+
+struct accepted {
+	int fd;
+	bool proxy;
 };
 
 struct worker {
@@ -42,14 +48,14 @@ struct worker {
 	struct wheel_node drain_end;    /* linked while draining */
 	enum worker_command obeyed;
 	uint64_t noticed; /* when notify() was last called */
-	uint64_t told;    /* unfinished answers that have been noticed */
+	uint64_t told;    /* of what notice_ends() looks at, what has been noticed */
 	int err;
 	bool serving; /* the first turn has begun */
 	unsigned listeners;
 	struct listener *listener;
 	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
 	unsigned accepted_count;
-	int accepted[ACCEPTED_MAX];
+	struct accepted accepted[ACCEPTED_MAX];
 
 	uint64_t turns; /* written here alone, read by others too */
 	const struct worker_settings *adopted;
@@ -85,7 +91,7 @@ static void read_clock(struct worker *worker)
 /* False when the last notice was too short a time ago. */
 static bool notice(struct worker *worker)
 {
-	if (worker->noticed != 0 && worker->context.now - worker->noticed < WORKER_NOTICE_MS)
+	if (worker->noticed != 0 && worker->context.now < worker->noticed + WORKER_NOTICE_MS)
 		return false;
 	worker->noticed = worker->context.now | 1; /* never 0 */
 	if (worker->config.notify)
@@ -93,17 +99,20 @@ static bool notice(struct worker *worker)
 	return true;
 }
 
-/* Answers that ended unfinished, and not for the client's sake, since the last time. */
-static void notice_unfinished(struct worker *worker)
+/* Answers that ended unfinished, not for the client's sake, and connections closed unheard, since the last time. */
+static void notice_ends(struct worker *worker)
 {
 	const struct conn_stats *stats = &worker->context.stats;
+	uint64_t ends = stats->stale + stats->unreadable + stats->untrusted + stats->unproxied;
 
-	if (stats->stale + stats->unreadable == worker->told)
+	if (ends == worker->told)
 		return;
 	atomic_store_explicit(&worker->notices.stale, (unsigned)stats->stale, memory_order_relaxed);
 	atomic_store_explicit(&worker->notices.unreadable, (unsigned)stats->unreadable, memory_order_relaxed);
+	atomic_store_explicit(&worker->notices.untrusted, (unsigned)stats->untrusted, memory_order_relaxed);
+	atomic_store_explicit(&worker->notices.unproxied, (unsigned)stats->unproxied, memory_order_relaxed);
 	if (notice(worker))
-		worker->told = stats->stale + stats->unreadable;
+		worker->told = ends;
 }
 
 static bool may_accept(const struct worker *worker)
@@ -149,8 +158,10 @@ static void steer_listeners(struct worker *worker)
 	}
 }
 
-static void accepted(struct worker *worker, int res)
+static void accepted(struct worker *worker, const struct listener *listener, int res)
 {
+	bool proxy = listener->proxy;
+
 	if (res < 0) {
 		atomic_store_explicit(&worker->notices.accept_errno, -res, memory_order_relaxed);
 		atomic_fetch_add_explicit(&worker->notices.accept_failures, 1, memory_order_relaxed);
@@ -159,13 +170,16 @@ static void accepted(struct worker *worker, int res)
 		steer_listeners(worker);
 		return;
 	}
-	if (worker->obeyed == WORKER_ABORT) {
+	if (proxy && !conn_trusts(&worker->context, res)) {
 		close(res);
-	} else if (worker->accepted_count > 0 || !conn_accept(&worker->context, res)) {
+	} else if (worker->obeyed == WORKER_ABORT) {
+		close(res);
+	} else if (worker->accepted_count > 0 || !conn_accept(&worker->context, res, proxy)) {
 		if (worker->accepted_count == ACCEPTED_MAX)
 			close(res);
 		else
-			worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] = res;
+			worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] =
+				(struct accepted){ res, proxy };
 	} else if (worker->context.conns.used == worker->most_conns) {
 		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
 		notice(worker);
@@ -173,29 +187,32 @@ static void accepted(struct worker *worker, int res)
 	}
 }
 
-static int next_accepted(struct worker *worker)
+static struct accepted next_accepted(struct worker *worker)
 {
-	int fd = worker->accepted[worker->accepted_first];
+	struct accepted next = worker->accepted[worker->accepted_first];
 
 	worker->accepted_first = (worker->accepted_first + 1) % ACCEPTED_MAX;
 	worker->accepted_count--;
-	return fd;
+	return next;
 }
 
 /* A connection is free again: for one that waits, or for the backlog. */
 static void room_again(struct worker *worker)
 {
-	if (worker->accepted_count > 0)
-		conn_accept(&worker->context, next_accepted(worker));
-	else if (worker->context.conns.used == worker->most_conns - 1)
+	if (worker->accepted_count > 0) {
+		struct accepted next = next_accepted(worker);
+
+		conn_accept(&worker->context, next.fd, next.proxy);
+	} else if (worker->context.conns.used == worker->most_conns - 1) {
 		steer_listeners(worker);
+	}
 }
 
 static void handle(struct worker *worker, const struct io_event *event)
 {
 	switch (event->op) {
 	case IO_ACCEPT:
-		accepted(worker, event->res);
+		accepted(worker, (const struct listener *)event->listener, event->res);
 		return;
 	case IO_UNLISTENED:
 		((struct listener *)event->listener)->state = LISTENER_OFF;
@@ -237,7 +254,7 @@ static void obey(struct worker *worker)
 	steer_listeners(worker);
 	if (command == WORKER_ABORT) {
 		while (worker->accepted_count > 0)
-			close(next_accepted(worker));
+			close(next_accepted(worker).fd);
 		conn_close_all(&worker->context);
 		return;
 	}
@@ -296,7 +313,7 @@ bool worker_turn(struct worker *worker)
 	while (io_next(context->io, &event))
 		handle(worker, &event);
 	expire(worker);
-	notice_unfinished(worker);
+	notice_ends(worker);
 	return !is_over(worker);
 }
 
@@ -336,6 +353,8 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.timeouts = &config->options->timeouts;
 	worker->context.worker = config->index;
 	worker->context.say_snapshot = config->options->snapshot_header;
+	worker->context.proxy_from = config->options->proxy_from;
+	worker->context.proxy_froms = config->options->proxy_froms;
 
 	worker->listener = calloc(config->listens, sizeof(*worker->listener));
 	err = worker->listener ? conn_context_init(&worker->context, config->conns) : -ENOMEM;
@@ -349,8 +368,13 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	}
 
 	worker->listeners = config->listens;
-	for (unsigned i = 0; i < config->listens; i++)
+	for (unsigned i = 0; i < config->listens; i++) {
+		unsigned flags = config->listen_flags ? config->listen_flags[i] : 0;
+
 		worker->listener[i].io.fd = config->listen_fds[i];
+		worker->listener[i].io.shared = flags & WORKER_LISTEN_SHARED;
+		worker->listener[i].proxy = flags & WORKER_LISTEN_PROXY;
+	}
 	worker->context.real = -1;
 	read_clock(worker);
 	wheel_init(&worker->context.wheel, worker->context.now);

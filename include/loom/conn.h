@@ -9,8 +9,11 @@
  *    SENDING, after the last answer: io_close(), or LINGERING until the client has read it -> CLOSING -> gone
  *    any state, on an error, the peer's end or a deadline: CLOSING
  *
- * One function per event, one switch over the state. No allocation, no system call of its own, no clock: the worker
- * lends everything through struct conn_context. All on the worker's thread.
+ *    On a listener with proxy=on a connection begins as PROXY, and is IDLE when the PROXY header is whole.
+ *
+ * One function per event, one switch over the state. No allocation, no clock, and no system call of its own but for
+ * getpeername(2), when a client's address is asked for: the worker lends everything through struct conn_context. All on
+ * the worker's thread.
  *
  * Memory: an idle connection is 128 bytes. A request that arrives whole is read and answered where the backend put
  * it; only a remainder (half a request, or requests that wait for an answer to be sent) is copied to an input buffer.
@@ -25,6 +28,7 @@
 
 #include "loom/io.h"
 #include "loom/options.h"
+#include "loom/peer.h"
 #include "loom/pool.h"
 #include "loom/request.h"
 #include "loom/response.h"
@@ -50,6 +54,7 @@
 
 enum conn_state {
 	CONN_FREE,      /* in the pool */
+	CONN_PROXY,     /* before a PROXY header is whole; its bytes so far are in input */
 	CONN_IDLE,      /* between requests; nothing is owned but these 128 bytes */
 	CONN_READING,   /* a request has begun to arrive; its bytes so far are in input */
 	CONN_SENDING,   /* answers are on their way; input may hold what is to be read after them */
@@ -73,6 +78,7 @@ struct conn {
 	bool linger : 1;           /* and the client may still be sending */
 	bool started : 1;          /* the first request has begun */
 	unsigned blank : 2;        /* bytes of an empty line that have come before the next request: CR, LF */
+	bool known : 1;            /* conn_peer() has been found out */
 };
 
 /* What is left of a client's bytes. From a pool. */
@@ -93,6 +99,8 @@ struct conn_stats {
 	uint64_t answers[6]; /* by the first digit of the status */
 	uint64_t stale;      /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
 	uint64_t unreadable; /* and since one could not be read (-EIO) */
+	uint64_t untrusted;  /* connections to a listener with proxy=on from outside of --proxy-from, closed */
+	uint64_t unproxied;  /* and those whose PROXY header was malformed or missing */
 };
 
 /* Adds to a counter. By the thread that owns it: no other writes, and a reader sees the old figure or the new one. */
@@ -119,6 +127,9 @@ struct conn_context {
 	char date[HTTP_DATE_LEN]; /* the same as an HTTP date */
 	struct wheel wheel;
 	struct pool conns, inputs, outputs;
+	struct peer *peers;               /* of the connections, by their index in the pool; conn_peer() */
+	const struct network *proxy_from; /* whose PROXY headers are believed */
+	unsigned proxy_froms;
 	struct request_parser parser; /* for requests that arrive whole */
 	char scratch[IO_RECV_MAX];    /* for normalising a target */
 	struct conn_stats stats;
@@ -131,8 +142,26 @@ void conn_context_fini(struct conn_context *context);
 /* Makes the snapshot that waits in the inbox the current one, if one does. */
 void conn_adopt(struct conn_context *context);
 
-/* Begins a connection on an accepted descriptor. False when there is no room: the descriptor is still the caller's. */
-bool conn_accept(struct conn_context *context, int fd);
+/*
+ * Begins a connection on an accepted descriptor; proxy: a PROXY header must come first, within the header deadline.
+ * False when there is no room: the descriptor is still the caller's.
+ */
+bool conn_accept(struct conn_context *context, int fd, bool proxy);
+
+/*
+ * Whether the peer of an accepted descriptor lies in the networks whose PROXY headers are believed; one that does not
+ * is counted. False for one that has gone already, too. A system call.
+ */
+bool conn_trusts(struct conn_context *context, int fd);
+
+/*
+ * The client's address: the one that a PROXY header has named, otherwise the kernel's. The kernel is asked
+ * (getpeername(2)) when this is first called for a connection, and never on accept; later calls cost nothing. The answer
+ * is PEER_UNKNOWN in CONN_PROXY and in CONN_CLOSING, and for good when the first call comes after the client's reset: who
+ * needs it at the end asks at the beginning. Valid until IO_CLOSED. Memory: 20 bytes aside of the connection, touched
+ * only when there is a header or somebody asks.
+ */
+const struct peer *conn_peer(struct conn_context *context, struct conn *conn);
 
 /* Handles IO_RECV, IO_SENT or IO_CLOSED. */
 void conn_event(struct conn_context *context, const struct io_event *event);

@@ -37,7 +37,7 @@ enum io_op {
 
 /*
  * The backend's part of a connection. The caller zeroes it once, when its memory is taken, and never looks inside,
- * except that tests may read fd.
+ * except that fd may be asked about (getpeername(2)) until io_close().
  */
 struct io_conn {
 	int fd;
@@ -81,9 +81,10 @@ struct io_file_send {
 	int result;
 };
 
-/* A listening socket. The caller sets fd, and zeroes the rest before the first io_listen(). */
+/* A listening socket. The caller sets fd and shared, and zeroes the rest before the first io_listen(). */
 struct io_listener {
 	int fd;
+	bool shared;    /* others accept from the same socket: take one connection, and go behind them in the queue */
 	uint16_t flags; /* private to the backend, as is what follows */
 	uint16_t owed;
 	uint16_t swept; /* connections taken from the backlog after off */
@@ -186,7 +187,9 @@ static inline bool io_next(struct io *io, struct io_event *event)
  * off: exactly one IO_UNLISTENED follows. Connections that are in the backlog by then still arrive as IO_ACCEPT first, as
  * far as there is room for connections (none is lost when the listener is closed next); when there is none, or when
  * accepting has failed, they stay in the backlog. on again is allowed only after IO_UNLISTENED.
- * The listening socket must be O_NONBLOCK. It is the caller's, and may be shared by several threads' backends.
+ * The listening socket must be O_NONBLOCK. It is the caller's, and may be shared by several threads' backends, which
+ * then take turns, as far as they sleep: connections are spread evenly over idle workers, and none waits for a busy one
+ * as long as another sleeps (epoll), or at most as long as that one's turn (io_uring).
  */
 static inline void io_listen(struct io *io, struct io_listener *listener, bool on)
 {

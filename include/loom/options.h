@@ -9,8 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define OPTIONS_LISTEN_MAX    16
-#define OPTIONS_IMMUTABLE_MAX 16
+#include "loom/peer.h"
+
+#define OPTIONS_LISTEN_MAX     16
+#define OPTIONS_IMMUTABLE_MAX  16
+#define OPTIONS_PROXY_FROM_MAX 32
 
 enum symlinks {
 	SYMLINKS_CONTAIN, /* followed while they stay inside ROOT */
@@ -55,6 +58,8 @@ struct options {
 	const char *root;
 	const char *listen[OPTIONS_LISTEN_MAX]; /* as given; defaults filled in by options_parse() */
 	unsigned listens;
+	struct network proxy_from[OPTIONS_PROXY_FROM_MAX]; /* whose PROXY headers are believed */
+	unsigned proxy_froms;
 	const char *backend;      /* "auto" or a name */
 	unsigned workers;         /* 1 or more; "auto" has been resolved (sched_getaffinity(2)) */
 	unsigned max_connections; /* 1 or more; the default has been resolved from the descriptor limit */

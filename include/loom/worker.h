@@ -35,6 +35,13 @@ struct worker_notices {
 	atomic_uint full;        /* times that the last free connection was taken, and accepting stopped */
 	atomic_uint stale;       /* answers that ended unfinished: a streamed file was changed in place */
 	atomic_uint unreadable;  /* and: a streamed file could not be read */
+	atomic_uint untrusted;   /* connections that were closed: conn_stats.untrusted */
+	atomic_uint unproxied;   /* and conn_stats.unproxied */
+};
+
+enum worker_listen {
+	WORKER_LISTEN_PROXY = 1 << 0,  /* its connections begin with a PROXY header */
+	WORKER_LISTEN_SHARED = 1 << 1, /* other workers accept from the same socket */
 };
 
 /* What may change while a worker runs. Immutable once it is given to worker_set(). */
@@ -51,6 +58,7 @@ struct worker_config {
 	unsigned index;               /* 0 .. workers - 1 */
 	unsigned conns;               /* the most connections of this worker */
 	const int *listen_fds;        /* the worker's, to close, from its first turn on */
+	const uint8_t *listen_flags;  /* enum worker_listen of each; NULL: 0 */
 	unsigned listens;
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);

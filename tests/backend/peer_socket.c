@@ -151,8 +151,11 @@ static int tcp_listener(struct io *io, struct io_listener *listener)
 
 static int unix_listener(struct io *io, struct io_listener *listener)
 {
+	int err = socket_listen(AF_UNIX, listener);
+
 	(void)io;
-	return socket_listen(AF_UNIX, listener);
+	listener->shared = true; /* both ways of accepting keep the contract */
+	return err;
 }
 
 /* The backend's end stays a blocking socket: io_open() takes what it is given. */

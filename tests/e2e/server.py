@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -20,7 +21,7 @@ BINARY = os.environ.get("LOOM_BINARY", "")
 VALGRIND = os.environ.get("LOOM_E2E_VALGRIND", "") not in ("", "0")
 LONG = os.environ.get("LOOM_E2E_LONG", "") not in ("", "0")
 
-LISTENING = re.compile(r"listening on (?:http://(\S+):(\d+)/|unix:(\S+))")
+LISTENING = re.compile(r"listening on (?:http://(\S+):(\d+)/|unix:([^\s,]+))")
 REPORTS = re.compile(r"Sanitizer|runtime error:|Assertion|assertion|stack smashing|^==\d+== ", re.M)
 
 PR_SET_PDEATHSIG = 1
@@ -59,6 +60,29 @@ def command(arguments, binary=None):
             "--fair-sched=yes", binary or BINARY, *arguments]
 
 
+# Puts descriptors where a service manager does, from 3 on, says so in the environment, and becomes the program.
+HAND_OVER = """
+import fcntl, os, sys
+count = len(sys.argv[1].split())
+high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD_CLOEXEC, 100) for fd in sys.argv[1].split()]
+for at, fd in enumerate(high):
+    os.dup2(fd, 3 + at, inheritable=True)
+if sys.argv[2] != "-":
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count))
+if sys.argv[2] not in ("-", ""):
+    os.environ["LISTEN_FDNAMES"] = sys.argv[2]
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+def handing_over(arguments, passed, names):
+    """The command that is started with these sockets as its descriptors from 3 on; names None: and says nothing of it."""
+    if not passed:
+        return arguments
+    return [sys.executable, "-c", HAND_OVER, " ".join(str(one.fileno()) for one in passed),
+            "-" if names is None else names, *arguments]
+
+
 def sanitized():
     """Whether figures of memory and time mean nothing with this binary."""
     with open(BINARY, "rb") as file:
@@ -93,9 +117,10 @@ def deny(number, error):
         raise OSError(ctypes.get_errno(), "PR_SET_SECCOMP")
 
 
-def run(arguments, env=None, before_exec=None):
+def run(arguments, env=None, before_exec=None, passed=(), names=None):
     """Runs the binary to its end, which must come by itself: (exit status, standard output, standard error)."""
-    done = subprocess.run(command(arguments), env=environment(env), stdin=subprocess.DEVNULL, capture_output=True,
+    done = subprocess.run(handing_over(command(arguments), passed, names), env=environment(env),
+                          pass_fds=[one.fileno() for one in passed], stdin=subprocess.DEVNULL, capture_output=True,
                           timeout=BOUND, preexec_fn=before_exec, check=False)
     out, err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
     if REPORTS.search(err):
@@ -138,12 +163,15 @@ class Successor:
 
 class Server:
     def __init__(self, root, *arguments, backend="auto", workers=1, listen=("127.0.0.1:0",), env=None,
-                 before_exec=None, binary=None):
+                 before_exec=None, binary=None, passed=(), names=None, sockets=None):
+        """passed: sockets that it gets as descriptors from 3 on, with LISTEN_FDNAMES=names; sockets: on how many it
+        will say that it listens."""
         self.scratch = tempfile.mkdtemp(prefix="loom-e2e-")
         self.log_path = os.path.join(self.scratch, "stderr")
         self.arguments = [f"--backend={backend}", *([f"--workers={workers}"] if workers else []),
                           *([] if isinstance(listen, int) else [f"--listen={one}" for one in listen]), *arguments, root]
         listens = listen if isinstance(listen, int) else len(listen)  # so many are said elsewhere: in a file
+        listens = listens if sockets is None else sockets
         self.checked = False
         self.streams_from = None  # a directory: what is open there is not counted with the descriptors
         self.died = False
@@ -155,7 +183,8 @@ class Server:
                 before_exec()
 
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command(self.arguments, binary), stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(handing_over(command(self.arguments, binary), passed, names),
+                                            pass_fds=[one.fileno() for one in passed], stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL, stderr=log,
                                             env=environment({"E2E_SCRATCH": self.scratch, **(env or {})}),
                                             preexec_fn=prepare)

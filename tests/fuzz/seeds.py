@@ -349,6 +349,41 @@ verbose = no
     "utf-16": "settle = 1s".encode("utf-16"),
 }
 
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+BLOCK4 = bytes([192, 0, 2, 1, 192, 0, 2, 2, 220, 4, 0, 80])
+BLOCK6 = bytes.fromhex("20010db8000000000000000000000001" "20010db8000000000000000000000002" "dc040050")
+BLOCK6_MAPPED = bytes.fromhex("00000000000000000000ffffc0000201" "00000000000000000000ffffc0000202" "dc040050")
+
+
+def version2(command, family, block, length=None):
+    return SIGNATURE + bytes([command, family]) + (len(block) if length is None else length).to_bytes(2, "big") + block
+
+
+PROXIED = {
+    "tcp4": b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 80\r\n" + get(),
+    "tcp6": b"PROXY TCP6 2001:db8::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 0\r\n",
+    "tcp6-mapped": b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n",
+    "unknown": b"PROXY UNKNOWN\r\n" + get(),
+    "unknown-long": b"PROXY UNKNOWN " + b"f" * 91 + b"\r\n",
+    "unknown-too-long": b"PROXY UNKNOWN " + b"f" * 92 + b"\r\n",
+    "bare-lf": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n",
+    "leading-zero": b"PROXY TCP4 192.0.2.01 192.0.2.2 1 2\r\n",
+    "port-too-large": b"PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n",
+    "two-spaces": b"PROXY TCP4  192.0.2.1 192.0.2.2 1 2\r\n",
+    "v2-tcp4": version2(0x21, 0x11, BLOCK4) + get(),
+    "v2-tcp6": version2(0x21, 0x21, BLOCK6),
+    "v2-tcp6-mapped": version2(0x21, 0x21, BLOCK6_MAPPED),
+    "v2-unix": version2(0x21, 0x31, b"/run/a.sock".ljust(108, b"\0") * 2),
+    "v2-udp4": version2(0x21, 0x12, BLOCK4),
+    "v2-local": version2(0x20, 0, b""),
+    "v2-local-block": version2(0x20, 0x11, BLOCK4),
+    "v2-fields": version2(0x21, 0x11, BLOCK4 + b"\x04\0\x03abc\x20\0\5\1\0\0\0\0"),
+    "v2-block-short": version2(0x21, 0x21, BLOCK4),
+    "v2-too-long": version2(0x21, 0x11, BLOCK4, 4081),
+    "v2-version-3": version2(0x31, 0x11, BLOCK4),
+    "request": get(),
+}
+
 for target, inputs in {
     "conn": {**spread(MESSAGES, b"1250", b"3A!w", b"111w", b"9<40"),
              **spread(CONN, b"a250", b"3A!0", b"\xff111"),
@@ -357,6 +392,7 @@ for target, inputs in {
     "target": numbered(TARGETS),
     "authority": numbered(AUTHORITIES),
     "accept_encoding": ENCODINGS,
+    "proxy": PROXIED,
     "range": RANGES,
     "date": DATES,
     "condition": CONDITIONS,

@@ -77,7 +77,7 @@ int main(int argc, char *argv[])
 	if (action == OPTIONS_ERROR)
 		log_error("%s (loom --help lists the options)", error);
 	else
-		log_verbosity(options.verbosity);
+		log_set_level((enum log_level)options.log_level);
 	status = run(action, &options);
 	options_free(&options);
 	return status;

@@ -24,6 +24,7 @@
 #include "loom/log.h"
 #include "loom/reload.h"
 #include "loom/worker.h"
+#include "server_logs.h"
 
 #define WHY_SIZE 512
 
@@ -56,7 +57,8 @@ struct server {
 	int fds[OPTIONS_LISTEN_MAX][1024];
 	unsigned bound;
 	struct reload *reload;
-	struct admin *admin; /* NULL without --admin */
+	struct admin *admin;       /* NULL without --admin */
+	struct access_log *access; /* NULL without --access-log */
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;
@@ -191,6 +193,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.conns = (options->max_connections + n - 1) / n,
 			.listen_fds = thread->fds,
 			.listens = server->bound,
+			.access = server->access ? access_log_ring(server->access, started) : NULL,
 			.notify = on_notice,
 			.context = thread,
 		};
@@ -474,7 +477,7 @@ static void supervise(struct server *server)
 	uint64_t count;
 
 	while (command_workers(server, WORKER_RUN) > 0) {
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 2, log_repeats()) < 0)
 			continue; /* EINTR of a debugger */
 		if (read(server->events, &count, sizeof(count)) == sizeof(count))
 			log_notices(server);
@@ -483,6 +486,10 @@ static void supervise(struct server *server)
 		if (signal.ssi_signo == SIGHUP) {
 			log_info("rebuilding on SIGHUP");
 			reload_request(server->reload);
+			continue;
+		}
+		if (signal.ssi_signo == SIGUSR1) {
+			server_logs_reopen(server->access);
 			continue;
 		}
 		command = command == WORKER_RUN ? WORKER_DRAIN : WORKER_ABORT;
@@ -502,10 +509,12 @@ static int open_signals(struct server *server)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log that has grown to its limit (setrlimit(2)): EFBIG is enough */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	server->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	server->events = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -513,6 +522,7 @@ static int open_signals(struct server *server)
 		log_error("cannot set up signals: %s", strerror(errno));
 		return -errno;
 	}
+	log_wake(server->events);
 	return 0;
 }
 
@@ -524,9 +534,11 @@ static void serve(struct server *server)
 		log_info("listening on %s", server->address[i].text);
 	log_info("%u worker%s, at most %u connections; ready", server->options->workers,
 	         server->options->workers == 1 ? "" : "s", server->options->max_connections);
+	log_started();
 	say_word(server, GO_SERVE);
 	supervise(server);
 	join_workers(server, server->options->workers);
+	server_logs_end(server->access);
 	for (unsigned i = 0; i < server->options->workers; i++)
 		conn_stats_add(&total, &server->workers[i].stats);
 	log_info("stopped: %llu connections, %llu requests, %llu timeouts", (unsigned long long)total.accepted,
@@ -541,6 +553,15 @@ static int start_reload(struct server *server)
 	err = reload_start(server->reload);
 	if (err < 0)
 		log_error("cannot start the reloader's thread: %s", strerror(-err));
+	return err;
+}
+
+static int start_access(struct server *server)
+{
+	int err = server->access ? access_log_start(server->access) : 0;
+
+	if (err < 0)
+		log_error("cannot start the access log's thread: %s", strerror(-err));
 	return err;
 }
 
@@ -565,14 +586,16 @@ int server_run(const struct options *options)
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
-	/* What is cheap to find wrong comes first. */
+	/* What is cheap to find wrong comes first; standard output before its number could be given to something else. */
+	if (server_logs_open(options, &server->access) < 0)
+		goto fail;
 	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 || bind_admin(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;
 	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
 		goto fail;
-	if (start_reload(server) < 0 || start_admin(server) < 0) {
+	if (start_reload(server) < 0 || start_admin(server) < 0 || start_access(server) < 0) {
 		say_word(server, GO_QUIT);
 		join_workers(server, options->workers);
 		goto fail;
@@ -585,6 +608,9 @@ fail:
 	admin_destroy(server->admin);
 	if (server->reload)
 		reload_destroy(server->reload);
+	access_log_destroy(server->access);
+	log_wake(-1);
+	log_close();
 	if (server->signals >= 0)
 		close(server->signals);
 	if (server->events >= 0)

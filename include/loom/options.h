@@ -81,7 +81,10 @@ struct options {
 	uint32_t keep_for;         /* milliseconds that assets which are gone are still served */
 	const char *admin;         /* the path of the admin socket; NULL: none */
 	bool snapshot_header;      /* say the snapshot's id in each answer */
-	int verbosity;             /* -1 quiet, 0, 1 verbose */
+	uint8_t log_level;         /* enum log_level (log.h): what of the error log is said */
+	const char *error_log;     /* where it goes: log_open() */
+	const char *access_log;    /* where that goes: access_log_create(); NULL: there is none */
+	uint8_t access_format;     /* enum access_format (access_format.h) */
 	struct limits limits;
 	struct timeouts timeouts;
 	struct option_store *store; /* owns strings that these are borrowed from; options_free() */

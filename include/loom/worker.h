@@ -44,6 +44,7 @@ struct worker_config {
 	unsigned conns;               /* the most connections of this worker */
 	const int *listen_fds;        /* the worker's, to close, from its first turn on */
 	unsigned listens;
+	struct access_ring *access; /* for records of the access log; NULL: there is none */
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */

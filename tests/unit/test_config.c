@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "loom/config.h"
+#include "loom/log.h"
 #include "loom/options.h"
 
 static char directory[64], file[128], error[512];
@@ -123,7 +124,7 @@ START_TEST(every_setting_is_read)
 	ck_assert(options.snapshot_header);
 	ck_assert(options.gate.chosen && options.gate.links && !options.gate.index);
 	ck_assert(options.stream_above == UINT64_MAX);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 }
 END_TEST
 
@@ -371,7 +372,7 @@ START_TEST(each_source_wins_over_the_one_before)
 	ck_assert_str_eq(options.listen[0], ":3");
 	ck_assert_str_eq(options.root, "two"); /* relative to where loom is started */
 	ck_assert(!options.hidden);
-	ck_assert_int_eq(options.verbosity, 1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
 	ck_assert_int_eq(parse("--grace=3s"), OPTIONS_RUN);
 	ck_assert_uint_eq(options.timeouts.grace, 3000);
 	ck_assert_int_eq(parse("--port=9"), OPTIONS_RUN);
@@ -380,7 +381,7 @@ START_TEST(each_source_wins_over_the_one_before)
 	ck_assert_int_eq(parse("three"), OPTIONS_RUN);
 	ck_assert_str_eq(options.root, "three");
 	ck_assert_int_eq(parse("--quiet"), OPTIONS_RUN);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 }
 END_TEST
 
@@ -561,7 +562,8 @@ START_TEST(a_dump_gives_the_same_options)
 		ck_assert_int_eq(options.gate.chosen, before.gate.chosen);
 		ck_assert_int_eq(options.compress, before.compress);
 		ck_assert_int_eq(options.nosniff, before.nosniff);
-		ck_assert_int_eq(options.verbosity, before.verbosity);
+		ck_assert_int_eq(options.log_level, before.log_level);
+		ck_assert_int_eq(options.access_format, before.access_format);
 		ck_assert_uint_eq(options.max_connections, before.max_connections);
 		ck_assert_uint_eq(options.stream_above, before.stream_above);
 		ck_assert_int_eq(memcmp(&options.limits, &before.limits, sizeof(options.limits)), 0);

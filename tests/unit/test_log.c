@@ -52,12 +52,13 @@ END_TEST
 START_TEST(levels_choose_what_is_said)
 {
 	static const char *const expected[] = {
+		"loom: e\n",
 		"loom: e\nloom: w\n",
 		"loom: e\nloom: w\nloom: i\n",
 		"loom: e\nloom: w\nloom: i\nloom: d\n",
 	};
 
-	log_verbosity(_i - 1);
+	log_set_level((enum log_level)_i);
 	log_error("e");
 	log_warn("w");
 	log_info("i");
@@ -118,7 +119,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, redirect, restore);
 	tcase_add_test(tcase, a_line_has_the_name_in_front_and_an_end);
-	tcase_add_loop_test(tcase, levels_choose_what_is_said, 0, 3);
+	tcase_add_loop_test(tcase, levels_choose_what_is_said, 0, 4);
 	tcase_add_test(tcase, control_bytes_cannot_forge_a_line);
 	tcase_add_loop_test(tcase, a_long_line_is_cut_to_one_atomic_write, 0, 5);
 	tcase_add_test(tcase, errno_survives);

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "loom/coding.h"
+#include "loom/log.h"
 #include "loom/options.h"
 #include "loom/units.h"
 
@@ -85,7 +86,7 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(options.keep_for, 3600000);
 	ck_assert_ptr_null(options.admin);
 	ck_assert(!options.snapshot_header);
-	ck_assert_int_eq(options.verbosity, 0);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_INFO);
 	ck_assert_uint_eq(options.timeouts.keepalive, 5000);
 	ck_assert_uint_eq(options.timeouts.header, 10000);
 	ck_assert_uint_eq(options.timeouts.send, 30000);
@@ -138,7 +139,7 @@ START_TEST(every_option_is_read)
 	ck_assert_str_eq(options.admin, "/run/admin");
 	ck_assert(options.snapshot_header);
 	ck_assert_uint_eq(options.timeouts.grace, 3600000);
-	ck_assert_int_eq(options.verbosity, 1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
 	ck_assert_uint_eq(options.limits.request_line, 1024);
 	ck_assert_uint_eq(options.limits.head, 4096);
 	ck_assert_uint_eq(options.limits.fields, 7);
@@ -206,7 +207,7 @@ START_TEST(every_variable_is_read)
 	ck_assert_uint_eq(options.settle, 2000);
 	ck_assert_int_eq(options.watch, WATCH_OFF);
 	ck_assert_uint_eq(options.timeouts.grace, 0);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 	ck_assert_uint_eq(options.limits.request_line, 64);
 	ck_assert_uint_eq(options.limits.head, 128);
 	ck_assert_uint_eq(options.limits.fields, 1000);
@@ -240,7 +241,7 @@ START_TEST(every_variable_is_read)
 	ck_assert_ptr_null(options.cache_dir);
 	ck_assert(!options.hidden);
 	ck_assert_int_eq(options.watch, WATCH_AUTO);
-	ck_assert_int_eq(options.verbosity, 0);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_INFO);
 }
 END_TEST
 
@@ -255,7 +256,7 @@ START_TEST(the_command_line_wins)
 	ck_assert_uint_eq(options.listens, 1);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:3");
 	ck_assert_uint_eq(options.workers, 1);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 	expect_run("-w 1 --port 9");
 	ck_assert_uint_eq(options.listens, 1);
 	ck_assert_str_eq(options.listen[0], "[::]:9");

@@ -44,7 +44,11 @@ static char *append_ipv4(char *out, const uint8_t *address)
 	for (unsigned i = 0; i < 4; i++) {
 		if (i > 0)
 			*out++ = '.';
-		out = append_number(out, address[i]);
+		if (address[i] >= 100)
+			*out++ = (char)('0' + address[i] / 100);
+		if (address[i] >= 10)
+			*out++ = (char)('0' + address[i] / 10 % 10);
+		*out++ = (char)('0' + address[i] % 10);
 	}
 	return out;
 }
@@ -108,6 +112,25 @@ static inline bool is_plain(const char *text)
 	return ((x | (x - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & tops) == 0;
 }
 
+/*
+ * Copies what of text[i..len) is plain, eight bytes at a time, and returns how far that went. The last piece overlaps the one
+ * before: bytes that are plain have been copied as they are, and are again.
+ */
+static inline size_t copy_plain(char **out, const char *text, size_t i, size_t len)
+{
+	while (len - i >= 8) {
+		if (!is_plain(text + i))
+			return i;
+		*out = append(*out, text + i, 8);
+		i += 8;
+	}
+	if (len >= 8 && i < len && is_plain(text + len - 8)) {
+		*out = append(*out - (8 - (len - i)), text + len - 8, 8);
+		i = len;
+	}
+	return i;
+}
+
 static char *append_hex(char *out, const char *before, unsigned char byte)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -142,15 +165,10 @@ static char escape_letter(unsigned char byte)
 /* Apache's ap_escape_logitem(): what it does, not how. */
 static char *append_escaped(char *out, const char *text, size_t len)
 {
-	for (size_t i = 0; i < len;) {
+	for (size_t i = copy_plain(&out, text, 0, len); i < len; i = copy_plain(&out, text, i + 1, len)) {
 		unsigned char byte = (unsigned char)text[i];
 		char letter;
 
-		if (len - i >= 8 && is_plain(text + i)) {
-			out = append(out, text + i, 8);
-			i += 8;
-			continue;
-		}
 		letter = byte == '\v' ? 'v' : escape_letter(byte);
 		if (letter) {
 			*out++ = '\\';
@@ -160,7 +178,6 @@ static char *append_escaped(char *out, const char *text, size_t len)
 		} else {
 			*out++ = (char)byte;
 		}
-		i++;
 	}
 	return out;
 }
@@ -202,15 +219,10 @@ static char *append_json_text(char *out, const char *text, size_t len)
 {
 	const unsigned char *bytes = (const unsigned char *)text;
 
-	for (size_t i = 0; i < len;) {
+	for (size_t i = copy_plain(&out, text, 0, len); i < len;) {
 		char letter;
 		size_t n;
 
-		if (len - i >= 8 && is_plain(text + i)) {
-			out = append(out, text + i, 8);
-			i += 8;
-			continue;
-		}
 		letter = escape_letter(bytes[i]);
 		if (bytes[i] > 0x7f) {
 			n = utf8_len(bytes + i, len - i);
@@ -222,7 +234,7 @@ static char *append_json_text(char *out, const char *text, size_t len)
 			} else {
 				out = append(out, text + i, n);
 			}
-			i += n;
+			i = copy_plain(&out, text, i + n, len);
 			continue;
 		}
 		if (letter) {
@@ -233,7 +245,7 @@ static char *append_json_text(char *out, const char *text, size_t len)
 		} else {
 			*out++ = text[i];
 		}
-		i++;
+		i = copy_plain(&out, text, i + 1, len);
 	}
 	return out;
 }

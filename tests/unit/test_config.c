@@ -416,13 +416,17 @@ START_TEST(relative_paths_are_by_the_file)
 	strcpy(file, "loom.conf");
 	ck_assert_int_eq(parse(NULL), OPTIONS_RUN);
 	ck_assert_str_eq(options.root, directory);
-	put("root = ../x\ncache-dir = .//c\nadmin = unix:/a\nlisten = unix:s\nlisten = :0\n");
+	put("root = ../x\ncache-dir = .//c\nadmin = unix:/a\nlisten = unix:s\nlisten = :0\naccess-log = l/a\n"
+	    "error-log = stderr\n");
 	snprintf(file, sizeof(file), "../%s/loom.conf", strrchr(directory, '/') + 1);
 	ck_assert_int_eq(parse(NULL), OPTIONS_RUN);
 	snprintf(expected, sizeof(expected), "%s/../%s/../x", directory, strrchr(directory, '/') + 1);
 	ck_assert_str_eq(options.root, expected);
 	snprintf(expected, sizeof(expected), "%s/../%s/c", directory, strrchr(directory, '/') + 1);
 	ck_assert_str_eq(options.cache_dir, expected);
+	snprintf(expected, sizeof(expected), "%s/../%s/l/a", directory, strrchr(directory, '/') + 1);
+	ck_assert_str_eq(options.access_log, expected);
+	ck_assert_str_eq(options.error_log, "stderr");
 	ck_assert_str_eq(options.admin, "/a");
 	ck_assert_str_eq(options.listen[1], ":0");
 	/* What became too long by it is an error here. */
@@ -533,6 +537,9 @@ START_TEST(a_dump_gives_the_same_options)
 	static const char *const files[] = {
 		"",
 		"port = 81\nverbose = on\n",
+		"access-log = a log\naccess-format = json\nerror-log = syslog:/run/log\nlog-level = error\n",
+		"access-log = /x\nerror-log = e\nlog-level = error\nverbose = on\n",
+		"access-log = syslog\nlog-level = warn\nquiet = no\n",
 		"root = /srv/a b;c #d\nlisten = :1\nlisten = unix:/x y\nlisten=127.0.0.1:0\nbackend = epoll\n"
 		"workers = 2\n"
 		"keepalive-timeout = 1\nheader-timeout=250ms\nmax-connections = 50\nmax-memory=1g\nstream-above = off\n"
@@ -564,6 +571,8 @@ START_TEST(a_dump_gives_the_same_options)
 		ck_assert_int_eq(options.nosniff, before.nosniff);
 		ck_assert_int_eq(options.log_level, before.log_level);
 		ck_assert_int_eq(options.access_format, before.access_format);
+		ck_assert_pstr_eq(options.access_log, before.access_log);
+		ck_assert_str_eq(options.error_log, before.error_log);
 		ck_assert_uint_eq(options.max_connections, before.max_connections);
 		ck_assert_uint_eq(options.stream_above, before.stream_above);
 		ck_assert_int_eq(memcmp(&options.limits, &before.limits, sizeof(options.limits)), 0);

@@ -104,7 +104,7 @@ def run(arguments, env=None, before_exec=None):
 
 class Server:
     def __init__(self, root, *arguments, backend="auto", workers=1, listen=("127.0.0.1:0",), env=None,
-                 before_exec=None):
+                 before_exec=None, stdout=subprocess.DEVNULL):
         self.scratch = tempfile.mkdtemp(prefix="loom-e2e-")
         self.log_path = os.path.join(self.scratch, "stderr")
         self.arguments = [f"--backend={backend}", f"--workers={workers}", *[f"--listen={one}" for one in listen],
@@ -120,7 +120,7 @@ class Server:
 
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command(self.arguments), stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=log, env=environment(env),
+                                            stdout=stdout, stderr=log, env=environment(env),
                                             preexec_fn=prepare)
         self.pid = self.process.pid
         try:

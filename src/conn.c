@@ -103,8 +103,7 @@ static void count_unfinished(struct conn_context *context, struct conn *conn)
 	if (left > before)
 		conn_count(&context->stats.bytes, left - before);
 	if (conn->output->notes)
-		access_sent(context, conn->output->notes,
-		            left > conn->output->notes->base ? left - conn->output->notes->base : 0);
+		access_sent(context, conn->output->notes, (left > before ? left : before) - conn->output->notes->base);
 }
 
 /* Output and pin are kept until IO_CLOSED: the backend may still be sending from them. */

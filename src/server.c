@@ -22,9 +22,9 @@
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/log.h"
+#include "loom/logs.h"
 #include "loom/reload.h"
 #include "loom/worker.h"
-#include "server_logs.h"
 
 #define WHY_SIZE 512
 
@@ -489,7 +489,7 @@ static void supervise(struct server *server)
 			continue;
 		}
 		if (signal.ssi_signo == SIGUSR1) {
-			server_logs_reopen(server->access);
+			logs_reopen(server->access);
 			continue;
 		}
 		command = command == WORKER_RUN ? WORKER_DRAIN : WORKER_ABORT;
@@ -538,7 +538,7 @@ static void serve(struct server *server)
 	say_word(server, GO_SERVE);
 	supervise(server);
 	join_workers(server, server->options->workers);
-	server_logs_end(server->access);
+	logs_end(server->access);
 	for (unsigned i = 0; i < server->options->workers; i++)
 		conn_stats_add(&total, &server->workers[i].stats);
 	log_info("stopped: %llu connections, %llu requests, %llu timeouts", (unsigned long long)total.accepted,
@@ -587,7 +587,7 @@ int server_run(const struct options *options)
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
 	/* What is cheap to find wrong comes first; standard output before its number could be given to something else. */
-	if (server_logs_open(options, &server->access) < 0)
+	if (logs_open(options, &server->access) < 0)
 		goto fail;
 	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 || bind_admin(server) < 0)
 		goto fail;

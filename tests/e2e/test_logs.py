@@ -469,6 +469,16 @@ class Trouble(LogCase):
                 self.assertEqual(log.count("\n"), 1, log)
                 self.assertIn(f"loom: --{option}: ", log)
                 self.assertIn(why, log)
+                if not value.startswith("syslog:"):  # its daemon may come later
+                    status, _, log = run(["--test", "--listen=127.0.0.1:0", f"--{option}={value}", self.root])
+                    self.assertEqual(status, 1, log)
+                    self.assertIn(f"loom: --{option}: ", log)
+                    self.assertIn(why, log)
+        path = os.path.join(self.base, "a-log")
+        status, out, _ = run(["--test", "--listen=127.0.0.1:0", f"--access-log={path}", self.root])
+        self.assertEqual(status, 0)
+        self.assertIn(f"{path}: ok\n", out)
+        self.assertFalse(os.path.exists(path))
 
 
 class Places(LogCase):

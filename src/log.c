@@ -180,10 +180,10 @@ static bool is_repeated(enum log_level level, const char *text, size_t len, uint
 	uint64_t one = 1;
 	ssize_t n;
 
-	if (level != last.level || len != last.len || memcmp(text, last.text, len) != 0 || len == 0 ||
+	if (wake_fd < 0 || level != last.level || len != last.len || memcmp(text, last.text, len) != 0 || len == 0 ||
 	    now - last.written >= LOG_REPEAT_MS)
 		return false;
-	if (last.repeats++ == 0 && wake_fd >= 0) {
+	if (last.repeats++ == 0) {
 		n = write(wake_fd, &one, sizeof(one));
 		(void)n; /* a full one wakes as well */
 	}

@@ -9,8 +9,8 @@
  *     a file           2026-11-28T17:43:06.123Z loom[4711] warning: text
  *     syslog           severity and text
  *
- * A line that says what the one before said is held back for LOG_REPEAT_MS at most, and then counted: "last message
- * repeated 7 times".
+ * While there is somebody who says it in time (log_wake()), a line that says what the one before said is held back, for
+ * LOG_REPEAT_MS at most, and then counted: "last message repeated 7 times".
  */
 #ifndef LOOM_LOG_H
 #define LOOM_LOG_H
@@ -43,8 +43,8 @@ void log_reopen(void);
 void log_close(void);
 
 /*
- * An eventfd(2) that is written to when a line is held back, so that somebody calls log_repeats() in time; -1: nobody. It
- * says how often the last line was repeated, if that is due, and returns the milliseconds until it is; -1: nothing waits.
+ * An eventfd(2) that is written to when a line is held back, so that somebody calls log_repeats() in time; -1: nobody does,
+ * and nothing is held back. log_repeats() says how often the last line was repeated, if that is due, and returns the milliseconds until it is; -1: nothing waits.
  */
 void log_wake(int fd);
 int log_repeats(void);

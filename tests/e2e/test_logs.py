@@ -83,7 +83,8 @@ class Fields(LogCase):
             expect(client.ask("/", "User-Agent: one", "User-Agent: two"), "GET", "/", agent="one")
             expect(client.ask("/page.html", "Accept-Encoding: gzip"), "GET", "/page.html", coding="gzip")
             expect(client.ask("/page.html", "Accept-Encoding: br"), "GET", "/page.html", coding="br")
-            expect(client.ask("/page.html", "Accept-Encoding: gzip", method="HEAD"), "HEAD", "/page.html", coding="gzip")
+            expect(client.ask("/page.html", "Accept-Encoding: gzip", method="HEAD"), "HEAD", "/page.html",
+                   coding="gzip")
             expect(client.ask("/", "If-None-Match: *"), "GET", "/")
             expect(client.ask("/data.bin", "Range: bytes=10-19"), "GET", "/data.bin")
             expect(client.ask("/data.bin", "Range: bytes=0-9,2000-2009"), "GET", "/data.bin")
@@ -203,7 +204,8 @@ class Fields(LogCase):
                 self.assertEqual(client.response().status, status, data[:50])
             record = self.records(at + 1)[at]
             self.assertEqual(record["status"], status)
-            self.assertEqual((record["method"], record["target"], record["protocol"]), (method, target, protocol), data[:50])
+            self.assertEqual([record["method"], record["target"], record["protocol"]], [method, target, protocol],
+                             data[:50])
             self.assertTrue(record["complete"])
             self.assertEqual(record.get("truncated"), ["target"] if status == 414 or target == "/lat" else None)
         self.assertEqual(self.records(len(cases))[-2]["user_agent"], "slow")
@@ -256,7 +258,8 @@ class Unfinished(LogCase):
         self.assertGreater(second["bytes"], got - (128 << 10))
         self.assertLess(second["bytes"], 6 << 20)
         for other in others:
-            self.assertEqual((other["target"], other["status"], other["bytes"], other["complete"]), ("/", 200, 0, False))
+            self.assertEqual([other["target"], other["status"], other["bytes"], other["complete"]],
+                             ["/", 200, 0, False])
 
     def test_a_client_that_goes(self):
         self.cut_off(more=2)

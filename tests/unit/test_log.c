@@ -123,6 +123,9 @@ START_TEST(repeats_are_counted)
 	uint64_t count;
 	int left;
 
+	log_warn("disk");
+	log_warn("disk");
+	ck_assert_str_eq(written(), "loom: disk\nloom: disk\n"); /* nobody would say how often */
 	log_wake(fd);
 	ck_assert_int_eq(log_repeats(), -1);
 	log_warn("disk %d", 1);

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -43,7 +44,7 @@ static const struct {
 	[LOG_LEVEL_DEBUG] = { LOG_DEBUG, "debug" },
 };
 
-static enum log_level most_level = LOG_LEVEL_INFO;
+static atomic_int most_level = LOG_LEVEL_INFO;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static enum {
@@ -56,6 +57,7 @@ static const char *path; /* of the file, or of the log daemon's socket */
 static int target_fd = -1;
 static bool started = true;
 static int wake_fd = -1;
+static char last_error[512];
 
 /* The line that was written last, and how often it came again since. */
 static struct {
@@ -199,7 +201,7 @@ __attribute__((format(printf, 2, 0))) static void print(enum log_level level, co
 	size_t len;
 	int n;
 
-	if (level > most_level)
+	if ((int)level > atomic_load_explicit(&most_level, memory_order_relaxed))
 		return;
 	n = vsnprintf(text, sizeof(text), format, arguments);
 	len = n > 0 ? (size_t)n : 0;
@@ -210,6 +212,8 @@ __attribute__((format(printf, 2, 0))) static void print(enum log_level level, co
 	disarm(text, len);
 
 	pthread_mutex_lock(&lock);
+	if (level == LOG_LEVEL_ERROR)
+		snprintf(last_error, sizeof(last_error), "%.*s", (int)len, text);
 	now = milliseconds();
 	if (!is_repeated(level, text, len, now)) {
 		say_repeats(now);
@@ -226,7 +230,7 @@ __attribute__((format(printf, 2, 0))) static void print(enum log_level level, co
 void log_set_level(enum log_level most)
 {
 	assert(most <= LOG_LEVEL_DEBUG);
-	most_level = most;
+	atomic_store_explicit(&most_level, (int)most, memory_order_relaxed);
 }
 
 /* systemd.exec(5): JOURNAL_STREAM is the device and inode of the journal's socket, which standard error still has to be. */
@@ -336,6 +340,13 @@ void log_error(const char *format, ...)
 	va_start(arguments, format);
 	print(LOG_LEVEL_ERROR, format, arguments);
 	va_end(arguments);
+}
+
+void log_last_error(char *line, size_t size)
+{
+	pthread_mutex_lock(&lock);
+	snprintf(line, size, "%s", last_error);
+	pthread_mutex_unlock(&lock);
 }
 
 void log_warn(const char *format, ...)

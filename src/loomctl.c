@@ -28,7 +28,8 @@ static void usage(FILE *out)
 	        "  -s SOCKET   unix:/path or /path, as loom --admin has it; default: $LOOM_ADMIN\n"
 	        "  -1          once: top and status do not go on on a terminal\n"
 	        "\n"
-	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, top [N], help\n");
+	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, top [N], upgrade,\n"
+	        "          help\n");
 }
 
 /* Always 1, the exit status of what went wrong. */

@@ -26,7 +26,7 @@ enum log_level {
 	LOG_LEVEL_DEBUG,
 };
 
-void log_set_level(enum log_level most); /* what is said; info is the default. Before the first thread. */
+void log_set_level(enum log_level most); /* what is said; info is the default. Any thread. */
 
 /*
  * Where lines go: "stderr" (which is where they go before), "syslog", "syslog:PATH", or a file's path; borrowed. Once, before
@@ -53,5 +53,8 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What log_error() was last told, in one line; empty: nothing yet. Any thread. */
+void log_last_error(char *line, size_t size);
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "conn_access.h"
 #include "conn_output.h"
 #include "conn_proxy.h"
 
@@ -31,6 +32,8 @@ int conn_context_init(struct conn_context *context, uint32_t conns)
 		err = pool_create(&context->outputs, sizeof(struct output), conns);
 	if (err == 0)
 		err = conn_peers_init(context, conns);
+	if (err == 0 && context->access)
+		err = pool_create(&context->notes, sizeof(struct access_notes), conns);
 	if (err < 0)
 		conn_context_fini(context);
 	return err;
@@ -51,6 +54,7 @@ void conn_context_fini(struct conn_context *context)
 	pool_destroy(&context->inputs);
 	pool_destroy(&context->outputs);
 	conn_peers_fini(context);
+	pool_destroy(&context->notes);
 }
 
 static void set_deadline(struct conn_context *context, struct conn *conn, uint32_t timeout)
@@ -77,6 +81,8 @@ static void release_input(struct conn_context *context, struct conn *conn)
 static void release_output(struct conn_context *context, struct conn *conn)
 {
 	if (conn->output) {
+		if (conn->output->notes)
+			pool_give(&context->notes, conn->output->notes);
 		pool_give(&context->outputs, conn->output);
 		conn->output = NULL;
 	}
@@ -93,6 +99,8 @@ static void count_unfinished(struct conn_context *context, struct conn *conn)
 
 	if (left > before)
 		conn_count(&context->stats.bytes, left - before);
+	if (conn->output->notes)
+		access_sent(context, conn->output->notes, (left > before ? left : before) - conn->output->notes->base);
 }
 
 /* Output and pin are kept until IO_CLOSED: the backend may still be sending from them. */
@@ -132,6 +140,8 @@ bool conn_accept(struct conn_context *context, int fd, bool proxy)
 	conn_count(&context->stats.accepted, 1);
 
 	io_open(context->io, &conn->io, fd);
+	if (context->access && !proxy)
+		conn_peer(context, conn); /* one system call; after a reset nobody would know */
 	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
 	ask_for_bytes(context, conn);
 	return true;
@@ -278,7 +288,7 @@ static enum answered answer_request(struct conn_context *context, struct conn *c
 	}
 	if (response.parts > 1 && !output_has_room(conn->output, PARTS_BYTES, PARTS_IOVS))
 		return ANSWERED_NO_ROOM;
-	conn_answer(context, conn, &response);
+	conn_answer(context, conn, parser, &response);
 	/* A client that said close has nothing more to say; any other may be sending. */
 	conn->linger = left > 0 || request->keep_alive || !request->framed;
 	return response.close ? ANSWERED_LAST : ANSWERED_MORE_MAY_COME;
@@ -465,6 +475,8 @@ static void conn_sent(struct conn_context *context, struct conn *conn, int err)
 		conn_send(context, conn);
 		return;
 	}
+	if (conn->output->notes)
+		access_sent(context, conn->output->notes, ACCESS_ALL);
 	release_output(context, conn);
 	if (conn->last) {
 		conn_finish(context, conn);
@@ -508,12 +520,12 @@ void conn_event(struct conn_context *context, const struct io_event *event)
 /* The head did not come in time (RFC 9110 15.5.9). */
 static void conn_refuse_slow_request(struct conn_context *context, struct conn *conn)
 {
-	bool is_head = conn->input && request_is_head(&conn->input->parser);
+	bool is_head = request_is_head(&conn->input->parser); /* READING: there is one */
 	struct response response;
 
-	release_input(context, conn);
 	response_error(&response, 408, !is_head, context->snapshot);
-	conn_answer(context, conn, &response);
+	conn_answer(context, conn, &conn->input->parser, &response);
+	release_input(context, conn);
 	conn->linger = true;
 	conn_send(context, conn);
 }

@@ -133,7 +133,8 @@ static void count(struct conn_context *context, const struct response *response)
 	}
 }
 
-void conn_answer(struct conn_context *context, struct conn *conn, const struct response *response)
+void conn_answer(struct conn_context *context, struct conn *conn, const struct request_parser *parser,
+                 const struct response *response)
 {
 	const struct representation *found = response->representation;
 	struct output *output = conn->output;
@@ -144,12 +145,15 @@ void conn_answer(struct conn_context *context, struct conn *conn, const struct r
 		assert(output); /* there are as many as connections */
 		output->niov = output->used = output->run = output->part = 0;
 		output->file.len = 0;
+		output->notes = context->access ? access_notes_take(context, conn) : NULL;
 	}
 
 	len = response_head(response, context->date, output->bytes + output->used);
 	if (context->say_snapshot)
 		len = response_say_snapshot(output->bytes + output->used, len, context->snapshot);
 	output->used += (uint32_t)len;
+	if (output->notes)
+		access_note(context, conn, output->notes, parser, response, len);
 	if (response->parts > 1)
 		add_parts(context, conn, response);
 	else if (response->parts == 1)

@@ -8,6 +8,7 @@
 #ifndef LOOM_CONN_OUTPUT_H
 #define LOOM_CONN_OUTPUT_H
 
+#include "conn_access.h"
 #include "loom/conn.h"
 
 /* Bodies up to this size are copied behind their head: one iovec less is worth more than the copy. */
@@ -24,25 +25,26 @@
 #define OUTPUT_SIZE (16 * 1024)
 #define OUTPUT_IOVS 48
 #define OUTPUT_BYTES \
-	(OUTPUT_SIZE - OUTPUT_IOVS * sizeof(struct iovec) - sizeof(struct io_file_send) - sizeof(struct response) - 24)
+	(OUTPUT_SIZE - OUTPUT_IOVS * sizeof(struct iovec) - sizeof(struct io_file_send) - sizeof(struct response) - 32)
 
 struct output {
 	struct iovec iov[OUTPUT_IOVS];
 	uint32_t niov;
-	uint32_t used;            /* of bytes */
-	uint32_t run;             /* where in bytes the part begins that no iovec covers yet */
-	uint32_t part;            /* of parts: the next; 0: there is none */
-	uint64_t sending;         /* bytes of the send in flight, those of the file included */
-	struct io_file_send file; /* what follows all iovecs; len 0: nothing does */
-	struct response parts;    /* an answer of several parts of a file, when part is not 0 */
-	char bytes[OUTPUT_BYTES]; /* heads, and bodies so small that copying them costs less than an iovec */
+	uint32_t used;              /* of bytes */
+	uint32_t run;               /* where in bytes the part begins that no iovec covers yet */
+	uint32_t part;              /* of parts: the next; 0: there is none */
+	uint64_t sending;           /* bytes of the send in flight, those of the file included */
+	struct io_file_send file;   /* what follows all iovecs; len 0: nothing does */
+	struct response parts;      /* an answer of several parts of a file, when part is not 0 */
+	struct access_notes *notes; /* of these answers, for the access log; NULL: there is none */
+	char bytes[OUTPUT_BYTES];   /* heads, and bodies so small that copying them costs less than an iovec */
 };
 
-/* Whether one more answer fits. None does behind a file. */
+/* Whether one more answer fits, and its note for the log. None does behind a file. */
 static inline bool output_has_room(const struct output *output, size_t bytes, unsigned iovs)
 {
-	return !output ||
-	       (output->used + bytes <= OUTPUT_BYTES && output->niov + iovs <= OUTPUT_IOVS && output->file.len == 0);
+	return !output || (output->used + bytes <= OUTPUT_BYTES && output->niov + iovs <= OUTPUT_IOVS &&
+	                   output->file.len == 0 && (!output->notes || access_has_room(output->notes)));
 }
 
 /* Covers what has been written to bytes since the last time. */
@@ -51,7 +53,8 @@ void output_end_run(struct output *output);
 /* All of it is sent: whether there is more, the next part of the last answer, which is then in the output. */
 bool output_next_part(struct output *output);
 
-/* Writes the answer to the output, which has room for it, and counts it. */
-void conn_answer(struct conn_context *context, struct conn *conn, const struct response *response);
+/* Writes the answer to the output, which has room for it, counts it, and notes it and the request for the access log. */
+void conn_answer(struct conn_context *context, struct conn *conn, const struct request_parser *parser,
+                 const struct response *response);
 
 #endif

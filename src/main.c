@@ -83,7 +83,7 @@ int main(int argc, char *argv[])
 	if (action == OPTIONS_ERROR)
 		log_error("%s (loom --help lists the options)", error);
 	else
-		log_verbosity(options.verbosity);
+		log_set_level((enum log_level)options.log_level);
 	status = run(action, &options, &start);
 	options_free(&options);
 	log_last_error(error, sizeof(error));

@@ -236,7 +236,7 @@ const char *option_absolute(struct option_store *store, const struct row *row, c
 
 	if (row->path == PATH_UNIX && strncmp(text, "unix:", 5) == 0)
 		path = text + 5;
-	else if (row->path != PATH_WHOLE)
+	else if (row->path != PATH_WHOLE && (row->path != PATH_LOG || option_is_log_word(text)))
 		return text;
 	if (*path == '/' || *path == '\0')
 		return text;

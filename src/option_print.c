@@ -60,7 +60,8 @@ void options_help(FILE *out)
 	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_HIDDEN=1,\n"
 	      "LOOM_LISTEN and LOOM_IMMUTABLE with commas; and LOOM_ROOT. In a file (--config) it is\n"
 	      "a line: port = 80, hidden = yes, root = DIR. The command line wins, then the environment.\n"
-	      "Signals: TERM and INT drain and end, a second one ends at once; HUP reads ROOT again.\n",
+	      "Signals: TERM and INT drain and end, a second one ends at once; HUP reads ROOT again;\n"
+	      "USR1 opens the logs anew.\n",
 	      out);
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loom/log.h"
 #include "option_values.h"
 
 #define FIELD(field) .offset = offsetof(struct options, field)
@@ -286,20 +287,43 @@ static const struct row rows[] = {
 	  .help = "write the process id there when loom is ready" },
 
 	{ .group = "Messages",
-	  .name = "verbose",
+	  .name = "access-log",
+	  .argument = "off|stdout|syslog|PATH",
+	  .standard = "off",
+	  .path = PATH_LOG,
+	  .set = option_set_access_log,
+	  .help = "a line for each request, in a file that SIGUSR1 opens\nanew, or elsewhere" },
+	{ .name = "access-format",
+	  .argument = "combined|json",
+	  .standard = "combined",
+	  .set = option_set_access_format,
+	  .help = "of these lines" },
+	{ .name = "error-log",
+	  .argument = "stderr|syslog|PATH",
+	  .standard = "stderr",
+	  .path = PATH_LOG,
+	  .set = option_set_error_log,
+	  .help = "where all other messages go" },
+	{ .name = "log-level",
+	  .live = true,
+	  .argument = "error|warn|info|debug",
+	  .standard = "info",
+	  .set = option_set_log_level,
+	  .help = "the least that is said there" },
+	{ .name = "verbose",
 	  .live = true,
 	  .letter = 'v',
 	  .rival = "quiet",
 	  .set = option_set_verbosity,
-	  .flag = 1,
-	  .help = "say more" },
+	  .flag = LOG_LEVEL_DEBUG,
+	  .help = "the same as --log-level=debug" },
 	{ .name = "quiet",
 	  .live = true,
 	  .letter = 'q',
 	  .rival = "verbose",
 	  .set = option_set_verbosity,
-	  .flag = -1,
-	  .help = "say only what is wrong" },
+	  .flag = LOG_LEVEL_WARN,
+	  .help = "the same as --log-level=warn" },
 
 	{ .group = "Instead of serving",
 	  .name = "check",

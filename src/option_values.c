@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loom/access_format.h"
 #include "loom/coding.h"
 #include "loom/listen.h"
+#include "loom/log.h"
 #include "loom/units.h"
 
 #define BODY_MAX          (UINT64_C(1) << 40) /* so that sizes of chunks can be added up */
@@ -405,12 +407,86 @@ int option_set_switch(const struct row *row, struct options *options, const char
 	return 0;
 }
 
+bool option_is_log_word(const char *text)
+{
+	static const char *const words[] = { "off", "stdout", "stderr", "syslog" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(text, words[i]) == 0)
+			return true;
+	return strncmp(text, "syslog:", 7) == 0;
+}
+
+/* A word of those that this log knows, or a path. */
+static int check_log(const char *text, const char *const words[3], struct complaint *complaint)
+{
+	if (*text == '\0')
+		return option_complain(complaint, "'' is no file");
+	if (strncmp(text, "syslog:", 7) == 0 && text[7] != '/')
+		return option_complain(complaint, "'%s' is no socket of a log daemon (write it as syslog:/dev/log)",
+		                       text);
+	if (!option_is_log_word(text) || strncmp(text, "syslog", 6) == 0 || strcmp(text, words[0]) == 0 ||
+	    strcmp(text, words[1]) == 0)
+		return 0;
+	return option_complain(complaint, "'%s' is not for this log: %s (a file of that name is ./%s)", text, words[2],
+	                       text);
+}
+
+int option_set_access_log(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const char *const words[] = { "off", "stdout", "off, stdout, syslog or a path" };
+
+	(void)row;
+	if (check_log(text, words, complaint))
+		return -EINVAL;
+	options->access_log = strcmp(text, "off") == 0 ? NULL : text;
+	return 0;
+}
+
+int option_set_error_log(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const char *const words[] = { "stderr", "stderr", "stderr, syslog or a path" };
+
+	(void)row;
+	if (check_log(text, words, complaint))
+		return -EINVAL;
+	options->error_log = text;
+	return 0;
+}
+
+int option_set_access_format(const struct row *row, struct options *options, const char *text,
+                             struct complaint *complaint)
+{
+	(void)row;
+	if (strcmp(text, "combined") == 0)
+		options->access_format = ACCESS_COMBINED;
+	else if (strcmp(text, "json") == 0)
+		options->access_format = ACCESS_JSON;
+	else
+		return option_complain(complaint, "'%s' is neither combined nor json", text);
+	return 0;
+}
+
+int option_set_log_level(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const char *const names[] = { "error", "warn", "info", "debug" };
+
+	(void)row;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			options->log_level = (uint8_t)i;
+			return 0;
+		}
+	}
+	return option_complain(complaint, "'%s' is none of error, warn, info, debug", text);
+}
+
 int option_set_verbosity(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	int on = parse_switch(text, complaint);
 
 	if (on > 0)
-		options->verbosity = row->flag;
+		options->log_level = (uint8_t)row->flag;
 	return on < 0 ? on : 0;
 }
 

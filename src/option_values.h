@@ -31,6 +31,7 @@ enum path_kind {
 	PATH_NONE,
 	PATH_WHOLE,
 	PATH_UNIX, /* what follows unix: */
+	PATH_LOG,  /* all of it, unless it is off, stdout, stderr, syslog or syslog:PATH */
 };
 
 struct row;
@@ -98,6 +99,9 @@ const struct row *option_row(size_t index);
 const struct row *option_find(const char *name, size_t len);
 size_t option_index(const struct row *row);
 
+/* Whether a log's place is a word and not a file's path. */
+bool option_is_log_word(const char *text);
+
 /* Whether the option may be repeated, each time with one more value. */
 bool option_adds_up(const struct row *row);
 
@@ -132,11 +136,11 @@ int option_read_file(struct option_store *store, const char *path, const struct 
 int option_complain(struct complaint *complaint, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Each reads a value into the options: 0, or -EINVAL with a complaint. */
-set_fn option_set_admin, option_set_backend, option_set_body, option_set_cache_control, option_set_cache_dir,
-	option_set_config, option_set_connections, option_set_duration, option_set_encodings, option_set_gate,
-	option_set_immutable, option_set_index, option_set_listen, option_set_memory, option_set_number,
-	option_set_pid_file, option_set_port, option_set_proxy_from, option_set_root, option_set_size,
-	option_set_stream_above, option_set_switch, option_set_symlinks, option_set_verbosity, option_set_watch,
-	option_set_workers;
+set_fn option_set_access_format, option_set_access_log, option_set_admin, option_set_backend, option_set_body,
+	option_set_cache_control, option_set_cache_dir, option_set_config, option_set_connections, option_set_duration,
+	option_set_encodings, option_set_error_log, option_set_gate, option_set_immutable, option_set_index,
+	option_set_listen, option_set_log_level, option_set_memory, option_set_number, option_set_pid_file,
+	option_set_port, option_set_proxy_from, option_set_root, option_set_size, option_set_stream_above,
+	option_set_switch, option_set_symlinks, option_set_verbosity, option_set_watch, option_set_workers;
 
 #endif

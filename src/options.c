@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 
 #include "loom/listen.h"
+#include "loom/log.h"
 #include "option_rows.h"
 
 /* Memory for connections is taken at start, and in a container the limit may be a billion descriptors. */
@@ -349,6 +350,27 @@ static int settle_rivals(struct option_store *store, struct complaint *complaint
 	return 0;
 }
 
+/*
+ * -v and -q are short for a level. Of these and --log-level the one from the later source wins, and is what a dump shows; of
+ * the same source, the short ones.
+ */
+static void settle_level(struct option_store *store)
+{
+	struct given *level = given_of(store, "log-level");
+	const char *const shorts[] = { "verbose", "quiet" };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct given *one = given_of(store, shorts[i]);
+
+		if (!is_given(store, option_index(option_find(shorts[i], strlen(shorts[i])))))
+			continue;
+		if (one->source >= level->source)
+			level->source = SOURCE_NONE;
+		else
+			one->source = SOURCE_NONE;
+	}
+}
+
 static int read_given(struct options *options, struct complaint *complaint)
 {
 	const struct option_store *store = options->store;
@@ -447,6 +469,7 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 	*options = (struct options){
 		.compress = true,
 		.nosniff = true,
+		.log_level = LOG_LEVEL_INFO,
 		.store = store,
 	};
 	if (!store)
@@ -458,7 +481,10 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 		return action;
 	}
 	if (collect_environment(store, &complaint) || collect_file(store, options, &complaint) ||
-	    settle_rivals(store, &complaint) || read_given(options, &complaint))
+	    settle_rivals(store, &complaint))
+		goto fail;
+	settle_level(store);
+	if (read_given(options, &complaint))
 		goto fail;
 	if (options->listens == 0)
 		options->listen[options->listens++] = listen_passed_count() > 0

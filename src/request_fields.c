@@ -123,6 +123,14 @@ static unsigned keep_field(struct request *request, enum request_field field, st
 	return 0;
 }
 
+/* For the access log. */
+static unsigned note_field(struct span *noted, struct span value)
+{
+	if (noted->at == 0)
+		*noted = value;
+	return 0;
+}
+
 unsigned request_read_field(struct request_parser *parser, const char *name, size_t name_len, const char *value,
                             struct span span)
 {
@@ -141,6 +149,10 @@ unsigned request_read_field(struct request_parser *parser, const char *name, siz
 		if (chars_equal(name, "expect", 6))
 			read_expect(&parser->lines, value, span.len);
 		break;
+	case 7:
+		if (chars_equal(name, "refe", 4) && chars_equal(name + 3, "erer", 4)) /* four bytes at once are cheap */
+			return note_field(&request->referer, span);
+		break;
 	case 8:
 		if (chars_equal(name, "if-match", 8))
 			return keep_field(request, FIELD_IF_MATCH, span);
@@ -148,6 +160,9 @@ unsigned request_read_field(struct request_parser *parser, const char *name, siz
 			return keep_field(request, FIELD_IF_RANGE, span);
 		break;
 	case 10:
+		if (chars_equal(name, "user", 4) && chars_equal(name + 4, "-age", 4) &&
+		    chars_equal(name + 6, "gent", 4))
+			return note_field(&request->agent, span);
 		if (chars_equal(name, "connection", 10))
 			read_connection(&parser->lines, value, span.len);
 		break;

@@ -268,23 +268,37 @@ size_t response_part_head(const struct response *response, unsigned i, char *out
 	return (size_t)(at - out);
 }
 
-/* 206: the fields of the 200 with another framing (RFC 9110 15.3.7). */
-static char *append_parts_head(char *at, const struct response *response)
+static uint64_t parts_length(const struct response *response)
 {
-	const struct representation *found = response->representation;
-	const char *from = found->head + found->validators_at;
 	char scratch[RESPONSE_PART_MAX];
 	uint64_t length = 0;
 
 	for (unsigned i = 0; i < response->parts; i++)
 		length += response->part[i].last - response->part[i].first + 1;
+	if (response->parts > 1)
+		for (unsigned i = 0; i <= response->parts; i++)
+			length += response_part_head(response, i, scratch);
+	return length;
+}
+
+uint64_t response_length(const struct response *response)
+{
+	if (response->parts > 0)
+		return parts_length(response);
+	return response->with_body ? response->representation->body_len : 0;
+}
+
+/* 206: the fields of the 200 with another framing (RFC 9110 15.3.7). */
+static char *append_parts_head(char *at, const struct response *response)
+{
+	const struct representation *found = response->representation;
+	const char *from = found->head + found->validators_at;
+
 	if (response->parts == 1) {
 		at = append(at, from,
 		            (size_t)(response->briefly ? found->metadata_at : found->length_at) - found->validators_at);
 		at = append_content_range(at, &response->part[0], found->body_len);
 	} else {
-		for (unsigned i = 0; i <= response->parts; i++)
-			length += response_part_head(response, i, scratch);
 		at = append(at, from,
 		            (size_t)(response->briefly ? found->metadata_at : found->type_at) - found->validators_at);
 		at = APPEND(at, "Content-Type: multipart/byteranges; boundary=");
@@ -292,7 +306,7 @@ static char *append_parts_head(char *at, const struct response *response)
 		at = APPEND(at, "\r\n");
 	}
 	at = APPEND(at, "Content-Length: ");
-	at = append_number(at, length);
+	at = append_number(at, parts_length(response));
 	return APPEND(at, "\r\n");
 }
 

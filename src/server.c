@@ -140,6 +140,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.listen_fds = thread->fds,
 			.listen_flags = thread->listen_flags,
 			.listens = sockets,
+			.access = server->access ? access_log_ring(server->access, started) : NULL,
 			.notify = on_notice,
 			.context = thread,
 		};
@@ -390,9 +391,11 @@ static void serve(struct server *server)
 	server_log_listening(server);
 	log_info("%u worker%s, at most %u connections; ready", server->options->workers,
 	         server->options->workers == 1 ? "" : "s", server->options->max_connections);
+	log_started();
 	say_word(server, GO_SERVE);
 	life_supervise(server);
 	join_workers(server, server->options->workers);
+	logs_end(server->access);
 	for (unsigned i = 0; i < server->options->workers; i++)
 		conn_stats_add(&total, &server->workers[i].stats);
 	log_info("stopped: %llu connections, %llu requests, %llu timeouts", (unsigned long long)total.accepted,
@@ -410,6 +413,15 @@ static int start_reload(struct server *server)
 	return err;
 }
 
+static int start_access(struct server *server)
+{
+	int err = server->access ? access_log_start(server->access) : 0;
+
+	if (err < 0)
+		log_error("cannot start the access log's thread: %s", strerror(-err));
+	return err;
+}
+
 /* Everything but the first snapshot and the sockets is there: now they listen, and clients may come. */
 static int start_threads(struct server *server)
 {
@@ -418,6 +430,8 @@ static int start_threads(struct server *server)
 	if (err < 0)
 		return err;
 	err = start_reload(server);
+	if (err == 0)
+		err = start_access(server);
 	/* Late: a socket that joins those of a predecessor has its share of the clients from here on. */
 	if (err == 0)
 		err = server_listen(server);
@@ -466,11 +480,12 @@ int server_run(const struct options *options, const struct server_start *start)
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
 	/*
-	 * What is cheap to find wrong comes first; and listeners before anything that takes a number which one may
-	 * have.
+	 * What is cheap to find wrong comes first; and standard output and listeners before anything that takes a number
+	 * which one may have.
 	 */
-	if (select_backend(server) < 0 || server_bind(server) < 0 || life_begin(server) < 0 ||
-	    server_bind_admin(server) < 0 || build_first(server) < 0 || start_threads(server) < 0)
+	if (logs_open(options, &server->access) < 0 || select_backend(server) < 0 || server_bind(server) < 0 ||
+	    life_begin(server) < 0 || server_bind_admin(server) < 0 || build_first(server) < 0 ||
+	    start_threads(server) < 0)
 		goto end;
 	serve(server);
 	served = true;
@@ -483,6 +498,9 @@ end:
 	life_end(server);
 	if (server->reload)
 		reload_destroy(server->reload);
+	logs_end(server->access); /* where a start came to nothing */
+	access_log_destroy(server->access);
+	log_close();
 	free_server(server);
 	return served ? 0 : 1;
 }

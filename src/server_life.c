@@ -47,10 +47,11 @@ static void on_answer(void *context)
 
 static int open_signals(struct server *server)
 {
-	static const int wanted[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD };
+	static const int wanted[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log that has grown to its limit (setrlimit(2)): EFBIG is enough */
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
 		sigaddset(&set, wanted[i]);
@@ -61,6 +62,7 @@ static int open_signals(struct server *server)
 		log_error("cannot set up signals: %s", strerror(errno));
 		return -errno;
 	}
+	log_wake(server->events);
 	return 0;
 }
 
@@ -100,6 +102,7 @@ void life_end(struct server *server)
 	free(server->watchdog.seen);
 	if (server->signals >= 0)
 		close(server->signals);
+	log_wake(-1);
 	if (server->events >= 0)
 		close(server->events);
 }
@@ -207,7 +210,7 @@ static int publish_settings(struct server *server, const struct options *options
 	published->next = server->published;
 	server->published = published;
 	reload_set(server->reload, &reload);
-	log_verbosity(options->verbosity);
+	log_set_level((enum log_level)options->log_level);
 	pthread_mutex_lock(&server->lock);
 	for (unsigned i = 0; i < server->options->workers; i++)
 		if (server->workers[i].state == THREAD_READY)
@@ -292,6 +295,9 @@ static void obey_signals(struct server *server)
 		case SIGHUP:
 			reread(server);
 			break;
+		case SIGUSR1:
+			logs_reopen(server->access);
+			break;
 		case SIGUSR2:
 			if (life_ask_upgrade(server, why, sizeof(why)) == 0)
 				log_warn("SIGUSR2: %s", why);
@@ -305,11 +311,14 @@ static void obey_signals(struct server *server)
 static int time_left(const struct server *server, uint64_t now)
 {
 	uint64_t next = upgrade_time(&server->upgrade);
+	int repeats = log_repeats();
 
 	if (server->watchdog_at < next)
 		next = server->watchdog_at;
 	if (server->keeps > 0 && server->keep_until < next && server->upgrade.state == UPGRADE_GONE)
 		next = server->keep_until;
+	if (repeats >= 0 && now + (uint64_t)repeats < next)
+		next = now + (uint64_t)repeats;
 	if (next == NEVER)
 		return -1;
 	return next <= now ? 0 : next - now > 60 * 60 * 1000 ? 60 * 60 * 1000 : (int)(next - now);

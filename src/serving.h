@@ -16,6 +16,7 @@
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/live.h"
+#include "loom/logs.h"
 #include "loom/notify.h"
 #include "loom/reload.h"
 #include "loom/server.h"
@@ -76,7 +77,8 @@ struct server {
 	struct listening listening[OPTIONS_LISTEN_MAX];
 	unsigned bound;
 	struct reload *reload;
-	struct admin *admin; /* NULL without --admin */
+	struct admin *admin;       /* NULL without --admin */
+	struct access_log *access; /* NULL without --access-log */
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;

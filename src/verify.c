@@ -19,6 +19,7 @@
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/log.h"
+#include "loom/logs.h"
 #include "loom/pid_file.h"
 
 #define WHY_SIZE 512
@@ -180,6 +181,18 @@ static int verify_cache_dir(const struct options *options)
 	return 0;
 }
 
+static int verify_log(const struct options *options, const char *name, const char *where)
+{
+	char why[WHY_SIZE];
+	int found = logs_try(options, name, why, sizeof(why));
+
+	if (found < 0)
+		return fail(options, name, 0, why);
+	if (found > 0)
+		printf("%s: ok\n", where);
+	return 0;
+}
+
 static int verify_pid_file(const struct options *options)
 {
 	char why[WHY_SIZE];
@@ -220,7 +233,9 @@ int verify_run(const struct options *options)
 	else
 		printf("no configuration file (see --config)\n");
 	if (verify_backend(options) < 0 || verify_addresses(options) < 0 || verify_cache_dir(options) < 0 ||
-	    verify_pid_file(options) < 0 || verify_tree(options) < 0)
+	    verify_log(options, "error-log", options->error_log) < 0 ||
+	    verify_log(options, "access-log", options->access_log) < 0 || verify_pid_file(options) < 0 ||
+	    verify_tree(options) < 0)
 		return 1;
 	return 0;
 }

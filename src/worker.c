@@ -82,6 +82,7 @@ static void read_clock(struct worker *worker)
 	time_t real;
 
 	worker->config.clock(worker->config.context, &worker->context.now, &real);
+	worker->context.turn = 0;
 	if (real != worker->context.real) {
 		worker->context.real = real;
 		http_date_format(real, worker->context.date);
@@ -314,6 +315,8 @@ bool worker_turn(struct worker *worker)
 		handle(worker, &event);
 	expire(worker);
 	notice_ends(worker);
+	if (context->access)
+		access_ring_publish(context->access);
 	return !is_over(worker);
 }
 
@@ -348,6 +351,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	if (!worker->config.clock)
 		worker->config.clock = system_clock;
 	worker->context.inbox = config->inbox;
+	worker->context.access = config->access;
 	worker->most_conns = config->conns;
 	worker->context.limits = &config->options->limits;
 	worker->context.timeouts = &config->options->timeouts;

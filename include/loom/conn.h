@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "loom/access_ring.h"
 #include "loom/io.h"
 #include "loom/options.h"
 #include "loom/peer.h"
@@ -121,21 +122,27 @@ struct conn_context {
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;              /* index, for pins */
 	bool draining;
-	bool say_snapshot;        /* in each answer: --snapshot-header */
-	uint64_t now;             /* milliseconds, monotonic, as of this turn */
-	time_t real;              /* seconds since the epoch, as of this turn */
-	char date[HTTP_DATE_LEN]; /* the same as an HTTP date */
+	bool say_snapshot;          /* in each answer: --snapshot-header */
+	struct access_ring *access; /* where records for the access log go; NULL: there is none */
+	uint64_t turn;              /* microseconds, monotonic, of this turn, for the log; 0: not looked at yet */
+	uint64_t now;               /* milliseconds, monotonic, as of this turn */
+	time_t real;                /* seconds since the epoch, as of this turn */
+	char date[HTTP_DATE_LEN];   /* the same as an HTTP date */
 	struct wheel wheel;
 	struct pool conns, inputs, outputs;
 	struct peer *peers;               /* of the connections, by their index in the pool; conn_peer() */
 	const struct network *proxy_from; /* whose PROXY headers are believed */
 	unsigned proxy_froms;
+	struct pool notes;            /* for the access log; empty without */
 	struct request_parser parser; /* for requests that arrive whole */
 	char scratch[IO_RECV_MAX];    /* for normalising a target */
 	struct conn_stats stats;
 };
 
-/* Takes the pools, for conns connections. 0 or -ENOMEM. The rest of the context is the worker's to fill in. */
+/*
+ * Takes the pools, for conns connections; access is set, or NULL, before. 0 or -ENOMEM. The rest of the context is the
+ * worker's to fill in.
+ */
 int conn_context_init(struct conn_context *context, uint32_t conns);
 void conn_context_fini(struct conn_context *context);
 

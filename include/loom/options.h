@@ -88,7 +88,10 @@ struct options {
 	const char *pid_file;      /* NULL: none */
 	uint32_t upgrade_timeout;  /* milliseconds that a successor has to become ready */
 	bool snapshot_header;      /* say the snapshot's id in each answer */
-	int verbosity;             /* -1 quiet, 0, 1 verbose */
+	uint8_t log_level;         /* enum log_level (log.h): what of the error log is said */
+	const char *error_log;     /* where it goes: log_open() */
+	const char *access_log;    /* where that goes: access_log_create(); NULL: there is none */
+	uint8_t access_format;     /* enum access_format (access_format.h) */
 	struct limits limits;
 	struct timeouts timeouts;
 	struct option_store *store; /* owns strings that these are borrowed from; options_free() */

@@ -65,6 +65,8 @@ struct request {
 	uint64_t body_len; /* bytes of the body read past, its framing included */
 	struct span target;
 	struct span field[REQUEST_FIELDS]; /* the value of the first such line, white space around it aside */
+	struct span referer;               /* the same, for the log alone; at is 0 when there was none */
+	struct span agent;                 /* of User-Agent */
 };
 
 /* What Connection, Expect and the framing fields have said so far; private to request.c. */

@@ -81,6 +81,9 @@ size_t response_head(const struct response *response, const char *date, char *ou
  */
 size_t response_say_snapshot(char *head, size_t len, const struct snapshot *snapshot);
 
+/* Bytes of the body that follows the head, the framing of parts included: 0 to HEAD and for a 304. */
+uint64_t response_length(const struct response *response);
+
 /* The most bytes that response_part_head() writes. */
 #define RESPONSE_PART_MAX 256
 

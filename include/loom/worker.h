@@ -60,6 +60,7 @@ struct worker_config {
 	const int *listen_fds;        /* the worker's, to close, from its first turn on */
 	const uint8_t *listen_flags;  /* enum worker_listen of each; NULL: 0 */
 	unsigned listens;
+	struct access_ring *access; /* for records of the access log; NULL: there is none */
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */

@@ -163,7 +163,7 @@ class Successor:
 
 class Server:
     def __init__(self, root, *arguments, backend="auto", workers=1, listen=("127.0.0.1:0",), env=None,
-                 before_exec=None, binary=None, passed=(), names=None, sockets=None):
+                 before_exec=None, binary=None, stdout=subprocess.DEVNULL, passed=(), names=None, sockets=None):
         """passed: sockets that it gets as descriptors from 3 on, with LISTEN_FDNAMES=names; sockets: on how many it
         will say that it listens."""
         self.scratch = tempfile.mkdtemp(prefix="loom-e2e-")
@@ -185,7 +185,7 @@ class Server:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(handing_over(command(self.arguments, binary), passed, names),
                                             pass_fds=[one.fileno() for one in passed], stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=log,
+                                            stdout=stdout, stderr=log,
                                             env=environment({"E2E_SCRATCH": self.scratch, **(env or {})}),
                                             preexec_fn=prepare)
         self.pid = self.process.pid

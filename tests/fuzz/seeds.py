@@ -384,6 +384,16 @@ PROXIED = {
     "request": get(),
 }
 
+# Numbers of the record, and then its texts.
+RECORDS = {
+    "good": b"\0\x07\x01\x11\x50\x01\x02\x01GET\0/a.js?x=1\0https://a.b/\0Mozilla/5.0 (X11; Linux x86_64)",
+    "none": b"\xc8\0\0\0\0\0\0\0",
+    "cut": b"\0\x3e\x02\x10\xff\x05\x06\x02GET\0/" + b"x" * 300 + b"\0" + b"r" * 40 + b"\0" + b"a" * 41,
+    "escapes": b'\0\x07\x03\x20\x01\0\0\x02GET\0/"\\\0\t"\\\x1b[2J\x7f\b\f\v\r\n\0quoted "agent" here',
+    "utf-8": b"\0\x07\0\x11\x01\0\0\0GET\0/\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\0\xc2\x85\xc2\xa0\0caf\xe9 \xe2\x82",
+    "not-utf-8": b"\0\x07\0\x11\x01\0\0\0GET\0/\xc0\xaf\xe0\x9f\xbf\0\xed\xa0\x80\xf4\x90\x80\x80\0\xff\xfe\x80",
+}
+
 for target, inputs in {
     "conn": {**spread(MESSAGES, b"1250", b"3A!w", b"111w", b"9<40"),
              **spread(CONN, b"a250", b"3A!0", b"\xff111"),
@@ -398,6 +408,7 @@ for target, inputs in {
     "condition": CONDITIONS,
     "links": PAGES,
     "config": CONFIGS,
+    "access_format": RECORDS,
     "chunked": spread(BODIES, b"125", b"3A!"),
     "compress": dict(coded()),
 }.items():

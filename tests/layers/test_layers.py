@@ -36,7 +36,7 @@ PLANTS = [
     ("src/log.c", '#include "loom/options.h"', "log may not include loom/options.h"),
     ("src/listen.c", '#include "loom/io.h"', "listen may not include loom/io.h"),
     ("src/options.c", '#include "loom/io.h"', "options may not include loom/io.h"),
-    ("src/option_rows.h", '#include "loom/log.h"', "options may not include loom/log.h"),
+    ("src/option_rows.h", '#include "loom/conn.h"', "options may not include loom/conn.h"),
     ("src/request.c", '#include "loom/io.h"', "request may not include loom/io.h"),
     ("src/request.c", "#include <unistd.h>", "request is pure"),
     ("src/target.c", "#include <fcntl.h>", "target is pure"),

@@ -4,7 +4,8 @@
  * clock and the clients are made up.
  *
  * What is proved for every seed: each answer comes whole and in order, of one version of the site, no older than what was
- * published before it was asked for; connections end when and only when they may; the backend's contract is kept
+ * published before it was asked for; connections end when and only when they may; the access log has each answer once, and
+ * says how much of it left; the backend's contract is kept
  * (sim.h); what a file that changes has begun is never ended; and when all is over no connection, buffer, timer, pin,
  * snapshot or descriptor is left.
  *
@@ -27,6 +28,7 @@
 #include "loom/worker.h"
 
 #define CLIENTS_MAX 100
+#define LOG_SIZE    (128 * 1024) /* of the ring; small, so that it is full at times */
 #define SEEDS       3000
 
 /* Simulated time after which a run must have come to its end, and real seconds. */
@@ -49,8 +51,15 @@ struct run {
 	enum worker_command command;
 	uint64_t hits;           /* of versions that are freed */
 	struct conn_stats stats; /* at the end */
-	uint64_t quiet_since;    /* the last client has left, the last version is published */
-	char *record;            /* of the first client, taken over at the end */
+	struct access_bell bell;
+	struct access_ring ring;
+	struct logged {
+		uint64_t answers[6];  /* as in conn_stats */
+		uint64_t least, most; /* bytes that have left, heads included */
+	} logged;
+	unsigned turns;
+	uint64_t quiet_since; /* the last client has left, the last version is published */
+	char *record;         /* of the first client, taken over at the end */
 	size_t record_len;
 };
 
@@ -203,6 +212,7 @@ static void run_world(struct run *run, uint64_t seed, const struct sim_weather *
 		.inbox = &run->inbox,
 		.conns = conns,
 		.listens = 1,
+		.access = &run->ring,
 		.clock = run_clock,
 		.context = run,
 	};
@@ -221,6 +231,9 @@ static void run_world(struct run *run, uint64_t seed, const struct sim_weather *
 	run->publish_at[1] = run->start;
 	run_publish(run, run->start);
 	config.listen_fds = &run->world.listening;
+	run->bell.fd = -1;
+	err = access_ring_create(&run->ring, LOG_SIZE, &run->bell);
+	assert(err == 0);
 	err = worker_create(&run->worker, &config, why, sizeof(why));
 	assert(err == 0);
 	sim_clients(run->sim, run_outside, run);
@@ -236,6 +249,7 @@ static bool run_is_quiet(struct run *run)
 		return false;
 	sim_require(sim, context->inputs.used == 0, "%u inputs are lost", context->inputs.used);
 	sim_require(sim, context->outputs.used == 0, "%u outputs are lost", context->outputs.used);
+	sim_require(sim, context->notes.used == 0, "%u notes are lost", context->notes.used);
 	if (run->world.drained)
 		return false; /* the loop ends by itself */
 	if (atomic_load(&run->inbox.next))
@@ -255,6 +269,47 @@ static bool run_is_quiet(struct run *run)
 	return false;
 }
 
+/* The access log's thread. */
+static void take_records(struct run *run)
+{
+	const struct access_record *record;
+
+	while ((record = access_ring_next(&run->ring))) {
+		uint64_t whole = record->head + record->bytes;
+		bool complete = record->flags & ACCESS_COMPLETE;
+
+		sim_require(run->sim,
+		            record->size <= ACCESS_RECORD_MAX + ACCESS_RECORD_ALIGN && record->status >= 200 &&
+		                    record->status < 600 && record->head > 0,
+		            "a record of %u bytes, status %u", record->size, record->status);
+		run->logged.answers[record->status / 100]++;
+		run->logged.most += whole;
+		run->logged.least += complete || record->bytes > 0 ? whole : 0;
+	}
+	access_ring_release(&run->ring);
+}
+
+/* What the worker counted is what the log tells, unless it had to leave something out. */
+static void check_records(struct run *run)
+{
+	const struct conn_stats *stats = &run->stats;
+	const struct logged *logged = &run->logged;
+	uint64_t records = 0, dropped = run->ring.dropped;
+
+	take_records(run);
+	for (unsigned i = 0; i < 6; i++) {
+		records += logged->answers[i];
+		sim_require(run->sim, dropped || logged->answers[i] == stats->answers[i],
+		            "%llu records of %llu answers with %uxx", (unsigned long long)logged->answers[i],
+		            (unsigned long long)stats->answers[i], i);
+	}
+	sim_require(run->sim, records + dropped == stats->requests, "%llu records and %llu dropped of %llu answers",
+	            (unsigned long long)records, (unsigned long long)dropped, (unsigned long long)stats->requests);
+	sim_require(run->sim, dropped || (logged->least <= stats->bytes && stats->bytes <= logged->most),
+	            "%llu bytes have left, and records say %llu to %llu", (unsigned long long)stats->bytes,
+	            (unsigned long long)logged->least, (unsigned long long)logged->most);
+}
+
 static void check_stats(struct run *run)
 {
 	struct conn_stats *stats = &run->stats;
@@ -268,15 +323,19 @@ static void check_stats(struct run *run)
 	sim_require(run->sim, stats->stale + stats->unreadable == sim_file_failures(run->sim),
 	            "%llu + %llu failures of files were counted, of %u", (unsigned long long)stats->stale,
 	            (unsigned long long)stats->unreadable, sim_file_failures(run->sim));
+	check_records(run);
 }
 
 static void run_to_its_end(struct run *run)
 {
-	while (worker_turn(run->worker))
+	while (worker_turn(run->worker)) {
+		if (++run->turns % 32 == 0)
+			take_records(run);
 		if (run_is_quiet(run) && run->command_at == 0) {
 			run->world.drained = sim_now(run->sim);
 			worker_command(run->worker, WORKER_DRAIN);
 		}
+	}
 
 	sim_require(run->sim, run->world.drained, "the loop ends, and nobody has told it to");
 	sim_require(run->sim,
@@ -294,6 +353,7 @@ static void run_to_its_end(struct run *run)
 	check_stats(run);
 	snapshot_retract(&run->inbox); /* for what was published after the last turn */
 	worker_destroy(run->worker);
+	access_ring_destroy(&run->ring);
 	sim_require(run->sim, sim_descriptors(run->sim) == 0, "%u descriptors are lost", sim_descriptors(run->sim));
 	for (unsigned version = 1; version <= VERSIONS_MAX; version++) {
 		if (!run->published[version])

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "loom/config.h"
+#include "loom/log.h"
 #include "loom/options.h"
 
 static char directory[64], file[128], error[512];
@@ -123,7 +124,7 @@ START_TEST(every_setting_is_read)
 	ck_assert(options.snapshot_header);
 	ck_assert(options.gate.chosen && options.gate.links && !options.gate.index);
 	ck_assert(options.stream_above == UINT64_MAX);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 }
 END_TEST
 
@@ -371,7 +372,7 @@ START_TEST(each_source_wins_over_the_one_before)
 	ck_assert_str_eq(options.listen[0], ":3");
 	ck_assert_str_eq(options.root, "two"); /* relative to where loom is started */
 	ck_assert(!options.hidden);
-	ck_assert_int_eq(options.verbosity, 1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
 	ck_assert_int_eq(parse("--grace=3s"), OPTIONS_RUN);
 	ck_assert_uint_eq(options.timeouts.grace, 3000);
 	ck_assert_int_eq(parse("--port=9"), OPTIONS_RUN);
@@ -380,7 +381,7 @@ START_TEST(each_source_wins_over_the_one_before)
 	ck_assert_int_eq(parse("three"), OPTIONS_RUN);
 	ck_assert_str_eq(options.root, "three");
 	ck_assert_int_eq(parse("--quiet"), OPTIONS_RUN);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 }
 END_TEST
 
@@ -415,13 +416,17 @@ START_TEST(relative_paths_are_by_the_file)
 	strcpy(file, "loom.conf");
 	ck_assert_int_eq(parse(NULL), OPTIONS_RUN);
 	ck_assert_str_eq(options.root, directory);
-	put("root = ../x\ncache-dir = .//c\nadmin = unix:/a\nlisten = unix:s\nlisten = :0\n");
+	put("root = ../x\ncache-dir = .//c\nadmin = unix:/a\nlisten = unix:s\nlisten = :0\naccess-log = l/a\n"
+	    "error-log = stderr\n");
 	snprintf(file, sizeof(file), "../%s/loom.conf", strrchr(directory, '/') + 1);
 	ck_assert_int_eq(parse(NULL), OPTIONS_RUN);
 	snprintf(expected, sizeof(expected), "%s/../%s/../x", directory, strrchr(directory, '/') + 1);
 	ck_assert_str_eq(options.root, expected);
 	snprintf(expected, sizeof(expected), "%s/../%s/c", directory, strrchr(directory, '/') + 1);
 	ck_assert_str_eq(options.cache_dir, expected);
+	snprintf(expected, sizeof(expected), "%s/../%s/l/a", directory, strrchr(directory, '/') + 1);
+	ck_assert_str_eq(options.access_log, expected);
+	ck_assert_str_eq(options.error_log, "stderr");
 	ck_assert_str_eq(options.admin, "/a");
 	ck_assert_str_eq(options.listen[1], ":0");
 	/* What became too long by it is an error here. */
@@ -532,6 +537,9 @@ START_TEST(a_dump_gives_the_same_options)
 	static const char *const files[] = {
 		"",
 		"port = 81\nverbose = on\n",
+		"access-log = a log\naccess-format = json\nerror-log = syslog:/run/log\nlog-level = error\n",
+		"access-log = /x\nerror-log = e\nlog-level = error\nverbose = on\n",
+		"access-log = syslog\nlog-level = warn\nquiet = no\n",
 		"root = /srv/a b;c #d\nlisten = :1\nlisten = unix:/x y\nlisten=127.0.0.1:0\nbackend = epoll\n"
 		"workers = 2\n"
 		"keepalive-timeout = 1\nheader-timeout=250ms\nmax-connections = 50\nmax-memory=1g\nstream-above = off\n"
@@ -561,7 +569,10 @@ START_TEST(a_dump_gives_the_same_options)
 		ck_assert_int_eq(options.gate.chosen, before.gate.chosen);
 		ck_assert_int_eq(options.compress, before.compress);
 		ck_assert_int_eq(options.nosniff, before.nosniff);
-		ck_assert_int_eq(options.verbosity, before.verbosity);
+		ck_assert_int_eq(options.log_level, before.log_level);
+		ck_assert_int_eq(options.access_format, before.access_format);
+		ck_assert_pstr_eq(options.access_log, before.access_log);
+		ck_assert_str_eq(options.error_log, before.error_log);
 		ck_assert_uint_eq(options.max_connections, before.max_connections);
 		ck_assert_uint_eq(options.stream_above, before.stream_above);
 		ck_assert_int_eq(memcmp(&options.limits, &before.limits, sizeof(options.limits)), 0);

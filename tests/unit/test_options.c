@@ -12,6 +12,8 @@
 #include <sys/resource.h>
 
 #include "loom/coding.h"
+#include "loom/access_format.h"
+#include "loom/log.h"
 #include "loom/options.h"
 #include "loom/units.h"
 
@@ -85,7 +87,10 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(options.keep_for, 3600000);
 	ck_assert_ptr_null(options.admin);
 	ck_assert(!options.snapshot_header);
-	ck_assert_int_eq(options.verbosity, 0);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_INFO);
+	ck_assert_ptr_null(options.access_log);
+	ck_assert_int_eq(options.access_format, ACCESS_COMBINED);
+	ck_assert_str_eq(options.error_log, "stderr");
 	ck_assert_uint_eq(options.timeouts.keepalive, 5000);
 	ck_assert_uint_eq(options.timeouts.header, 10000);
 	ck_assert_uint_eq(options.timeouts.send, 30000);
@@ -138,7 +143,7 @@ START_TEST(every_option_is_read)
 	ck_assert_str_eq(options.admin, "/run/admin");
 	ck_assert(options.snapshot_header);
 	ck_assert_uint_eq(options.timeouts.grace, 3600000);
-	ck_assert_int_eq(options.verbosity, 1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
 	ck_assert_uint_eq(options.limits.request_line, 1024);
 	ck_assert_uint_eq(options.limits.head, 4096);
 	ck_assert_uint_eq(options.limits.fields, 7);
@@ -206,7 +211,7 @@ START_TEST(every_variable_is_read)
 	ck_assert_uint_eq(options.settle, 2000);
 	ck_assert_int_eq(options.watch, WATCH_OFF);
 	ck_assert_uint_eq(options.timeouts.grace, 0);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 	ck_assert_uint_eq(options.limits.request_line, 64);
 	ck_assert_uint_eq(options.limits.head, 128);
 	ck_assert_uint_eq(options.limits.fields, 1000);
@@ -240,7 +245,7 @@ START_TEST(every_variable_is_read)
 	ck_assert_ptr_null(options.cache_dir);
 	ck_assert(!options.hidden);
 	ck_assert_int_eq(options.watch, WATCH_AUTO);
-	ck_assert_int_eq(options.verbosity, 0);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_INFO);
 }
 END_TEST
 
@@ -255,7 +260,7 @@ START_TEST(the_command_line_wins)
 	ck_assert_uint_eq(options.listens, 1);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:3");
 	ck_assert_uint_eq(options.workers, 1);
-	ck_assert_int_eq(options.verbosity, -1);
+	ck_assert_int_eq(options.log_level, LOG_LEVEL_WARN);
 	expect_run("-w 1 --port 9");
 	ck_assert_uint_eq(options.listens, 1);
 	ck_assert_str_eq(options.listen[0], "[::]:9");
@@ -266,6 +271,54 @@ START_TEST(the_command_line_wins)
 	expect_run("-l :8");
 	ck_assert_uint_eq(options.listens, 1);
 	ck_assert_str_eq(options.listen[0], ":8");
+}
+END_TEST
+
+/* -v and -q are short for --log-level: the later source wins, and of one source they do. */
+START_TEST(levels_have_a_short_form)
+{
+	static const struct {
+		const char *line, *variable;
+		enum log_level level;
+	} cases[] = {
+		{ "--log-level=error", NULL, LOG_LEVEL_ERROR },
+		{ "--log-level=warn", NULL, LOG_LEVEL_WARN },
+		{ "--log-level=info", NULL, LOG_LEVEL_INFO },
+		{ "--log-level=debug", NULL, LOG_LEVEL_DEBUG },
+		{ "-v", NULL, LOG_LEVEL_DEBUG },
+		{ "-q", NULL, LOG_LEVEL_WARN },
+		{ "-v --log-level=error", NULL, LOG_LEVEL_DEBUG },
+		{ "--log-level=error", "LOOM_VERBOSE", LOG_LEVEL_ERROR },
+		{ "--log-level=error", "LOOM_QUIET", LOG_LEVEL_ERROR },
+		{ "-q", "LOOM_LOG_LEVEL", LOG_LEVEL_WARN },
+		{ "", "LOOM_LOG_LEVEL", LOG_LEVEL_DEBUG },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		clearenv();
+		if (cases[i].variable)
+			setenv(cases[i].variable, strcmp(cases[i].variable, "LOOM_LOG_LEVEL") == 0 ? "debug" : "1", 1);
+		expect_run(cases[i].line);
+		ck_assert_msg(options.log_level == cases[i].level, "%s, %s", cases[i].line, cases[i].variable);
+	}
+}
+END_TEST
+
+START_TEST(logs_have_places)
+{
+	static const char *const places[] = { "off", "stdout", "syslog", "syslog:/run/x", "a.log", "./off", "/a/b" };
+	char line[64];
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(line, sizeof(line), "--access-log=%s --access-format json", places[i]);
+		expect_run(line);
+		ck_assert_pstr_eq(options.access_log, i == 0 ? NULL : places[i]);
+		ck_assert_int_eq(options.access_format, ACCESS_JSON);
+	}
+	expect_run("--error-log=syslog");
+	ck_assert_str_eq(options.error_log, "syslog");
+	expect_run("--error-log=./stdout");
+	ck_assert_str_eq(options.error_log, "./stdout");
 }
 END_TEST
 
@@ -402,6 +455,13 @@ END_TEST
 
 /* A command line, and what the complaint must hold: the option, the value, what would be right. */
 static const char *const mistakes[][3] = {
+	{ "--access-log=stderr", "--access-log: 'stderr' is not for this log", "off, stdout, syslog or a path" },
+	{ "--access-log=", "--access-log: '' is no file", "--access-log" },
+	{ "--access-log=syslog:x", "--access-log: 'syslog:x' is no socket", "syslog:/dev/log" },
+	{ "--access-format=xml", "--access-format: 'xml'", "neither combined nor json" },
+	{ "--error-log=stdout", "--error-log: 'stdout' is not for this log", "./stdout" },
+	{ "--error-log=off", "--error-log: 'off' is not for this log", "stderr, syslog or a path" },
+	{ "--log-level=warning", "--log-level: 'warning'", "error, warn, info, debug" },
 	{ "--frob", "'--frob'", "loom --help" },
 	{ "-x", "'-x'", "loom --help" },
 	{ "-vx", "'-x'", "loom --help" },
@@ -743,7 +803,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 45);
+	ck_assert_int_eq(compared, 49);
 	free(help);
 	free(manual);
 }
@@ -790,7 +850,7 @@ START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
 			compared += compare_with_file_manual(line, manual);
 	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
 		entries++;
-	ck_assert_int_eq(compared, 38);
+	ck_assert_int_eq(compared, 42);
 	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);
@@ -819,6 +879,8 @@ int main(void)
 	tcase_add_test(tcase, every_option_is_read);
 	tcase_add_test(tcase, every_variable_is_read);
 	tcase_add_test(tcase, the_command_line_wins);
+	tcase_add_test(tcase, levels_have_a_short_form);
+	tcase_add_test(tcase, logs_have_places);
 	tcase_add_test(tcase, codings_are_listed);
 	tcase_add_test(tcase, rules_of_the_gate_are_listed);
 	tcase_add_test(tcase, a_check_and_a_plan_read_the_other_options);

@@ -106,9 +106,9 @@ void log_debug(const char *format, ...)
 	(void)format;
 }
 
-void log_verbosity(int level)
+void log_set_level(enum log_level most)
 {
-	(void)level;
+	(void)most;
 }
 
 /* The variants: how many the threads have done and will yet do, and how many the reloader has taken over. */

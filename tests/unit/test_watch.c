@@ -128,9 +128,9 @@ void log_debug(const char *format, ...)
 	(void)format;
 }
 
-void log_verbosity(int level)
+void log_set_level(enum log_level most)
 {
-	(void)level;
+	(void)most;
 }
 
 static int pass_directory(void *context, const char *path, int fd)

@@ -366,11 +366,6 @@ int admin_start(struct admin *admin, const struct admin_config *config, char *wh
 	return 0;
 }
 
-void admin_drain(struct admin *admin)
-{
-	atomic_store(&admin->view.draining, true);
-}
-
 void admin_destroy(struct admin *admin)
 {
 	if (!admin)

@@ -23,6 +23,7 @@ static_assert(sizeof(DATE_SPACE) - 1 == HTTP_DATE_LEN, "a date has one length");
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
 #define ALLOW     "Allow: GET, HEAD, OPTIONS\r\n"
+#define NO_STORE  "Cache-Control: no-store\r\n"
 
 /* A head that is being written, without the empty line that ends it. Its parts are those of struct representation. */
 struct head {
@@ -288,6 +289,8 @@ static const struct {
 	[ERROR_503] = { 503, "Service Unavailable", "the server is too busy", "" },
 	[ERROR_505] = { 505, "HTTP Version Not Supported", "this server speaks HTTP/1.0 and HTTP/1.1", "" },
 	[ANSWER_OPTIONS] = { 200, "OK", NULL, ALLOW },
+	[ANSWER_HEALTHY] = { 200, "OK", "serving", NO_STORE },
+	[ANSWER_DRAINING] = { 503, "Service Unavailable", "draining", NO_STORE },
 };
 
 unsigned asset_error_status(enum snapshot_error error)

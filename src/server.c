@@ -22,6 +22,7 @@
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/log.h"
+#include "loom/metrics.h"
 #include "loom/reload.h"
 #include "loom/worker.h"
 
@@ -46,7 +47,7 @@ struct worker_thread {
 	int err;
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
-	struct conn_stats stats;
+	struct conn_stats stats; /* at its end */
 	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
 };
 
@@ -56,7 +57,9 @@ struct server {
 	int fds[OPTIONS_LISTEN_MAX][1024];
 	unsigned bound;
 	struct reload *reload;
-	struct admin *admin; /* NULL without --admin */
+	struct admin *admin;               /* NULL without --admin */
+	struct metrics_http *metrics_http; /* NULL without --metrics */
+	struct metrics_source metrics;
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;
@@ -191,6 +194,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.conns = (options->max_connections + n - 1) / n,
 			.listen_fds = thread->fds,
 			.listens = server->bound,
+			.measure = options->metrics || options->admin,
 			.notify = on_notice,
 			.context = thread,
 		};
@@ -314,6 +318,21 @@ static int bind_admin(struct server *server)
 	return err;
 }
 
+static int bind_metrics(struct server *server)
+{
+	const char *address = server->options->metrics;
+	char why[WHY_SIZE];
+	int err;
+
+	metrics_process_open(&server->metrics.process);
+	if (!address)
+		return 0;
+	err = metrics_http_bind(&server->metrics_http, address, why, sizeof(why));
+	if (err < 0)
+		log_error("--metrics: %s", why);
+	return err;
+}
+
 static uint64_t milliseconds(void)
 {
 	struct timespec now;
@@ -337,6 +356,8 @@ static int build_first(struct server *server)
 	log_info("serving %s: snapshot %s, %llu file%s, %llu bytes, built in %llu ms", server->options->root,
 	         snapshot->id, (unsigned long long)snapshot->files, snapshot->files == 1 ? "" : "s",
 	         (unsigned long long)snapshot->bytes, (unsigned long long)(milliseconds() - begun));
+	if (snapshot->health && snapshot_find(snapshot, snapshot->health, snapshot->health_len))
+		log_warn("--health %s hides a file of that name", snapshot->health);
 	return 0;
 }
 
@@ -402,24 +423,45 @@ static void on_publish(void *context)
 	pthread_mutex_unlock(&server->lock);
 }
 
-/* The admin's thread. The worker goes on counting: each number is one that was true. */
-static void count_worker(void *context, unsigned index, struct admin_worker *counted)
+/* Any thread. The worker goes on counting: each number is one that was true. */
+static void count_worker(void *context, unsigned index, struct conn_stats *total)
 {
 	struct server *server = context;
 	const struct worker_thread *thread = &server->workers[index];
-	const struct conn_stats *stats = &thread->stats;
 
 	pthread_mutex_lock(&server->lock);
-	if (thread->state == THREAD_READY) {
-		const struct conn_context *running = worker_context(thread->worker);
-
-		counted->connections = __atomic_load_n(&running->conns.used, __ATOMIC_RELAXED);
-		stats = &running->stats;
-	}
-	counted->accepted = __atomic_load_n(&stats->accepted, __ATOMIC_RELAXED);
-	counted->requests = __atomic_load_n(&stats->requests, __ATOMIC_RELAXED);
-	counted->timeouts = __atomic_load_n(&stats->timeouts, __ATOMIC_RELAXED);
+	if (thread->state == THREAD_READY)
+		worker_stats(thread->worker, total);
+	else
+		conn_stats_add(total, &thread->stats);
 	pthread_mutex_unlock(&server->lock);
+}
+
+static void set_metrics(struct server *server)
+{
+	server->metrics.options = server->options;
+	server->metrics.reload = server->reload;
+	server->metrics.version = LOOM_VERSION;
+	server->metrics.backend = server->workers[0].config.ops->name;
+	server->metrics.states = conn_state_names;
+	server->metrics.io = server->workers[0].config.ops->figures;
+	server->metrics.worker = count_worker;
+	server->metrics.context = server;
+}
+
+static int start_metrics(struct server *server)
+{
+	char why[WHY_SIZE];
+	int err;
+
+	if (!server->metrics_http)
+		return 0;
+	err = metrics_http_start(server->metrics_http, &server->metrics, why, sizeof(why));
+	if (err < 0)
+		log_error("--metrics: %s", why);
+	else
+		log_info("metrics at %s", metrics_http_address(server->metrics_http));
+	return err;
 }
 
 static int start_admin(struct server *server)
@@ -431,8 +473,7 @@ static int start_admin(struct server *server)
 		.backend = server->described,
 		.listeners = server->listeners,
 		.listens = server->bound,
-		.worker = count_worker,
-		.context = server,
+		.metrics = &server->metrics,
 	};
 	char why[WHY_SIZE];
 	int err;
@@ -486,8 +527,7 @@ static void supervise(struct server *server)
 			continue;
 		}
 		command = command == WORKER_RUN ? WORKER_DRAIN : WORKER_ABORT;
-		if (server->admin)
-			admin_drain(server->admin);
+		atomic_store(&server->metrics.draining, true);
 		log_info(command == WORKER_DRAIN ? "draining: finishing what is under way, for at most %u ms"
 		                                 : "ending at once",
 		         server->options->timeouts.grace);
@@ -554,7 +594,7 @@ int server_run(const struct options *options)
 		return 1;
 	}
 	server->options = options;
-	server->signals = server->events = -1;
+	server->signals = server->events = server->metrics.process.statm = server->metrics.process.fds = -1;
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
 	server->inboxes = aligned_alloc(CACHE_LINE, options->workers * sizeof(*server->inboxes));
@@ -566,13 +606,15 @@ int server_run(const struct options *options)
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
 	/* What is cheap to find wrong comes first. */
-	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 || bind_admin(server) < 0)
+	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 ||
+	    bind_metrics(server) < 0 || bind_admin(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;
 	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
 		goto fail;
-	if (start_reload(server) < 0 || start_admin(server) < 0) {
+	set_metrics(server);
+	if (start_reload(server) < 0 || start_metrics(server) < 0 || start_admin(server) < 0) {
 		say_word(server, GO_QUIT);
 		join_workers(server, options->workers);
 		goto fail;
@@ -583,6 +625,8 @@ int server_run(const struct options *options)
 fail:
 	close_listeners(server);
 	admin_destroy(server->admin);
+	metrics_http_destroy(server->metrics_http);
+	metrics_process_close(&server->metrics.process);
 	if (server->reload)
 		reload_destroy(server->reload);
 	if (server->signals >= 0)

@@ -44,7 +44,8 @@ struct worker {
 	uint64_t noticed; /* when notify() was last called */
 	uint64_t told;    /* unfinished answers that have been noticed */
 	int err;
-	bool serving; /* the first turn has begun */
+	bool serving;   /* the first turn has begun */
+	uint64_t begun; /* with config.measure: nanoseconds of CLOCK_MONOTONIC, when this turn began */
 	unsigned listeners;
 	struct listener listener[OPTIONS_LISTEN_MAX];
 	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
@@ -67,11 +68,21 @@ static void system_clock(void *context, uint64_t *monotonic_ms, time_t *real)
 	*real = now.tv_sec;
 }
 
+static uint64_t precise_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void read_clock(struct worker *worker)
 {
 	time_t real;
 
 	worker->config.clock(worker->config.context, &worker->context.now, &real);
+	if (worker->config.measure)
+		worker->begun = precise_clock();
 	if (real != worker->context.real) {
 		worker->context.real = real;
 		http_date_format(real, worker->context.date);
@@ -150,6 +161,7 @@ static void accepted(struct worker *worker, int res)
 	if (res < 0) {
 		atomic_store_explicit(&worker->notices.accept_errno, -res, memory_order_relaxed);
 		atomic_fetch_add_explicit(&worker->notices.accept_failures, 1, memory_order_relaxed);
+		conn_count(&worker->context.stats.accept_failures, 1);
 		notice(worker);
 		wheel_set(&worker->context.wheel, &worker->accept_pause, worker->context.now + ACCEPT_PAUSE_MS);
 		steer_listeners(worker);
@@ -164,6 +176,7 @@ static void accepted(struct worker *worker, int res)
 			worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] = res;
 	} else if (worker->context.conns.used == worker->most_conns) {
 		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
+		conn_count(&worker->context.stats.full, 1);
 		notice(worker);
 		steer_listeners(worker);
 	}
@@ -260,9 +273,24 @@ static void begin(struct worker *worker)
 	steer_listeners(worker);
 }
 
+/*
+ * One reading of the clock for all that was answered in this turn. A request has waited for it from the beginning of the
+ * turn, which is when the kernel handed its bytes over, to the end: with io_uring that is when all answers are submitted.
+ */
+static void measure(struct worker *worker, uint64_t requests)
+{
+	struct conn_stats *stats = &worker->context.stats;
+	uint64_t took = precise_clock() - worker->begun;
+
+	histogram_add(&stats->turns, took, 1);
+	if (requests > 0)
+		histogram_add(&stats->latency, took, requests);
+}
+
 bool worker_turn(struct worker *worker)
 {
 	struct conn_context *context = &worker->context;
+	uint64_t before = context->stats.requests;
 	struct io_event event;
 
 	if (!worker->serving)
@@ -277,6 +305,8 @@ bool worker_turn(struct worker *worker)
 		handle(worker, &event);
 	expire(worker);
 	notice_unfinished(worker);
+	if (worker->config.measure)
+		measure(worker, context->stats.requests - before);
 	return !is_over(worker);
 }
 
@@ -373,7 +403,11 @@ struct worker_notices *worker_notices(struct worker *worker)
 
 void worker_stats(const struct worker *worker, struct conn_stats *total)
 {
+	const struct io *io = worker->context.io;
+
 	conn_stats_add(total, &worker->context.stats);
+	for (unsigned i = 0; i < FIGURES_MAX; i++)
+		total->io[i] += __atomic_load_n(&io->figures[i], __ATOMIC_RELAXED);
 }
 
 const struct conn_context *worker_context(const struct worker *worker)

@@ -8,18 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loom/metrics.h"
 #include "loom/options.h"
 #include "loom/reload.h"
 
 struct admin;
-
-/* What one worker has counted so far. */
-struct admin_worker {
-	uint64_t connections; /* open now */
-	uint64_t accepted;
-	uint64_t requests;
-	uint64_t timeouts;
-};
 
 /* All of it outlives the admin. */
 struct admin_config {
@@ -29,9 +22,7 @@ struct admin_config {
 	const char *backend; /* which, and what it uses */
 	const char *const *listeners;
 	unsigned listens;
-	/* What worker index has counted. On the admin's thread; must not block. */
-	void (*worker)(void *context, unsigned index, struct admin_worker *worker);
-	void *context;
+	const struct metrics_source *metrics; /* what workers have counted, and all else that there is to tell */
 };
 
 /*
@@ -43,9 +34,6 @@ int admin_bind(struct admin **admin, const char *path, char *why, size_t size);
 
 /* Starts to listen, and the thread. 0, or -errno with one line in why. */
 int admin_start(struct admin *admin, const struct admin_config *config, char *why, size_t size);
-
-/* The server is draining: status says so. Any thread. */
-void admin_drain(struct admin *admin);
 
 /* Stops the thread, ends its clients, and removes the socket. Before reload_destroy(). NULL is allowed. */
 void admin_destroy(struct admin *admin);

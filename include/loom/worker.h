@@ -44,6 +44,7 @@ struct worker_config {
 	unsigned conns;               /* the most connections of this worker */
 	const int *listen_fds;        /* the worker's, to close, from its first turn on */
 	unsigned listens;
+	bool measure; /* how long turns take: one exact reading of the clock at the beginning of each, and one at its end */
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */
@@ -72,7 +73,7 @@ void worker_command(struct worker *worker, enum worker_command command);
 
 struct worker_notices *worker_notices(struct worker *worker);
 
-/* Adds the worker's figures to a total of the caller's. Any thread, while the worker exists. */
+/* Adds the worker's figures, and those of its backend, to a total of the caller's. Any thread, while the worker exists. */
 void worker_stats(const struct worker *worker, struct conn_stats *total);
 
 /* For the simulator, the tests and the final log line. On the worker's thread, or when it has ended. */

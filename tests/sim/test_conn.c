@@ -260,8 +260,10 @@ static void check_stats(struct run *run)
 	uint64_t answers = 0;
 
 	worker_stats(run->worker, stats);
-	for (unsigned i = 0; i < 6; i++)
-		answers += stats->answers[i];
+	for (unsigned i = 0; i < STATS_METHODS * STATS_CLASSES; i++)
+		answers += stats->answers[i / STATS_CLASSES][i % STATS_CLASSES];
+	sim_require(run->sim, conn_stats_open(stats) == 0, "%llu connections count as open, and there is none",
+	            (unsigned long long)conn_stats_open(stats));
 	sim_require(run->sim, answers == stats->requests, "%llu answers of %llu", (unsigned long long)answers,
 	            (unsigned long long)stats->requests);
 	sim_require(run->sim, stats->stale + stats->unreadable == sim_file_failures(run->sim),

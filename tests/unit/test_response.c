@@ -91,10 +91,11 @@ static void add(const char *key, const struct representation *representation, ui
 static void setup(void)
 {
 	static const uint16_t status[SNAPSHOT_ERRORS] = {
-		[ERROR_400] = 400, [ERROR_404] = 404, [ERROR_405] = 405, [ERROR_406] = 406,
-		[ERROR_408] = 408, [ERROR_412] = 412, [ERROR_413] = 413, [ERROR_414] = 414,
-		[ERROR_416] = 416, [ERROR_417] = 417, [ERROR_431] = 431, [ERROR_500] = 500,
-		[ERROR_501] = 501, [ERROR_503] = 503, [ERROR_505] = 505, [ANSWER_OPTIONS] = 200,
+		[ERROR_400] = 400,      [ERROR_404] = 404,       [ERROR_405] = 405, [ERROR_406] = 406,
+		[ERROR_408] = 408,      [ERROR_412] = 412,       [ERROR_413] = 413, [ERROR_414] = 414,
+		[ERROR_416] = 416,      [ERROR_417] = 417,       [ERROR_431] = 431, [ERROR_500] = 500,
+		[ERROR_501] = 501,      [ERROR_503] = 503,       [ERROR_505] = 505, [ANSWER_OPTIONS] = 200,
+		[ANSWER_HEALTHY] = 200, [ANSWER_DRAINING] = 503,
 	};
 	char text[512];
 

@@ -324,7 +324,8 @@ static int bind_metrics(struct server *server)
 	char why[WHY_SIZE];
 	int err;
 
-	metrics_process_open(&server->metrics.process);
+	if (address || server->options->admin)
+		metrics_process_open(&server->metrics.process);
 	if (!address)
 		return 0;
 	err = metrics_http_bind(&server->metrics_http, address, why, sizeof(why));

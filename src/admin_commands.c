@@ -143,7 +143,7 @@ static void run_status(struct admin_view *view, struct admin_task *task, char *w
 	admin_say(output, "version: %s", config->version);
 	admin_say(output, "pid: %d", (int)getpid());
 	admin_say(output, "uptime: %" PRIu64 " s", (uint64_t)now.tv_sec - view->began);
-	admin_say(output, "state: %s", atomic_load(&config->metrics->draining) ? "draining" : "serving");
+	admin_say(output, "state: %s", atomic_load(&view->draining) ? "draining" : "serving");
 	admin_say(output, "backend: %s", config->backend);
 	for (unsigned i = 0; i < config->listens; i++)
 		admin_say(output, "listening: %s", config->listeners[i]);

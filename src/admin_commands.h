@@ -16,6 +16,7 @@
 
 struct admin_view {
 	const struct admin_config *config;
+	atomic_bool draining;
 	uint64_t began; /* seconds of CLOCK_MONOTONIC */
 };
 

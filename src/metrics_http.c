@@ -238,6 +238,7 @@ static void *metrics_run(void *argument)
 	pthread_setname_np(pthread_self(), "loom-metrics");
 	while (!atomic_load(&http->stopping)) {
 		struct pollfd fds[2 + CLIENTS_MAX];
+		unsigned place[CLIENTS_MAX], n = 2;
 		uint64_t now = now_ms();
 
 		fds[0] = (struct pollfd){ .fd = http->event, .events = POLLIN };
@@ -246,14 +247,17 @@ static void *metrics_run(void *argument)
 			const struct client *client = &http->clients[i];
 			bool sending = client->answer && !client->lingering;
 
-			fds[2 + i] = (struct pollfd){ .fd = client->fd, .events = sending ? POLLOUT : POLLIN };
+			place[i] = n;
+			if (client->fd >= 0)
+				fds[n++] = (struct pollfd){ .fd = client->fd, .events = sending ? POLLOUT : POLLIN };
 		}
-		if (poll(fds, 2 + CLIENTS_MAX, time_left(http, now)) < 0)
+		/* No more than there are: poll(2) takes no more than there may be (RLIMIT_NOFILE). */
+		if (poll(fds, n, time_left(http, now)) < 0)
 			continue; /* EINTR of a debugger */
 		now = now_ms();
 		for (unsigned i = 0; i < CLIENTS_MAX; i++)
 			if (http->clients[i].fd >= 0)
-				serve(http, &http->clients[i], fds[2 + i].revents, now);
+				serve(http, &http->clients[i], fds[place[i]].revents, now);
 		/* Last: a new client in the place of an old one has no events yet. */
 		if (fds[1].revents)
 			accept_client(http, now);

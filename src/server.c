@@ -22,9 +22,9 @@
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/log.h"
-#include "loom/metrics.h"
 #include "loom/reload.h"
 #include "loom/worker.h"
+#include "server_metrics.h"
 
 #define WHY_SIZE 512
 
@@ -57,9 +57,8 @@ struct server {
 	int fds[OPTIONS_LISTEN_MAX][1024];
 	unsigned bound;
 	struct reload *reload;
-	struct admin *admin;               /* NULL without --admin */
-	struct metrics_http *metrics_http; /* NULL without --metrics */
-	struct metrics_source metrics;
+	struct admin *admin; /* NULL without --admin */
+	struct server_metrics metrics;
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;
@@ -318,22 +317,6 @@ static int bind_admin(struct server *server)
 	return err;
 }
 
-static int bind_metrics(struct server *server)
-{
-	const char *address = server->options->metrics;
-	char why[WHY_SIZE];
-	int err;
-
-	if (address || server->options->admin)
-		metrics_process_open(&server->metrics.process);
-	if (!address)
-		return 0;
-	err = metrics_http_bind(&server->metrics_http, address, why, sizeof(why));
-	if (err < 0)
-		log_error("--metrics: %s", why);
-	return err;
-}
-
 static uint64_t milliseconds(void)
 {
 	struct timespec now;
@@ -438,33 +421,6 @@ static void count_worker(void *context, unsigned index, struct conn_stats *total
 	pthread_mutex_unlock(&server->lock);
 }
 
-static void set_metrics(struct server *server)
-{
-	server->metrics.options = server->options;
-	server->metrics.reload = server->reload;
-	server->metrics.version = LOOM_VERSION;
-	server->metrics.backend = server->workers[0].config.ops->name;
-	server->metrics.states = conn_state_names;
-	server->metrics.io = server->workers[0].config.ops->figures;
-	server->metrics.worker = count_worker;
-	server->metrics.context = server;
-}
-
-static int start_metrics(struct server *server)
-{
-	char why[WHY_SIZE];
-	int err;
-
-	if (!server->metrics_http)
-		return 0;
-	err = metrics_http_start(server->metrics_http, &server->metrics, why, sizeof(why));
-	if (err < 0)
-		log_error("--metrics: %s", why);
-	else
-		log_info("metrics at %s", metrics_http_address(server->metrics_http));
-	return err;
-}
-
 static int start_admin(struct server *server)
 {
 	const struct admin_config config = {
@@ -474,7 +430,7 @@ static int start_admin(struct server *server)
 		.backend = server->described,
 		.listeners = server->listeners,
 		.listens = server->bound,
-		.metrics = &server->metrics,
+		.metrics = &server->metrics.source,
 	};
 	char why[WHY_SIZE];
 	int err;
@@ -528,7 +484,9 @@ static void supervise(struct server *server)
 			continue;
 		}
 		command = command == WORKER_RUN ? WORKER_DRAIN : WORKER_ABORT;
-		atomic_store(&server->metrics.draining, true);
+		server_metrics_drain(&server->metrics);
+		if (server->admin)
+			admin_drain(server->admin);
 		log_info(command == WORKER_DRAIN ? "draining: finishing what is under way, for at most %u ms"
 		                                 : "ending at once",
 		         server->options->timeouts.grace);
@@ -595,7 +553,8 @@ int server_run(const struct options *options)
 		return 1;
 	}
 	server->options = options;
-	server->signals = server->events = server->metrics.process.statm = server->metrics.process.fds = -1;
+	server->signals = server->events = -1;
+	server_metrics_init(&server->metrics);
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
 	server->inboxes = aligned_alloc(CACHE_LINE, options->workers * sizeof(*server->inboxes));
@@ -608,14 +567,14 @@ int server_run(const struct options *options)
 
 	/* What is cheap to find wrong comes first. */
 	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 ||
-	    bind_metrics(server) < 0 || bind_admin(server) < 0)
+	    server_metrics_bind(&server->metrics, options) < 0 || bind_admin(server) < 0)
 		goto fail;
 	if (build_first(server) < 0)
 		goto fail;
 	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
 		goto fail;
-	set_metrics(server);
-	if (start_reload(server) < 0 || start_metrics(server) < 0 || start_admin(server) < 0) {
+	server_metrics_set(&server->metrics, server->reload, server->workers[0].config.ops, count_worker, server);
+	if (start_reload(server) < 0 || server_metrics_start(&server->metrics) < 0 || start_admin(server) < 0) {
 		say_word(server, GO_QUIT);
 		join_workers(server, options->workers);
 		goto fail;
@@ -626,8 +585,7 @@ int server_run(const struct options *options)
 fail:
 	close_listeners(server);
 	admin_destroy(server->admin);
-	metrics_http_destroy(server->metrics_http);
-	metrics_process_close(&server->metrics.process);
+	server_metrics_end(&server->metrics);
 	if (server->reload)
 		reload_destroy(server->reload);
 	if (server->signals >= 0)

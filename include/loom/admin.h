@@ -35,6 +35,9 @@ int admin_bind(struct admin **admin, const char *path, char *why, size_t size);
 /* Starts to listen, and the thread. 0, or -errno with one line in why. */
 int admin_start(struct admin *admin, const struct admin_config *config, char *why, size_t size);
 
+/* The server is draining: status says so. Any thread. */
+void admin_drain(struct admin *admin);
+
 /* Stops the thread, ends its clients, and removes the socket. Before reload_destroy(). NULL is allowed. */
 void admin_destroy(struct admin *admin);
 

@@ -177,7 +177,8 @@ class Figures(Metered):
         wait_for(lambda: self.scrape(server).get("loom_connections_exhausted_total") == 1, "no connection to be left")
         before = self.scrape(server)
         self.assertEqual(before.get("loom_accept_failures_total"), 0)
-        self.assertEqual(before.get("process_open_fds"), server.descriptors() + 1)  # the scraper's connection
+        # the scraper's connection is one of them, and may still be there
+        self.assertIn(before.get("process_open_fds") - server.descriptors(), (0, 1))
         for client in fillers[:2]:
             client.close()
         self.assertEqual(fillers[2].ask("/").status, 200)

@@ -167,16 +167,22 @@ static double more(const struct look *now, const struct look *last, const char *
 	return value >= before ? value - before : value;
 }
 
-static double seconds_between(const struct look *now, const struct look *last)
+/* Since the server was started, in seconds. */
+static double age(const struct look *look)
 {
 	struct timespec real;
 	double seconds;
 
-	if (last->at.tv_sec)
-		return (double)(now->at.tv_sec - last->at.tv_sec) + (double)(now->at.tv_nsec - last->at.tv_nsec) / 1e9;
 	clock_gettime(CLOCK_REALTIME, &real);
-	seconds = (double)real.tv_sec + (double)real.tv_nsec / 1e9 - sum(now, "process_start_time_seconds", NULL);
+	seconds = (double)real.tv_sec + (double)real.tv_nsec / 1e9 - sum(look, "process_start_time_seconds", NULL);
 	return seconds > 0.001 ? seconds : 0.001;
+}
+
+static double seconds_between(const struct look *now, const struct look *last)
+{
+	if (!last->at.tv_sec)
+		return age(now);
+	return (double)(now->at.tv_sec - last->at.tv_sec) + (double)(now->at.tv_nsec - last->at.tv_nsec) / 1e9;
 }
 
 /* The quantile of a histogram's durations between two looks, in seconds; less than 0: there were none. */
@@ -256,16 +262,13 @@ static const char *time_text(double seconds, char text[16])
 static void draw_server(struct canvas *canvas, const struct look *now, const struct look *last, double seconds)
 {
 	const struct status *status = &now->status;
-	char age[16], since[16], up[16];
-	struct timespec real;
+	char old[16], sent[16], up[16];
 
-	clock_gettime(CLOCK_REALTIME, &real);
 	draw(canvas, "loom %s, %.*s, %s for %s; %s", status->version, (int)strcspn(status->backend, " ,"),
-	     status->backend, status->state,
-	     time_text((double)real.tv_sec - sum(now, "process_start_time_seconds", NULL), up),
+	     status->backend, status->state, time_text(age(now), up),
 	     last->at.tv_sec ? "rates of the last second" : "means since the start");
 	draw(canvas, "snapshot     %.*s, %s old, %.0f files%s", (int)strcspn(status->snapshot, ","), status->snapshot,
-	     time_text(sum(now, "loom_snapshot_age_seconds", NULL), age), sum(now, "loom_snapshot_files", NULL),
+	     time_text(sum(now, "loom_snapshot_age_seconds", NULL), old), sum(now, "loom_snapshot_files", NULL),
 	     strcmp(status->pinned, "yes") == 0 ? ", pinned" : "");
 	draw(canvas, "requests     %.0f/s: 2xx %.0f, 3xx %.0f, 4xx %.0f, 5xx %.0f; %s/s",
 	     more(now, last, "loom_http_requests_total", NULL) / seconds,
@@ -273,7 +276,7 @@ static void draw_server(struct canvas *canvas, const struct look *now, const str
 	     more(now, last, "loom_http_requests_total", "code=\"3xx\"") / seconds,
 	     more(now, last, "loom_http_requests_total", "code=\"4xx\"") / seconds,
 	     more(now, last, "loom_http_requests_total", "code=\"5xx\"") / seconds,
-	     bytes_text(more(now, last, "loom_http_sent_bytes_total", NULL) / seconds, since));
+	     bytes_text(more(now, last, "loom_http_sent_bytes_total", NULL) / seconds, sent));
 }
 
 static void draw_durations(struct canvas *canvas, const struct look *now, const struct look *last, double seconds)
@@ -325,15 +328,15 @@ static void draw_workers(struct canvas *canvas, const struct look *now, const st
 		 most = canvas->terminal ? canvas->rows / 3 : workers;
 
 	draw(canvas, "%s", "");
-	draw(canvas, "worker  connections  accepted/s  requests/s  busy");
+	draw(canvas, "worker  connections  accepted/s  requests/s  CPU");
 	for (unsigned i = 0; i < workers && i < most; i++) {
 		char label[32];
 
 		snprintf(label, sizeof(label), "worker=\"%u\"", i);
-		draw(canvas, "%6u %12.0f %11.0f %11.0f %4.0f%%", i, sum(now, "loom_worker_connections", label),
+		draw(canvas, "%6u %12.0f %11.0f %11.0f %3.0f%%", i, sum(now, "loom_worker_connections", label),
 		     more(now, last, "loom_worker_accepted_total", label) / seconds,
 		     more(now, last, "loom_worker_requests_total", label) / seconds,
-		     100 * more(now, last, "loom_worker_busy_seconds_total", label) / seconds);
+		     100 * more(now, last, "loom_worker_cpu_seconds_total", label) / seconds);
 	}
 	if (workers > most)
 		draw(canvas, "... and %u more", workers - most);

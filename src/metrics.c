@@ -135,9 +135,9 @@ static void write_answered(const struct conn_stats *stats, struct metrics_text *
 	text_number(text, labels, stats->requests);
 }
 
-static void write_busy(const struct conn_stats *stats, struct metrics_text *text, const struct label *labels)
+static void write_cpu(const struct conn_stats *stats, struct metrics_text *text, const struct label *labels)
 {
-	text_real(text, labels, (double)stats->turns.sum / 1e9);
+	text_real(text, labels, (double)stats->cpu / 1e9);
 }
 
 static void write_loops(const struct metrics_source *source, const struct conn_stats stats[],
@@ -151,9 +151,8 @@ static void write_loops(const struct metrics_source *source, const struct conn_s
 	              "Connections that a worker has accepted.", write_accepted);
 	write_workers(stats, workers, text, FAMILY_COUNTER, "loom_worker_requests",
 	              "Requests that a worker has answered.", write_answered);
-	write_workers(stats, workers, text, FAMILY_COUNTER, "loom_worker_busy_seconds",
-	              "Time that a worker has spent in turns of its loop, and not in waiting for the kernel.",
-	              write_busy);
+	write_workers(stats, workers, text, FAMILY_COUNTER, "loom_worker_cpu_seconds",
+	              "CPU time of a worker, the kernel's work for it included, in seconds.", write_cpu);
 	text_family(text, FAMILY_HISTOGRAM, "loom_loop_turn_duration_seconds",
 	            "Turns of the event loops, from the end of a wait for the kernel to the beginning of the next.");
 	text_histogram(text, histogram_bounds_text, HISTOGRAM_BOUNDS, total->turns.bucket,

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +45,9 @@ struct worker {
 	uint64_t noticed; /* when notify() was last called */
 	uint64_t told;    /* unfinished answers that have been noticed */
 	int err;
-	bool serving;   /* the first turn has begun */
-	uint64_t begun; /* with config.measure: nanoseconds of CLOCK_MONOTONIC, when this turn began */
+	clockid_t cpu_clock; /* of the worker's thread */
+	bool serving;        /* the first turn has begun */
+	uint64_t begun;      /* with config.measure: nanoseconds of CLOCK_MONOTONIC, when this turn began */
 	unsigned listeners;
 	struct listener listener[OPTIONS_LISTEN_MAX];
 	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
@@ -338,6 +340,9 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	}
 	memset(worker, 0, sizeof(*worker));
 	worker->config = *config;
+	err = -pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
+	if (err < 0)
+		goto fail;
 	if (!worker->config.clock)
 		worker->config.clock = system_clock;
 	worker->context.inbox = config->inbox;
@@ -405,7 +410,11 @@ void worker_stats(const struct worker *worker, struct conn_stats *total)
 {
 	const struct io *io = worker->context.io;
 
+	struct timespec cpu = { 0 };
+
 	conn_stats_add(total, &worker->context.stats);
+	clock_gettime(worker->cpu_clock, &cpu);
+	total->cpu += (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec;
 	for (unsigned i = 0; i < FIGURES_MAX; i++)
 		total->io[i] += __atomic_load_n(&io->figures[i], __ATOMIC_RELAXED);
 }

@@ -8,14 +8,14 @@
 #include <stdint.h>
 
 /* Upper bounds of the buckets, in nanoseconds; one more bucket is for what is longer than all. */
-#define HISTOGRAM_BOUNDS 17
+#define HISTOGRAM_BOUNDS 20
 
 struct histogram {
 	uint64_t bucket[HISTOGRAM_BOUNDS + 1]; /* not cumulative */
 	uint64_t sum;                          /* nanoseconds */
 };
 
-/* Where the buckets end: ns, and the same in seconds as metrics write it. What a loop does: 10 us to 2.5 s. */
+/* Where the buckets end: ns, and the same in seconds as metrics write it. What a loop does: 1 us to 2.5 s. */
 extern const uint64_t histogram_bounds[HISTOGRAM_BOUNDS];
 extern const char *const histogram_bounds_text[HISTOGRAM_BOUNDS];
 

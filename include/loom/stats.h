@@ -38,13 +38,15 @@ struct conn_stats {
 	uint64_t full; /* times that the last free connection was taken */
 
 	/*
-	 * With worker_config.measure. A turn is from the return of io_wait() to the next call; it ends with all its answers
-	 * handed to the kernel, or about to be. So a request's latency is that of the turn in which it was answered.
+	 * With worker_config.measure. A turn is from the return of io_wait() to the next call, with which at the latest all its
+	 * answers are handed to the kernel. So a request's latency is that of the turn in which it was answered.
 	 */
 	struct histogram turns;
 	struct histogram latency;
 
-	uint64_t io[FIGURES_MAX]; /* the backend's figures (io.h), where worker_stats() has copied them to */
+	/* Not counted, but filled in by worker_stats(): */
+	uint64_t cpu;             /* nanoseconds of the worker's thread */
+	uint64_t io[FIGURES_MAX]; /* the backend's figures (io.h) */
 };
 
 /* Adds to a counter. By the thread that owns it: no other writes, and a reader sees the old figure or the new one. */

@@ -1,12 +1,17 @@
 """Metrics: each figure is what was done, in both formats, over HTTP and on the admin socket; bad scrapers harm nobody;
 the dashboard and the documentation name what there is; and --health."""
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import resource
+import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 from case import Case, Hammer, noise, write
@@ -97,10 +102,12 @@ class Figures(Metered):
             self.assertEqual(sum(after.all(name).values()) - sum(before.all(name).values()), more, name)
         turns = after.get("loom_loop_turn_duration_seconds_count") - before.get("loom_loop_turn_duration_seconds_count")
         self.assertGreaterEqual(turns, connections)
-        busy = sum(after.all("loom_worker_busy_seconds_total").values())
-        self.assertAlmostEqual(busy, after.get("loom_loop_turn_duration_seconds_sum"), places=6)
-        self.assertGreater(busy, 0)
-        self.assertLess(busy, time.time() - after.get("process_start_time_seconds"))
+        cpu = sum(after.all("loom_worker_cpu_seconds_total").values())
+        self.assertGreater(cpu, sum(before.all("loom_worker_cpu_seconds_total").values()))
+        self.assertLess(cpu, after.get("process_cpu_seconds_total"))
+        self.assertGreater(after.get("loom_loop_turn_duration_seconds_sum"), after.get("loom_http_request_duration_seconds_sum")
+                           / total)
+        self.assertLess(after.get("loom_loop_turn_duration_seconds_sum"), time.time() - after.get("process_start_time_seconds"))
         after.only_grew(before)
 
     def test_backend(self):
@@ -463,3 +470,74 @@ class Health(Metered):
         server = self.begin()
         self.assertEqual(server.get("/healthz").status, 404)
         self.assertEqual(self.scrape(server).get("loom_draining"), 0)
+
+
+class Top(Metered):
+    """`loomctl top`: what it shows is what is going on."""
+    matrix = "once"
+    cost = 3
+
+    def wanted(self, text):
+        for line in (r"loom \d+\.\d+\.\d+, \w+, serving for \S+ \w+; ", r"snapshot +\S{22}, \S+ \w+ old, 5 files",
+                     r"requests +\d+/s: 2xx \d+, 3xx \d+, 4xx \d+, 5xx \d+; \S+ \w+/s",
+                     r"latency +p50 \S+ us, p99 \S+ [mu]?s, p99\.9 \S+ [mu]?s; \d+ turns/s, p99 \S+ [mu]?s",
+                     r"connections +\d+ of \d+: idle \d+, reading 0, sending \d+, lingering \d+; \d+ accepted/s",
+                     r"trouble +timeouts 0, unfinished 0, accept failures 0, full 0, log records dropped 0",
+                     r"memory +\S+ MiB of 512\.0 MiB for snapshots, resident \S+ MiB; kept assets 0, served 0",
+                     r"reloads +live 1, same 0, refused 0, failed 0; last: a new snapshot went live.*",
+                     r" +0 +\d+ +\d+ +\d+ +\d+%", r" +1 +\d+ +\d+ +\d+ +\d+%", r" +\d+ +\d+  /a\.bin"):
+            self.assertRegex(text, rf"(?m)^{line}")
+
+    def test_plain_lines(self):
+        server = self.begin(workers=2)
+        hammer = Hammer(server, ["/a.bin"], lambda target, response: None, threads=2)
+        wait_for(lambda: hammer.answers > 0, "an answer")
+        pictures = self.ctl("-n", "2", "top").split("\n\nloom ")
+        hammer.stop()
+        self.assertEqual(len(pictures), 2)
+        self.assertIn("means since the start", pictures[0])
+        self.assertIn("rates of the last second", pictures[1])
+        for picture in (pictures[0], "loom " + pictures[1]):
+            self.wanted(picture)
+            self.assertNotIn("\x1b", picture)
+        rate, of_class = re.search(r"requests +(\d+)/s: 2xx (\d+),", pictures[1]).groups()
+        self.assertEqual(rate, of_class)
+        self.assertGreater(int(rate), 0)
+        self.assertGreater(int(re.search(r"(?m)^ +(\d+) +\d+  /a\.bin$", pictures[1])[1]), 0)
+        self.assertRegex(self.ctl("top"), r"(?m)^\d+ /a\.bin$")  # without -n, and no terminal: the answer as it comes
+
+    def test_a_terminal(self):
+        """As many lines as fit, none longer than the terminal is wide, one picture over the other."""
+        server = self.begin(workers=2)
+        for _ in range(5):
+            server.get("/a.bin")
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        process = subprocess.Popen([LOOMCTL, "-s", self.path, "top"], stdin=subprocess.DEVNULL, stdout=theirs,
+                                   stderr=subprocess.PIPE)
+        os.close(theirs)
+        try:
+            seen = b""
+            while seen.count(b"\x1b[J") < 2:
+                self.assertTrue(select.select([ours], [], [], BOUND)[0], seen)
+                seen += os.read(ours, 65536)
+            for picture in seen.split(b"\x1b[H")[2:4]:
+                lines = picture.partition(b"\x1b[J")[0].decode().replace("\x1b[K", "").replace("\r", "").split("\n")
+                self.assertLessEqual(len(lines), 24)
+                self.assertLessEqual(max(map(len, lines)), 60)
+                self.assertIn("/a.bin", "\n".join(lines))
+        finally:
+            process.kill()
+            process.communicate()
+            os.close(ours)
+
+    def test_a_server_that_ends(self):
+        server = self.begin()
+        process = subprocess.Popen([LOOMCTL, "-s", self.path, "-n", "1000", "top"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        process.stdout.readline()
+        server.signal(signal.SIGTERM)
+        server.wait_exit()
+        _, err = process.communicate(timeout=BOUND)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn(b"loomctl: the connection", err)

@@ -408,6 +408,11 @@ class Scrapers(Metered):
         for _ in range(3):
             self.assertEqual(self.fetch(server).status, 200)
             self.assertEqual(server.get("/").status, 200)
+        slow = Client(server.metrics)  # gives way only when all that were there before it have
+        slow.send(b"GET /metr")
+        self.assertEqual(self.fetch(server).status, 200)
+        slow.send(b"ics HTTP/1.1\r\n\r\n")
+        self.assertEqual(slow.response().status, 200)
         self.assertLessEqual(self.scrape(server).get("process_open_fds"), server.baseline + 17)
         client = Client(server.metrics)
         client.sock.settimeout(BOUND)

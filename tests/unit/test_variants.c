@@ -587,6 +587,7 @@ START_TEST(what_waits_for_a_content_that_is_gone_is_forgotten)
 	body_release(there);
 }
 END_TEST
+
 static void check_counts(uint64_t made, uint64_t dropped)
 {
 	struct variants_counts counts;

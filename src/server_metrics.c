@@ -3,8 +3,8 @@
  */
 #include "server_metrics.h"
 
-#include "loom/conn.h"
 #include "loom/log.h"
+#include "loom/worker.h"
 
 #define WHY_SIZE 512
 

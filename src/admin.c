@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "admin_commands.h"
+#include "loom/inherit.h"
 #include "loom/listen.h"
 #include "loom/log.h"
 
@@ -51,6 +52,8 @@ struct admin {
 	int fd;
 	int event;
 	bool started;
+	bool inherited;      /* the socket is a predecessor's too, until the thread starts */
+	atomic_bool yielded; /* the socket is a successor's */
 	pthread_t thread;
 	struct admin_config config;
 	struct admin_view view;
@@ -65,6 +68,12 @@ static uint64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* For others, who take the time that they take. */
+static bool is_waiting(const struct client *client)
+{
+	return client->task.kind == TASK_RELOAD || client->task.kind == TASK_UPGRADE;
 }
 
 static void close_client(struct admin *admin, struct client *client)
@@ -151,7 +160,7 @@ static bool serve(struct admin *admin, struct client *client, uint64_t now)
 		}
 		if (client->task.kind != TASK_NONE) {
 			admin_resume(&admin->view, &client->task, &client->output);
-			if (client->task.kind == TASK_RELOAD)
+			if (is_waiting(client))
 				return false;
 		} else if (!next_line(admin, client)) {
 			if (!client->ended)
@@ -213,7 +222,7 @@ static int time_left(const struct admin *admin, uint64_t now)
 	for (unsigned i = 0; i < CLIENTS_MAX; i++) {
 		const struct client *client = &admin->clients[i];
 
-		if (client->fd < 0 || client->task.kind == TASK_RELOAD)
+		if (client->fd < 0 || is_waiting(client))
 			continue;
 		any = true;
 		if (client->active + IDLE_MS < next)
@@ -249,7 +258,7 @@ static void end_clients(struct admin *admin, uint64_t now)
 
 		if (client->fd < 0)
 			continue;
-		if (client->task.kind == TASK_RELOAD)
+		if (is_waiting(client))
 			admin_error(&client->output, "loom is ending");
 		flush(client, now);
 		close_client(admin, client);
@@ -267,6 +276,10 @@ static void *admin_run(void *argument)
 		unsigned place[CLIENTS_MAX], n = 2;
 		uint64_t now = now_ms(), count;
 
+		if (admin->fd >= 0 && atomic_load(&admin->yielded)) {
+			close(admin->fd);
+			admin->fd = -1;
+		}
 		fds[0] = (struct pollfd){ .fd = admin->event, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = now >= admin->accept_at ? admin->fd : -1, .events = POLLIN };
 		/* No more than there are: poll(2) takes no more than there may be (RLIMIT_NOFILE). */
@@ -296,7 +309,7 @@ static void *admin_run(void *argument)
 				continue;
 			/* Who is gone for good reads no answer; who has only stopped sending does. */
 			if ((events & (POLLHUP | POLLERR) && !(events & POLLIN)) ||
-			    (client->task.kind != TASK_RELOAD && now - client->active >= IDLE_MS))
+			    (!is_waiting(client) && now - client->active >= IDLE_MS))
 				close_client(admin, client);
 		}
 		/* Last: a new client in the place of an old one has no events yet. */
@@ -307,16 +320,49 @@ static void *admin_run(void *argument)
 	return NULL;
 }
 
-static void wake(void *context)
+void admin_wake(struct admin *admin)
 {
-	struct admin *admin = context;
 	uint64_t one = 1;
-	ssize_t n = write(admin->event, &one, sizeof(one));
+	ssize_t n;
 
+	if (!admin)
+		return;
+	n = write(admin->event, &one, sizeof(one));
 	(void)n; /* a full counter wakes the reader as well */
 }
 
-int admin_bind(struct admin **out, const char *path, char *why, size_t size)
+void admin_yield(struct admin *admin)
+{
+	if (!admin)
+		return;
+	atomic_store(&admin->yielded, true);
+	admin_wake(admin);
+}
+
+int admin_socket(const struct admin *admin, const struct listen_address **address)
+{
+	if (!admin)
+		return -1;
+	*address = &admin->address;
+	return admin->fd;
+}
+
+/* From a predecessor: 1, 0 when it has nothing for this path, or -errno. */
+static int take_socket(struct admin *admin, struct inherited *inherited, const char *text, char *why, size_t size)
+{
+	unsigned n;
+	int *fds, taken;
+
+	taken = inherit_take(inherited, INHERIT_ADMIN, text, 1, &admin->address, &fds, &n, why, size);
+	if (taken <= 0)
+		return taken;
+	admin->fd = fds[0];
+	admin->inherited = true;
+	free(fds);
+	return 1;
+}
+
+int admin_bind(struct admin **out, const char *path, struct inherited *inherited, char *why, size_t size)
 {
 	struct admin *admin = calloc(1, sizeof(*admin));
 	char text[sizeof(admin->address.text)];
@@ -339,12 +385,14 @@ int admin_bind(struct admin **out, const char *path, char *why, size_t size)
 	snprintf(text, sizeof(text), "unix:%s", path);
 	if (!err)
 		err = listen_parse(text, &admin->address, why, size);
+	if (!err)
+		err = take_socket(admin, inherited, text, why, size);
 	if (!err) {
 		before = umask(S_IXUSR | S_IRWXG | S_IRWXO);
 		err = listen_bind(&admin->address, &admin->fd, 1, why, size);
 		umask(before);
 	}
-	if (err) {
+	if (err < 0) {
 		admin->fd = -1;
 		admin_destroy(admin);
 		return err;
@@ -361,11 +409,9 @@ int admin_start(struct admin *admin, const struct admin_config *config, char *wh
 	err = listen_start(&admin->address, &admin->fd, 1, why, size);
 	if (err)
 		return err;
-	reload_on_answer(config->reload, wake, admin);
 	err = -pthread_create(&admin->thread, NULL, admin_run, admin);
 	if (err) {
 		snprintf(why, size, "cannot start the admin thread: %s", strerror(-err));
-		reload_on_answer(config->reload, NULL, NULL);
 		return err;
 	}
 	admin->started = true;
@@ -383,12 +429,12 @@ void admin_destroy(struct admin *admin)
 		return;
 	if (admin->started) {
 		atomic_store(&admin->stopping, true);
-		wake(admin);
+		admin_wake(admin);
 		pthread_join(admin->thread, NULL);
-		reload_on_answer(admin->config.reload, NULL, NULL);
 	}
 	if (admin->fd >= 0) {
-		listen_cleanup(&admin->address);
+		if (!atomic_load(&admin->yielded) && (admin->started || !admin->inherited))
+			listen_cleanup(&admin->address);
 		close(admin->fd);
 	}
 	if (admin->event >= 0)

@@ -41,6 +41,7 @@ static void run_help(struct admin_view *view, struct admin_task *task, char *wor
 	admin_say(output, "unpin           go back to what the tree holds");
 	admin_say(output, "metrics         all figures, in the text format of Prometheus");
 	admin_say(output, "top [N]         the paths that are asked for most");
+	admin_say(output, "upgrade         start the binary anew, and give it this loom's place");
 	admin_say(output, "help            this");
 	admin_say(output, "An id may be cut to its first %d characters or more.", GENERATION_PREFIX_MIN);
 	admin_ok(output);
@@ -477,15 +478,43 @@ static void run_metrics(struct admin_view *view, struct admin_task *task, char *
 	admin_ok(output);
 }
 
+static void run_upgrade(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
+{
+	char why[512];
+
+	(void)words;
+	task->ticket = view->config->upgrade(view->config->context, why, sizeof(why));
+	if (task->ticket == 0)
+		admin_error(output, "%s", why);
+	else
+		task->kind = TASK_UPGRADE;
+}
+
+static void resume_upgrade(struct admin_view *view, struct admin_task *task, struct admin_output *output)
+{
+	char why[512];
+	int pid, result = view->config->upgraded(view->config->context, task->ticket, &pid, why, sizeof(why));
+
+	if (result == 0)
+		return;
+	task->kind = TASK_NONE;
+	if (result < 0) {
+		admin_error(output, "%s", why);
+		return;
+	}
+	admin_say(output, "pid %d has taken over from pid %d", pid, (int)getpid());
+	admin_ok(output);
+}
+
 static const struct command {
 	const char *name;
 	int words; /* the most, behind the name */
 	void (*run)(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output);
 } commands[] = {
-	{ "help", 0, run_help },         { "status", 0, run_status }, { "snapshots", 0, run_snapshots },
-	{ "diff", 2, run_diff },         { "reload", 0, run_reload }, { "pin", 1, run_pin },
-	{ "rollback", 1, run_rollback }, { "unpin", 0, run_unpin },   { "top", 1, run_top },
-	{ "metrics", 0, run_metrics },
+	{ "help", 0, run_help },         { "status", 0, run_status },   { "snapshots", 0, run_snapshots },
+	{ "diff", 2, run_diff },         { "reload", 0, run_reload },   { "pin", 1, run_pin },
+	{ "rollback", 1, run_rollback }, { "unpin", 0, run_unpin },     { "top", 1, run_top },
+	{ "metrics", 0, run_metrics },   { "upgrade", 0, run_upgrade },
 };
 
 void admin_begin(struct admin_view *view, struct admin_task *task, char *line, struct admin_output *output)
@@ -530,6 +559,9 @@ void admin_resume(struct admin_view *view, struct admin_task *task, struct admin
 		break;
 	case TASK_DIFF:
 		resume_diff(view, task, output);
+		break;
+	case TASK_UPGRADE:
+		resume_upgrade(view, task, output);
 		break;
 	}
 }

@@ -22,8 +22,8 @@ struct admin_view {
 
 /* A command that is under way for one client. */
 struct admin_task {
-	enum { TASK_NONE, TASK_RELOAD, TASK_DIFF } kind;
-	uint64_t ticket;            /* RELOAD */
+	enum { TASK_NONE, TASK_RELOAD, TASK_DIFF, TASK_UPGRADE } kind;
+	uint64_t ticket;            /* RELOAD, UPGRADE */
 	struct snapshot *old, *new; /* DIFF: held */
 	struct build_position position;
 };

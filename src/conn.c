@@ -532,7 +532,7 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 	conn_close(context, conn);
 }
 
-void conn_drain(struct conn_context *context)
+void conn_drain(struct conn_context *context, bool patient)
 {
 	assert(context->draining);
 	for (uint32_t i = 0; i < context->conns.touched; i++) {
@@ -540,7 +540,9 @@ void conn_drain(struct conn_context *context)
 
 		if (conn->state != CONN_IDLE)
 			continue;
-		if (conn->started)
+		if (conn->started && patient)
+			set_deadline(context, conn, CONN_DRAIN_NEXT_MS);
+		else if (conn->started)
 			conn_end_idle(context, conn);
 		else
 			set_deadline(context, conn, CONN_DRAIN_FIRST_MS);

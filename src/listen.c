@@ -449,6 +449,63 @@ int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why
 	return 0;
 }
 
+/*
+ * One more socket of an address that sockets of ours listen on already: SO_REUSEPORT is set before it is bound, since
+ * it could not be bound otherwise. The kernel lets sockets of one user join alone (EADDRINUSE): a process that has
+ * dropped its user since shares the first socket instead, and with it the queue.
+ */
+static int join(struct listen_address *address, int first)
+{
+	const int on = 1;
+	int fd;
+
+	if (is_unix(address))
+		return fcntl(first, F_DUPFD_CLOEXEC, 0);
+	fd = open_socket(address);
+	if (fd >= 0 && setsockopt(first, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+	    bind(fd, (const struct sockaddr *)&address->addr, address->len) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return fcntl(first, F_DUPFD_CLOEXEC, 0);
+}
+
+int listen_adopt(struct listen_address *address, int fds[], unsigned have, unsigned want, char *why, size_t size)
+{
+	assert(have >= 1);
+	address->len = sizeof(address->addr);
+	if (getsockname(fds[0], (struct sockaddr *)&address->addr, &address->len) < 0) {
+		explain(why, size, "what was inherited for a listening socket is none: %s", strerror(errno));
+		return -errno;
+	}
+	address->dual_stack = address->addr.ss_family == AF_INET6 && is_wildcard(address);
+	for (unsigned i = have; i < want; i++) {
+		fds[i] = join(address, fds[0]);
+		if (fds[i] < 0) {
+			int error = -errno;
+
+			while (i-- > have)
+				close(fds[i]);
+			return refuse(address, error, why, size);
+		}
+	}
+	write_text(address);
+	return 0;
+}
+
+bool listen_is_at(const struct listen_address *address, int fd)
+{
+	struct listen_address is = { 0 };
+
+	is.len = sizeof(is.addr);
+	if (getsockname(fd, (struct sockaddr *)&is.addr, &is.len) < 0 || is.addr.ss_family != address->addr.ss_family)
+		return false;
+	if (is_unix(address))
+		return strcmp(unix_path(&is), unix_path(address)) == 0;
+	return is.len == address->len && memcmp(&is.addr, &address->addr, is.len) == 0;
+}
+
 /* Whether a file could be made in the directory of the path. 0 or -errno. */
 static int try_directory(const char *path)
 {

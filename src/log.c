@@ -1,8 +1,7 @@
 /*
  * log.c - lines for people, on standard error.
  *
- * Any thread but an event loop's may call; there is no state but the level, which is set before the first of them. A
- * line is put together on the stack and leaves in one write(2), so that lines of several threads, or of several
+ * Any thread but an event loop's may call; there is no state but the level and the last error. A line is put together on the stack and leaves in one write(2), so that lines of several threads, or of several
  * processes on one pipe, never mix. A line that cannot be written is lost: there is nobody left to tell.
  */
 #include "loom/log.h"
@@ -10,7 +9,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,10 @@
 /* A write to a pipe is atomic up to this size: pipe(7). */
 #define LINE_MAX_BYTES PIPE_BUF
 
-static int verbosity;
+static atomic_int verbosity;
+
+static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
+static char last_error[512];
 
 /*
  * File names and addresses come into these lines: a control byte in one must not forge a second line, nor reach a
@@ -73,7 +77,7 @@ __attribute__((format(printf, 1, 0))) static void print(const char *format, va_l
 void log_verbosity(int level)
 {
 	assert(level >= -1 && level <= 1);
-	verbosity = level;
+	atomic_store_explicit(&verbosity, level, memory_order_relaxed);
 }
 
 void log_error(const char *format, ...)
@@ -83,6 +87,19 @@ void log_error(const char *format, ...)
 	va_start(arguments, format);
 	print(format, arguments);
 	va_end(arguments);
+	pthread_mutex_lock(&last_lock);
+	va_start(arguments, format);
+	vsnprintf(last_error, sizeof(last_error), format, arguments);
+	va_end(arguments);
+	disarm(last_error, strlen(last_error));
+	pthread_mutex_unlock(&last_lock);
+}
+
+void log_last_error(char *line, size_t size)
+{
+	pthread_mutex_lock(&last_lock);
+	snprintf(line, size, "%s", last_error);
+	pthread_mutex_unlock(&last_lock);
 }
 
 void log_warn(const char *format, ...)
@@ -98,7 +115,7 @@ void log_info(const char *format, ...)
 {
 	va_list arguments;
 
-	if (verbosity < 0)
+	if (atomic_load_explicit(&verbosity, memory_order_relaxed) < 0)
 		return;
 	va_start(arguments, format);
 	print(format, arguments);
@@ -109,7 +126,7 @@ void log_debug(const char *format, ...)
 {
 	va_list arguments;
 
-	if (verbosity < 1)
+	if (atomic_load_explicit(&verbosity, memory_order_relaxed) < 1)
 		return;
 	va_start(arguments, format);
 	print(format, arguments);

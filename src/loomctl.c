@@ -27,7 +27,8 @@ static void usage(FILE *out)
 	        "  -1          once: the answers to top and status as they come, also on a terminal\n"
 	        "  -n N        top and status N times, a second apart, also when this is no terminal\n"
 	        "\n"
-	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, metrics, top [N], help\n");
+	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, metrics, top [N], upgrade,\n"
+	        "          help\n");
 }
 
 /* Always 1, the exit status of what went wrong. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "loom/check.h"
+#include "loom/inherit.h"
 #include "loom/io.h"
 #include "loom/log.h"
 #include "loom/options.h"
@@ -34,11 +35,11 @@ static int print_settings(const struct options *options)
 	return 1;
 }
 
-static int run(enum options_action action, const struct options *options)
+static int run(enum options_action action, const struct options *options, const struct server_start *start)
 {
 	switch (action) {
 	case OPTIONS_RUN:
-		return server_run(options);
+		return server_run(options, start);
 	case OPTIONS_CHECK:
 		return check_run(options);
 	case OPTIONS_PLAN:
@@ -60,8 +61,9 @@ static int run(enum options_action action, const struct options *options)
 
 int main(int argc, char *argv[])
 {
-	enum options_action action;
-	struct options options;
+	struct server_start start = { .argc = argc, .argv = argv };
+	enum options_action action = OPTIONS_ERROR;
+	struct options options = { 0 };
 	char error[512];
 	int status;
 
@@ -73,12 +75,18 @@ int main(int argc, char *argv[])
 	 */
 	mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
 #endif
+	if (inherit_open(&start.inherited, error, sizeof(error)) < 0) {
+		log_error("%s", error);
+		return 1;
+	}
 	action = options_parse(&options, argc, argv, error, sizeof(error));
 	if (action == OPTIONS_ERROR)
 		log_error("%s (loom --help lists the options)", error);
 	else
 		log_verbosity(options.verbosity);
-	status = run(action, &options);
+	status = run(action, &options, &start);
 	options_free(&options);
+	log_last_error(error, sizeof(error));
+	inherit_close(start.inherited, error);
 	return status;
 }

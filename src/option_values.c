@@ -297,6 +297,15 @@ int option_set_health(const struct row *row, struct options *options, const char
 	return 0;
 }
 
+int option_set_pid_file(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0' || text[strlen(text) - 1] == '/')
+		return option_complain(complaint, "'%s' is no file", text);
+	options->pid_file = text;
+	return 0;
+}
+
 int option_set_cache_dir(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;

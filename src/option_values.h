@@ -47,6 +47,7 @@ struct row {
 	bool unsaid;          /* the default is not the same if it is given: --dump-config keeps it a comment */
 	bool positional;      /* ROOT: no option, but a variable, and a name in a file */
 	bool not_in_file;     /* what a file cannot say */
+	bool live;            /* takes effect by SIGHUP: live.h */
 	enum path_kind path;
 	const char *rival; /* the option that cannot be given together with this one */
 	set_fn *set;       /* NULL: not a setting but an action (--help), so not in the environment either */
@@ -135,7 +136,7 @@ int option_complain(struct complaint *complaint, const char *format, ...) __attr
 set_fn option_set_admin, option_set_backend, option_set_body, option_set_cache_control, option_set_cache_dir,
 	option_set_config, option_set_connections, option_set_duration, option_set_encodings, option_set_gate,
 	option_set_health, option_set_immutable, option_set_index, option_set_listen, option_set_memory,
-	option_set_metrics, option_set_number, option_set_port, option_set_root, option_set_size,
+	option_set_metrics, option_set_number, option_set_pid_file, option_set_port, option_set_root, option_set_size,
 	option_set_stream_above, option_set_switch, option_set_symlinks, option_set_verbosity, option_set_watch,
 	option_set_workers;
 

@@ -544,6 +544,7 @@ void *reload_run(void *argument)
 		if (fds[0].revents && read(reload->event, &events, sizeof(events)) == sizeof(events)) {
 			if (events >= EVENT_STOP)
 				return NULL;
+			reload_adopt(reload);
 			if (events % EVENT_VARIANT) {
 				reload->asked = true;
 				reload->build_at = now;

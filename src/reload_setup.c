@@ -129,6 +129,7 @@ int reload_create(struct reload **out, const struct options *options, struct sna
 	reload->options = *options;
 	reload->inboxes = inboxes;
 	report_init(&reload->report);
+	pthread_mutex_init(&reload->settings_lock, NULL);
 	reload->restless_since = reload->build_at = reload->reap_at = reload->variants_at = NEVER;
 	reload->failing_since = reload->poll_at = reload->kept_at = NEVER;
 	reload->event = -1;
@@ -167,6 +168,7 @@ fail:
 		watch_destroy(reload->watch);
 	if (reload->event >= 0)
 		close(reload->event);
+	pthread_mutex_destroy(&reload->settings_lock);
 	free(reload->root);
 	free(reload);
 	return err;
@@ -196,6 +198,27 @@ int reload_start(struct reload *reload)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	reload->started = err == 0;
 	return -err;
+}
+
+void reload_set(struct reload *reload, const struct reload_settings *settings)
+{
+	pthread_mutex_lock(&reload->settings_lock);
+	reload->settings = *settings;
+	reload->has_settings = true;
+	pthread_mutex_unlock(&reload->settings_lock);
+}
+
+void reload_adopt(struct reload *reload)
+{
+	pthread_mutex_lock(&reload->settings_lock);
+	if (reload->has_settings) {
+		reload->options.settle = reload->settings.settle;
+		reload->options.settle_max = reload->settings.settle_max;
+		reload->options.keep_for = reload->settings.keep_for;
+		reload->options.gate = reload->settings.gate;
+	}
+	reload->has_settings = false;
+	pthread_mutex_unlock(&reload->settings_lock);
 }
 
 void reload_request(struct reload *reload)
@@ -242,6 +265,7 @@ void reload_destroy(struct reload *reload)
 	generations_destroy(reload->generations);
 	variants_destroy(reload->variants);
 	pthread_mutex_destroy(&reload->report.lock);
+	pthread_mutex_destroy(&reload->settings_lock);
 	if (reload->watch)
 		watch_destroy(reload->watch);
 	close(reload->event);

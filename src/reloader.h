@@ -37,6 +37,9 @@ struct reload {
 	int event;
 	bool started;
 	pthread_t thread;
+	pthread_mutex_t settings_lock; /* the next two */
+	bool has_settings;
+	struct reload_settings settings; /* for the thread to adopt */
 
 	/* Milliseconds of the monotonic clock. */
 	uint64_t restless_since; /* the first change that is not in a snapshot yet; NEVER */
@@ -67,6 +70,9 @@ struct reload {
  * rest; then what can be read whole is served. 0, or -errno with one line in why.
  */
 int reload_first_build(struct reload *reload, char *why, size_t size);
+
+/* On the thread: adopts settings that others have for it. */
+void reload_adopt(struct reload *reload);
 
 /* The thread. */
 void *reload_run(void *reload);

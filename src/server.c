@@ -1,77 +1,20 @@
 /*
- * server.c - see server.h. The main thread: it sets everything up, then sleeps until a signal or a notice comes.
+ * server.c - see server.h. The main thread: it sets everything up and takes it down; in between is server_life.c.
  *
  * Threads: this one (signals, log lines), the reloader, the admin socket's, and one a worker. All signals are blocked in all threads and
  * read here from a signalfd, so that no code ever runs at a moment that it did not choose.
  */
-#include "loom/server.h"
+#include "serving.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "loom/admin.h"
-#include "loom/io.h"
-#include "loom/listen.h"
 #include "loom/log.h"
-#include "loom/reload.h"
-#include "loom/worker.h"
-#include "server_metrics.h"
-
-#define WHY_SIZE 512
-
-enum thread_state {
-	THREAD_STARTING,
-	THREAD_READY,  /* created; waits for the word */
-	THREAD_FAILED, /* not created; err and why say so */
-	THREAD_ENDED,  /* has run, and has given everything back */
-};
-
-struct server;
-
-struct worker_thread {
-	struct server *server;
-	pthread_t thread;
-	struct worker_config config;
-	int fds[OPTIONS_LISTEN_MAX];
-	struct worker *worker; /* valid while READY */
-	enum thread_state state;
-	int err;
-	char why[WHY_SIZE];
-	char features[WHY_SIZE];
-	struct conn_stats stats; /* at its end */
-	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
-};
-
-struct server {
-	const struct options *options;
-	struct listen_address address[OPTIONS_LISTEN_MAX];
-	int fds[OPTIONS_LISTEN_MAX][1024];
-	unsigned bound;
-	struct reload *reload;
-	struct admin *admin; /* NULL without --admin */
-	struct server_metrics metrics;
-	const char *listeners[OPTIONS_LISTEN_MAX];
-	struct snapshot_inbox *inboxes;
-	struct worker_thread *workers;
-	const struct io_ops *ops;
-	char backend[3 * WHY_SIZE];   /* which, and why */
-	char described[8 * WHY_SIZE]; /* the same with what it uses */
-	int signals;                  /* signalfd */
-	int events;                   /* eventfd: a worker has something to say, or has ended */
-
-	pthread_mutex_t lock; /* states of the threads, and go */
-	pthread_cond_t changed;
-	enum { GO_WAIT, GO_SERVE, GO_QUIT } go;
-};
+#include "loom/pid_file.h"
 
 static void on_notice(void *context)
 {
@@ -172,7 +115,7 @@ static int await_workers(struct server *server, char *why, size_t size)
 static int start_workers(struct server *server, const struct io_ops *ops, char *why, size_t size)
 {
 	const struct options *options = server->options;
-	unsigned n = options->workers, started;
+	unsigned n = options->workers, started, sockets;
 	int err = 0;
 
 	server->go = GO_WAIT;
@@ -182,8 +125,13 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 
 		thread->server = server;
 		thread->state = THREAD_STARTING;
-		for (unsigned i = 0; i < server->bound; i++)
-			thread->fds[i] = server->fds[i][started];
+		free(thread->fds);
+		thread->fds = server_deal(server, started, &sockets);
+		if (!thread->fds) {
+			err = -ENOMEM;
+			snprintf(why, size, "%s", strerror(ENOMEM));
+			break;
+		}
 		thread->config = (struct worker_config){
 			.ops = ops,
 			.options = options,
@@ -192,7 +140,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			/* Shared out evenly, rounded up. */
 			.conns = (options->max_connections + n - 1) / n,
 			.listen_fds = thread->fds,
-			.listens = server->bound,
+			.listens = sockets,
 			.measure = options->metrics || options->admin,
 			.notify = on_notice,
 			.context = thread,
@@ -251,72 +199,6 @@ static int start_on_some_backend(struct server *server)
 	return 0;
 }
 
-static void close_listeners(struct server *server)
-{
-	for (unsigned i = 0; i < server->bound; i++) {
-		listen_cleanup(&server->address[i]);
-		for (unsigned w = 0; w < server->options->workers; w++)
-			close(server->fds[i][w]);
-	}
-}
-
-static int bind_all(struct server *server)
-{
-	char why[WHY_SIZE];
-
-	for (unsigned i = 0; i < server->options->listens; i++) {
-		int err = listen_parse(server->options->listen[i], &server->address[i], why, sizeof(why));
-
-		if (err == 0)
-			err = listen_bind(&server->address[i], server->fds[i], server->options->workers, why,
-			                  sizeof(why));
-		if (err < 0) {
-			log_error("%s", why);
-			return err;
-		}
-		server->bound++;
-	}
-	return 0;
-}
-
-static int listen_all(struct server *server)
-{
-	char why[WHY_SIZE];
-
-	for (unsigned i = 0; i < server->bound; i++) {
-		int err = listen_start(&server->address[i], server->fds[i], server->options->workers, why, sizeof(why));
-
-		if (err < 0) {
-			log_error("%s", why);
-			return err;
-		}
-	}
-	return 0;
-}
-
-/* The admin socket, while there is one thread: see admin_bind(). */
-static int bind_admin(struct server *server)
-{
-	const char *path = server->options->admin;
-	char why[WHY_SIZE];
-	int err;
-
-	if (!path)
-		return 0;
-	for (unsigned i = 0; i < server->bound; i++) {
-		const char *text = server->address[i].text;
-
-		if (strncmp(text, "unix:", 5) == 0 && strcmp(text + 5, path) == 0) {
-			log_error("unix:%s cannot be both --admin and --listen", path);
-			return -EADDRINUSE;
-		}
-	}
-	err = admin_bind(&server->admin, path, why, sizeof(why));
-	if (err < 0)
-		log_error("--admin: %s", why);
-	return err;
-}
-
 static uint64_t milliseconds(void)
 {
 	struct timespec now;
@@ -365,7 +247,7 @@ static void log_unfinished(struct worker_thread *thread, const struct worker_not
 	thread->logged_unreadable = unreadable;
 }
 
-static void log_notices(struct server *server)
+void server_log_notices(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
 	for (unsigned i = 0; i < server->options->workers; i++) {
@@ -431,6 +313,9 @@ static int start_admin(struct server *server)
 		.listeners = server->listeners,
 		.listens = server->bound,
 		.metrics = &server->metrics.source,
+		.upgrade = life_ask_upgrade,
+		.upgraded = life_upgraded,
+		.context = server,
 	};
 	char why[WHY_SIZE];
 	int err;
@@ -438,15 +323,14 @@ static int start_admin(struct server *server)
 	if (!server->admin)
 		return 0;
 	for (unsigned i = 0; i < server->bound; i++)
-		server->listeners[i] = server->address[i].text;
+		server->listeners[i] = server->listening[i].address.text;
 	err = admin_start(server->admin, &config, why, sizeof(why));
 	if (err < 0)
 		log_error("--admin: %s", why);
 	return err;
 }
 
-/* How many workers have not ended. */
-static unsigned command_workers(struct server *server, enum worker_command command)
+unsigned server_command(struct server *server, enum worker_command command)
 {
 	unsigned left = 0;
 
@@ -462,57 +346,20 @@ static unsigned command_workers(struct server *server, enum worker_command comma
 	return left;
 }
 
-/* Sleeps until every worker has ended. */
-static void supervise(struct server *server)
+int server_take_place(struct server *server)
 {
-	struct pollfd fds[] = { { .fd = server->signals, .events = POLLIN },
-		                { .fd = server->events, .events = POLLIN } };
-	enum worker_command command = WORKER_RUN;
-	struct signalfd_siginfo signal;
-	uint64_t count;
+	const char *path = server->options->pid_file;
+	char why[WHY_SIZE];
+	int err = server_metrics_start(&server->metrics);
 
-	while (command_workers(server, WORKER_RUN) > 0) {
-		if (poll(fds, 2, -1) < 0)
-			continue; /* EINTR of a debugger */
-		if (read(server->events, &count, sizeof(count)) == sizeof(count))
-			log_notices(server);
-		if (read(server->signals, &signal, sizeof(signal)) != sizeof(signal))
-			continue;
-		if (signal.ssi_signo == SIGHUP) {
-			log_info("rebuilding on SIGHUP");
-			reload_request(server->reload);
-			continue;
-		}
-		command = command == WORKER_RUN ? WORKER_DRAIN : WORKER_ABORT;
-		server_metrics_drain(&server->metrics);
-		if (server->admin)
-			admin_drain(server->admin);
-		log_info(command == WORKER_DRAIN ? "draining: finishing what is under way, for at most %u ms"
-		                                 : "ending at once",
-		         server->options->timeouts.grace);
-		for (unsigned i = 0; i < server->bound; i++)
-			listen_cleanup(&server->address[i]);
-		command_workers(server, command);
+	if (err == 0 || server->start->inherited) /* who serves already goes on without */
+		err = start_admin(server);
+	if (err == 0 && path) {
+		err = pid_file_write(path, why, sizeof(why));
+		if (err < 0)
+			log_error("--pid-file: %s", why);
 	}
-}
-
-static int open_signals(struct server *server)
-{
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	server->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	server->events = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (server->signals < 0 || server->events < 0) {
-		log_error("cannot set up signals: %s", strerror(errno));
-		return -errno;
-	}
-	return 0;
+	return err;
 }
 
 static void serve(struct server *server)
@@ -520,11 +367,11 @@ static void serve(struct server *server)
 	struct conn_stats total = { 0 };
 
 	for (unsigned i = 0; i < server->bound; i++)
-		log_info("listening on %s", server->address[i].text);
+		log_info("listening on %s", server->listening[i].address.text);
 	log_info("%u worker%s, at most %u connections; ready", server->options->workers,
 	         server->options->workers == 1 ? "" : "s", server->options->max_connections);
 	say_word(server, GO_SERVE);
-	supervise(server);
+	life_supervise(server);
 	join_workers(server, server->options->workers);
 	for (unsigned i = 0; i < server->options->workers; i++)
 		conn_stats_add(&total, &server->workers[i].stats);
@@ -543,17 +390,50 @@ static int start_reload(struct server *server)
 	return err;
 }
 
-int server_run(const struct options *options)
+/* Everything but the first snapshot and the sockets is there: now they listen, and clients may come. */
+static int start_threads(struct server *server)
+{
+	int err = start_on_some_backend(server);
+
+	if (err < 0)
+		return err;
+	server_metrics_set(&server->metrics, server->reload, server->workers[0].config.ops, count_worker, server);
+	err = start_reload(server);
+	/* Late: a socket that joins those of a predecessor has its share of the clients from here on. */
+	if (err == 0)
+		err = server_listen(server);
+	if (err == 0 && server->has_place)
+		err = server_take_place(server);
+	if (err < 0) {
+		say_word(server, GO_QUIT);
+		join_workers(server, server->options->workers);
+	}
+	return err;
+}
+
+static void free_server(struct server *server)
+{
+	for (unsigned i = 0; server->workers && i < server->options->workers; i++)
+		free(server->workers[i].fds);
+	pthread_cond_destroy(&server->changed);
+	pthread_mutex_destroy(&server->lock);
+	free(server->inboxes);
+	free(server->workers);
+	free(server);
+}
+
+int server_run(const struct options *options, const struct server_start *start)
 {
 	struct server *server = calloc(1, sizeof(*server));
-	int status = 1;
+	bool served = false;
 
 	if (!server) {
 		log_error("out of memory");
 		return 1;
 	}
+	server->start = start;
 	server->options = options;
-	server->signals = server->events = -1;
+	server->signals = server->events = server->upgrade.channel = server->notify.fd = -1;
 	server_metrics_init(&server->metrics);
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
@@ -561,41 +441,27 @@ int server_run(const struct options *options)
 	server->workers = calloc(options->workers, sizeof(*server->workers));
 	if (!server->inboxes || !server->workers) {
 		log_error("out of memory");
-		goto fail;
+		goto end;
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
 
 	/* What is cheap to find wrong comes first. */
-	if (select_backend(server) < 0 || open_signals(server) < 0 || bind_all(server) < 0 ||
-	    server_metrics_bind(&server->metrics, options) < 0 || bind_admin(server) < 0)
-		goto fail;
-	if (build_first(server) < 0)
-		goto fail;
-	if (listen_all(server) < 0 || start_on_some_backend(server) < 0)
-		goto fail;
-	server_metrics_set(&server->metrics, server->reload, server->workers[0].config.ops, count_worker, server);
-	if (start_reload(server) < 0 || server_metrics_start(&server->metrics) < 0 || start_admin(server) < 0) {
-		say_word(server, GO_QUIT);
-		join_workers(server, options->workers);
-		goto fail;
-	}
+	if (select_backend(server) < 0 || life_begin(server) < 0 || server_bind(server) < 0 ||
+	    server_metrics_bind(&server->metrics, options, start->inherited != NULL) < 0 ||
+	    server_bind_admin(server) < 0 || build_first(server) < 0 || start_threads(server) < 0)
+		goto end;
 	serve(server);
-	server->bound = 0; /* the workers have closed the listeners */
-	status = 0;
-fail:
-	close_listeners(server);
+	served = true;
+end:
+	/* A successor's may come any moment, and must not be taken for ours. */
+	if (options->pid_file && server->upgrade.state != UPGRADE_GONE)
+		pid_file_remove(options->pid_file);
+	server_close(server, !served); /* or the workers have closed them */
 	admin_destroy(server->admin);
 	server_metrics_end(&server->metrics);
+	life_end(server);
 	if (server->reload)
 		reload_destroy(server->reload);
-	if (server->signals >= 0)
-		close(server->signals);
-	if (server->events >= 0)
-		close(server->events);
-	pthread_cond_destroy(&server->changed);
-	pthread_mutex_destroy(&server->lock);
-	free(server->inboxes);
-	free(server->workers);
-	free(server);
-	return status;
+	free_server(server);
+	return served ? 0 : 1;
 }

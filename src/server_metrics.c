@@ -13,19 +13,22 @@ void server_metrics_init(struct server_metrics *metrics)
 	metrics->source.process.statm = metrics->source.process.fds = -1;
 }
 
-int server_metrics_bind(struct server_metrics *metrics, const struct options *options)
+static int bind_address(struct server_metrics *metrics)
 {
 	char why[WHY_SIZE];
-	int err = 0;
+	int err = metrics_http_bind(&metrics->http, metrics->source.options->metrics, why, sizeof(why));
 
-	metrics->source.options = options;
-	if (options->metrics || options->admin)
-		metrics_process_open(&metrics->source.process);
-	if (options->metrics)
-		err = metrics_http_bind(&metrics->http, options->metrics, why, sizeof(why));
 	if (err < 0)
 		log_error("--metrics: %s", why);
 	return err;
+}
+
+int server_metrics_bind(struct server_metrics *metrics, const struct options *options, bool later)
+{
+	metrics->source.options = options;
+	if (options->metrics || options->admin)
+		metrics_process_open(&metrics->source.process);
+	return options->metrics && !later ? bind_address(metrics) : 0;
 }
 
 void server_metrics_set(struct server_metrics *metrics, struct reload *reload, const struct io_ops *ops,
@@ -47,14 +50,23 @@ int server_metrics_start(struct server_metrics *metrics)
 	char why[WHY_SIZE];
 	int err;
 
-	if (!metrics->http)
+	if (!metrics->source.options->metrics)
 		return 0;
+	err = metrics->http ? 0 : bind_address(metrics);
+	if (err < 0)
+		return err;
 	err = metrics_http_start(metrics->http, &metrics->source, why, sizeof(why));
 	if (err < 0)
 		log_error("--metrics: %s", why);
 	else
 		log_info("metrics at %s", metrics_http_address(metrics->http));
 	return err;
+}
+
+void server_metrics_yield(struct server_metrics *metrics)
+{
+	metrics_http_destroy(metrics->http);
+	metrics->http = NULL;
 }
 
 void server_metrics_drain(struct server_metrics *metrics)

@@ -18,8 +18,11 @@ struct server_metrics {
 /* So that server_metrics_end() may be called. */
 void server_metrics_init(struct server_metrics *metrics);
 
-/* Opens what may be forbidden later: the address, and what /proc tells. 0, or -errno after one line of why. */
-int server_metrics_bind(struct server_metrics *metrics, const struct options *options);
+/*
+ * Opens what may be forbidden later: what /proc tells, and the address; unless a predecessor has it still, and it is bound
+ * later, by server_metrics_start(). 0, or -errno after one line of why.
+ */
+int server_metrics_bind(struct server_metrics *metrics, const struct options *options, bool later);
 
 /* Before a thread asks for metrics. worker and context: see metrics.h. */
 void server_metrics_set(struct server_metrics *metrics, struct reload *reload, const struct io_ops *ops,
@@ -27,6 +30,9 @@ void server_metrics_set(struct server_metrics *metrics, struct reload *reload, c
 
 /* 0, or -errno after one line of why. */
 int server_metrics_start(struct server_metrics *metrics);
+
+/* Leaves the address to a successor. */
+void server_metrics_yield(struct server_metrics *metrics);
 
 /* The metrics say so. */
 void server_metrics_drain(struct server_metrics *metrics);

@@ -19,6 +19,7 @@
 #include "loom/io.h"
 #include "loom/listen.h"
 #include "loom/log.h"
+#include "loom/pid_file.h"
 
 #define WHY_SIZE 512
 
@@ -150,6 +151,18 @@ static int verify_cache_dir(const struct options *options)
 	return 0;
 }
 
+static int verify_pid_file(const struct options *options)
+{
+	char why[WHY_SIZE];
+
+	if (!options->pid_file)
+		return 0;
+	if (pid_file_try(options->pid_file, why, sizeof(why)) < 0)
+		return fail(options, "pid-file", 0, why);
+	printf("%s: ok\n", options->pid_file);
+	return 0;
+}
+
 static int verify_tree(const struct options *options)
 {
 	struct snapshot *snapshot;
@@ -178,7 +191,7 @@ int verify_run(const struct options *options)
 	else
 		printf("no configuration file (see --config)\n");
 	if (verify_backend(options) < 0 || verify_addresses(options) < 0 || verify_cache_dir(options) < 0 ||
-	    verify_tree(options) < 0)
+	    verify_pid_file(options) < 0 || verify_tree(options) < 0)
 		return 1;
 	return 0;
 }

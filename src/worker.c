@@ -49,12 +49,16 @@ struct worker {
 	bool serving;        /* the first turn has begun */
 	uint64_t begun;      /* with config.measure: nanoseconds of CLOCK_MONOTONIC, when this turn began */
 	unsigned listeners;
-	struct listener listener[OPTIONS_LISTEN_MAX];
+	struct listener *listener;
 	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
 	unsigned accepted_count;
 	int accepted[ACCEPTED_MAX];
 
+	uint64_t turns; /* written here alone, read by others too */
+	const struct worker_settings *adopted;
+
 	alignas(CACHE_LINE) atomic_int command; /* written by other threads */
+	_Atomic(const struct worker_settings *) settings;
 	struct worker_notices notices;
 };
 
@@ -253,7 +257,21 @@ static void obey(struct worker *worker)
 		return;
 	}
 	wheel_set(&worker->context.wheel, &worker->drain_end, worker->context.now + worker->context.timeouts->grace);
-	conn_drain(&worker->context);
+	conn_drain(&worker->context, command == WORKER_YIELD);
+}
+
+/* Others have settings for us that are not in effect yet. Deadlines that are set already stay. */
+static void adopt_settings(struct worker *worker)
+{
+	const struct worker_settings *settings;
+
+	if (atomic_load_explicit(&worker->settings, memory_order_relaxed) == worker->adopted)
+		return;
+	settings = atomic_load_explicit(&worker->settings, memory_order_acquire);
+	worker->context.limits = &settings->limits;
+	worker->context.timeouts = &settings->timeouts;
+	worker->context.say_snapshot = settings->say_snapshot;
+	worker->adopted = settings;
 }
 
 static bool is_over(const struct worker *worker)
@@ -301,6 +319,8 @@ bool worker_turn(struct worker *worker)
 	if (worker->err < 0)
 		return false;
 	read_clock(worker);
+	conn_count(&worker->turns, 1);
+	adopt_settings(worker);
 	obey(worker);
 	conn_adopt(context);
 	while (io_next(context->io, &event))
@@ -331,7 +351,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	struct worker *worker;
 	int err;
 
-	assert(config->conns > 0 && config->listens <= OPTIONS_LISTEN_MAX);
+	assert(config->conns > 0 && config->listens > 0);
 
 	worker = aligned_alloc(CACHE_LINE, (sizeof(*worker) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 	if (!worker) {
@@ -352,7 +372,8 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.worker = config->index;
 	worker->context.say_snapshot = config->options->snapshot_header;
 
-	err = conn_context_init(&worker->context, config->conns);
+	worker->listener = calloc(config->listens, sizeof(*worker->listener));
+	err = worker->listener ? conn_context_init(&worker->context, config->conns) : -ENOMEM;
 	if (err < 0)
 		goto fail;
 	err = io_create(config->ops, &worker->context.io, &io_config, why, size);
@@ -374,6 +395,8 @@ fail:
 	if (size > 0)
 		snprintf(why, size, "cannot take the memory for %u connections a worker: %s (lower --max-connections)",
 		         config->conns, strerror(-err));
+	if (worker)
+		free(worker->listener);
 	free(worker);
 	return err;
 }
@@ -388,6 +411,7 @@ void worker_destroy(struct worker *worker)
 	if (worker->context.snapshot)
 		snapshot_unpin(worker->context.snapshot, worker->config.index);
 	conn_context_fini(&worker->context);
+	free(worker->listener);
 	free(worker);
 }
 
@@ -399,6 +423,17 @@ void worker_command(struct worker *worker, enum worker_command command)
 	                                                                    memory_order_relaxed, memory_order_relaxed))
 		;
 	io_wake(worker->context.io);
+}
+
+void worker_set(struct worker *worker, const struct worker_settings *settings)
+{
+	atomic_store_explicit(&worker->settings, settings, memory_order_release);
+	io_wake(worker->context.io);
+}
+
+uint64_t worker_turns(const struct worker *worker)
+{
+	return __atomic_load_n(&worker->turns, __ATOMIC_RELAXED);
 }
 
 struct worker_notices *worker_notices(struct worker *worker)

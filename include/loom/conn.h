@@ -127,9 +127,10 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node);
 
 /*
  * Draining begins (context->draining has been set): idle connections are closed, answers under way say Connection:
- * close where they can.
+ * close where they can. patient: idle connections are kept for one more request, for CONN_DRAIN_NEXT_MS; so a client that
+ * is about to ask is answered, and told to come again elsewhere, and does not find its connection ended.
  */
-void conn_drain(struct conn_context *context);
+void conn_drain(struct conn_context *context, bool patient);
 
 /* Ends every connection now. */
 void conn_close_all(struct conn_context *context);

@@ -41,6 +41,17 @@ int listen_parse(const char *text, struct listen_address *address, char *why, si
 int listen_bind(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
 
 /*
+ * The same for sockets that a predecessor has handed over (inherit.h): fds[0..have) are open and listen, have >= 1;
+ * fds[have..want) are opened here, if want is more, and bound beside them. A Unix socket's are duplicates, and so are
+ * those that the kernel does not let join because the user is another by now. 0, or -errno with one line in why, and
+ * fds[have..] closed.
+ */
+int listen_adopt(struct listen_address *address, int fds[], unsigned have, unsigned want, char *why, size_t size);
+
+/* Whether the socket is bound to the address, as listen_parse() has read it. */
+bool listen_is_at(const struct listen_address *address, int fd);
+
+/*
  * listen(2) on all of them, with the system's longest backlog, and SO_REUSEPORT where there are several. 0, or -errno
  * with one line in why; the sockets stay the caller's.
  */

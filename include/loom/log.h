@@ -7,11 +7,16 @@
 #ifndef LOOM_LOG_H
 #define LOOM_LOG_H
 
-void log_verbosity(int level); /* -1, 0 or 1, as options.h has it. Before the first thread. */
+#include <stddef.h>
+
+void log_verbosity(int level); /* -1, 0 or 1, as options.h has it. Any thread. */
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What log_error() was last told, in one line; empty: nothing yet. Any thread. */
+void log_last_error(char *line, size_t size);
 
 #endif

@@ -82,6 +82,8 @@ struct options {
 	const char *admin;         /* the path of the admin socket; NULL: none */
 	const char *metrics;       /* the address that metrics are told at (listen.h); NULL: none */
 	const char *health;        /* the path, and target, that tells whether loom is serving; NULL: none */
+	const char *pid_file;      /* NULL: none */
+	uint32_t upgrade_timeout;  /* milliseconds that a successor has to become ready */
 	bool snapshot_header;      /* say the snapshot's id in each answer */
 	int verbosity;             /* -1 quiet, 0, 1 verbose */
 	struct limits limits;
@@ -134,6 +136,15 @@ int options_dump(const struct options *options, FILE *out, char *error, size_t s
  * "LOOM_SETTLE" or "--settle". value: which one of a list. The default has no place: "".
  */
 const char *options_origin(const struct options *options, const char *name, unsigned value, char *out, size_t size);
+
+/*
+ * Writes the names of the settings whose values differ, with commas between, and returns how many they are: those that
+ * can change while loom runs (live), or those that take an upgrade.
+ */
+unsigned options_changes(const struct options *one, const struct options *other, bool live, char *out, size_t size);
+
+/* Whether the file can be read again: there is one, and it is no pipe. */
+bool options_can_reread(const struct options *options);
 
 /* The file that was read, as named; NULL: none. */
 const char *options_file(const struct options *options);

@@ -39,6 +39,15 @@ void reload_on_publish(struct reload *reload, void (*published)(void *context), 
 /* Starts the thread (all signals blocked in it). 0 or -errno. */
 int reload_start(struct reload *reload);
 
+/* What may change while the reloader runs. */
+struct reload_settings {
+	uint32_t settle, settle_max, keep_for; /* milliseconds: options.h */
+	struct gate_rules gate;
+};
+
+/* Has the next build that is asked for, and all after it, go by other settings. Any thread. */
+void reload_set(struct reload *reload, const struct reload_settings *settings);
+
 /* Asks for a rebuild now, whatever inotify says (SIGHUP). Any thread; async-signal-safe. */
 void reload_request(struct reload *reload);
 

@@ -17,6 +17,7 @@
 
 enum worker_command {
 	WORKER_RUN,
+	WORKER_YIELD, /* a successor accepts from the same sockets: as DRAIN, but idle clients may ask once more */
 	WORKER_DRAIN, /* stop accepting, finish what is under way */
 	WORKER_ABORT, /* close everything now */
 };
@@ -34,6 +35,13 @@ struct worker_notices {
 	atomic_uint full;        /* times that the last free connection was taken, and accepting stopped */
 	atomic_uint stale;       /* answers that ended unfinished: a streamed file was changed in place */
 	atomic_uint unreadable;  /* and: a streamed file could not be read */
+};
+
+/* What may change while a worker runs. Immutable once it is given to worker_set(). */
+struct worker_settings {
+	struct limits limits;
+	struct timeouts timeouts;
+	bool say_snapshot;
 };
 
 struct worker_config {
@@ -70,6 +78,16 @@ void worker_destroy(struct worker *worker);
  * wakes the worker, to look at its inbox.
  */
 void worker_command(struct worker *worker, enum worker_command command);
+
+/*
+ * Has the worker use other settings from its next turn on, in place of those of its options; deadlines that are set by
+ * then stay. They must live as long as the worker, those that were given before included: requests that have begun go
+ * on by them. One thread at a time, while the worker exists.
+ */
+void worker_set(struct worker *worker, const struct worker_settings *settings);
+
+/* How often the loop has turned. A worker that was woken and has not turned since is held up. Any thread. */
+uint64_t worker_turns(const struct worker *worker);
 
 struct worker_notices *worker_notices(struct worker *worker);
 

@@ -24,6 +24,7 @@ LISTENING = re.compile(r"listening on (?:http://(\S+):(\d+)/|unix:(\S+))")
 REPORTS = re.compile(r"Sanitizer|runtime error:|Assertion|assertion|stack smashing|^==\d+== ", re.M)
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 libc = ctypes.CDLL(None, use_errno=True)
@@ -51,11 +52,11 @@ def environment(extra=None):
     return env
 
 
-def command(arguments):
+def command(arguments, binary=None):
     if not VALGRIND:
-        return [BINARY, *arguments]
+        return [binary or BINARY, *arguments]
     return ["valgrind", "--quiet", "--error-exitcode=97", "--leak-check=full", "--errors-for-leak-kinds=definite",
-            "--fair-sched=yes", BINARY, *arguments]
+            "--fair-sched=yes", binary or BINARY, *arguments]
 
 
 def sanitized():
@@ -102,16 +103,51 @@ def run(arguments, env=None, before_exec=None):
     return done.returncode, out, err
 
 
+class Successor:
+    """What subprocess.Popen is for a child, for a process that our child has started: it is ours once that has ended."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:
+                if not os.path.exists(f"/proc/{self.pid}"):
+                    self.returncode = -1
+        return self.returncode
+
+    def wait(self, timeout=None):
+        end = time.monotonic() + (BOUND if timeout is None else timeout)
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("a successor", timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
 class Server:
     def __init__(self, root, *arguments, backend="auto", workers=1, listen=("127.0.0.1:0",), env=None,
-                 before_exec=None):
+                 before_exec=None, binary=None):
         self.scratch = tempfile.mkdtemp(prefix="loom-e2e-")
         self.log_path = os.path.join(self.scratch, "stderr")
-        self.arguments = [f"--backend={backend}", f"--workers={workers}", *[f"--listen={one}" for one in listen],
-                          *arguments, root]
+        self.arguments = [f"--backend={backend}", *([f"--workers={workers}"] if workers else []),
+                          *([] if isinstance(listen, int) else [f"--listen={one}" for one in listen]), *arguments, root]
+        listens = listen if isinstance(listen, int) else len(listen)  # so many are said elsewhere: in a file
         self.checked = False
         self.streams_from = None  # a directory: what is open there is not counted with the descriptors
         self.died = False
+        self.family = False  # whether it may have started others
 
         def prepare():
             libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
@@ -119,12 +155,13 @@ class Server:
                 before_exec()
 
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command(self.arguments), stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=log, env=environment(env),
+            self.process = subprocess.Popen(command(self.arguments, binary), stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=log,
+                                            env=environment({"E2E_SCRATCH": self.scratch, **(env or {})}),
                                             preexec_fn=prepare)
         self.pid = self.process.pid
         try:
-            wait_for(lambda: len(LISTENING.findall(self.log())) >= len(listen) or self.process.poll() is not None,
+            wait_for(lambda: len(LISTENING.findall(self.log())) >= listens or self.process.poll() is not None,
                      "the start-up lines")
             if self.process.poll() is not None:
                 self.died = True
@@ -140,6 +177,28 @@ class Server:
         self.address = self.addresses[0]
         self.hasten()
         self.baseline = self.descriptors()
+
+    def may_start_others(self):
+        """Whatever it starts becomes a child of ours when it ends, and is ended with it at the latest."""
+        libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
+        self.family = True
+
+    def follow(self, pid):
+        """The server has given its place to another process, which is the server from here on. Gives the one before."""
+        before = self.process
+        self.process, self.pid = Successor(pid), pid
+        self.hasten()
+        return before
+
+    def kill_family(self):
+        """Whatever this server has started, and nobody has followed."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if b"E2E_SCRATCH=" + self.scratch.encode() in file.read().split(b"\0"):
+                        os.kill(int(pid), signal.SIGKILL)
+            except OSError:
+                pass
 
     def hasten(self):
         """Lets the threads that compress run as others do. At idle priority they wait for a machine that has nothing else
@@ -239,4 +298,6 @@ class Server:
 
     def discard(self):
         self.kill()
+        if self.family:
+            self.kill_family()
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -14,6 +14,7 @@ import subprocess
 import termios
 import time
 
+import test_upgrade
 from case import Case, Hammer, noise, write
 from client import Client, Ended, request
 from exposition import Scrape
@@ -549,3 +550,24 @@ class Top(Metered):
         _, err = process.communicate(timeout=BOUND)
         self.assertEqual(process.returncode, 1)
         self.assertIn(b"loomctl: the connection", err)
+
+
+class Upgraded(test_upgrade.UpgradeCase):
+    """The successor has the metrics' address, and counts from nothing."""
+    matrix = "once"
+
+    def test_metrics_move(self):
+        path = os.path.join(self.directory(), "metrics")
+        server = self.begin(f"--metrics=unix:{path}", "--health=/healthz")
+
+        def scrape():
+            with Client(path) as client:
+                return Scrape(client.ask("/metrics").body.decode())
+
+        for _ in range(3):
+            self.assertEqual(server.get("/healthz").status, 200)
+        self.assertEqual(scrape().get("loom_http_requests_total", method="GET", code="2xx"), 3)
+        self.has_ended(self.upgrade())
+        wait_for(lambda: os.path.exists(path), "the successor's metrics")
+        self.assertEqual(server.get("/healthz").status, 200)
+        self.assertEqual(scrape().get("loom_http_requests_total", method="GET", code="2xx"), 1)

@@ -352,6 +352,12 @@ static bool client_is_too_slow(const struct client *client, uint64_t now)
 	       client->at * 1000 < time * 2 * CONN_SEND_RATE_MIN;
 }
 
+/* For how long an idle connection may still ask when draining has begun. */
+static uint64_t client_patience(const struct client_world *world)
+{
+	return world->yielding && world->prompt ? CONN_DRAIN_NEXT_MS : 0;
+}
+
 /* Whether the server may have ended the connection where the answers stand. */
 static bool client_may_end(const struct client *client, int err, uint64_t now)
 {
@@ -388,7 +394,7 @@ static bool client_may_end(const struct client *client, int err, uint64_t now)
 			return true; /* it was idle when the request set out, or had not come to it yet */
 		return next->begun + QUICK_MS >= idle_since + idle;
 	}
-	if (client->finished || world->drained)
+	if (client->finished || (world->drained && now + QUICK_MS >= world->drained + client_patience(world)))
 		return true;
 	return now >= idle_since + idle;
 }
@@ -414,7 +420,7 @@ static void client_ended(struct client *client, int err, uint64_t now)
 	if (client->world->drained && client->world->prompt && client->answered > 0 && !client->ending &&
 	    !client->finished && client->answered == client->script.n &&
 	    client->answered_at + QUICK_MS < client->world->drained)
-		require(client, now <= client->world->drained + QUICK_MS,
+		require(client, now <= client->world->drained + client_patience(client->world) + QUICK_MS,
 		        "draining leaves an idle connection for %llu ms",
 		        (unsigned long long)(now - client->world->drained));
 	client->phase = CLIENT_LINGERING;

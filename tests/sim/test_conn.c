@@ -126,8 +126,9 @@ static uint64_t run_operate(struct run *run, uint64_t now)
 		return SIM_NEVER;
 	if (now < run->command_at)
 		return run->command_at;
-	sim_trace(run->sim, run->command == WORKER_DRAIN ? "drain" : "abort");
+	sim_trace(run->sim, run->command == WORKER_DRAIN ? "drain" : run->command == WORKER_YIELD ? "yield" : "abort");
 	run->world.drained = now;
+	run->world.yielding = run->command == WORKER_YIELD;
 	if (run->command == WORKER_ABORT)
 		run->world.aborted = now;
 	run->command_at = 0;
@@ -355,7 +356,9 @@ static void test_seed(uint64_t seed)
 	for (unsigned version = 2; version <= VERSIONS_MAX && sim_chance(&run.dice, 600); version++)
 		run.publish_at[version] = (version > 2 ? run.publish_at[version - 1] : run.start) + some(&run, spread);
 	if (sim_chance(&run.dice, 300)) {
-		run.command = sim_chance(&run.dice, 700) ? WORKER_DRAIN : WORKER_ABORT;
+		run.command = sim_chance(&run.dice, 300)   ? WORKER_ABORT
+		              : sim_chance(&run.dice, 500) ? WORKER_YIELD
+		                                           : WORKER_DRAIN;
 		run.command_at = run.start + 1 + sim_below(&run.dice, spread * 2 + 2000);
 	}
 	run_to_its_end(&run);

@@ -1,0 +1,379 @@
+/*
+ * upgrade.c - see upgrade.h: the predecessor's side of an upgrade. Main thread. Owns the channel to the successor, and
+ * is its parent.
+ */
+#include "loom/upgrade.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loom/inherit.h"
+#include "loom/log.h"
+
+#define SELF "/proc/self/exe"
+
+extern char **environ;
+
+/* What a shell would find. NULL: nothing, or no memory. */
+static char *search(const char *name)
+{
+	const char *path = getenv("PATH");
+	char *copy = strdup(path ? path : ""), *rest = copy, *dir, *found = NULL;
+
+	while (copy && !found && (dir = strsep(&rest, ":"))) {
+		if (asprintf(&found, "%s/%s", *dir ? dir : ".", name) < 0)
+			found = NULL;
+		else if (access(found, X_OK) < 0)
+			free(found), found = NULL;
+	}
+	free(copy);
+	return found;
+}
+
+static char *find_binary(const char *name)
+{
+	char *found = strchr(name, '/') ? strdup(name) : search(name), *cwd, *absolute = NULL;
+
+	if (!found || found[0] == '/')
+		return found;
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&absolute, "%s/%s", cwd, found) < 0)
+		absolute = NULL;
+	free(cwd);
+	free(found);
+	return absolute;
+}
+
+void upgrade_init(struct upgrade *upgrade, char *argv[], sigset_t *mask)
+{
+	*upgrade = (struct upgrade){ .argv = argv, .mask = mask, .channel = -1, .binary = find_binary(argv[0]) };
+}
+
+static void close_channel(struct upgrade *upgrade)
+{
+	if (upgrade->channel >= 0)
+		close(upgrade->channel);
+	upgrade->channel = -1;
+}
+
+void upgrade_free(struct upgrade *upgrade)
+{
+	upgrade_abort(upgrade);
+	close_channel(upgrade);
+	free(upgrade->binary);
+	free(upgrade->taken);
+	*upgrade = (struct upgrade){ .channel = -1 };
+}
+
+/* Duplicates of one socket (a Unix one's) go once: they are one queue. */
+static bool is_duplicate(const int fds[], unsigned i)
+{
+	uint64_t cookie, other;
+	socklen_t len = sizeof(cookie);
+
+	if (getsockopt(fds[i], SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return false;
+	for (unsigned j = 0; j < i; j++) {
+		len = sizeof(other);
+		if (getsockopt(fds[j], SOL_SOCKET, SO_COOKIE, &other, &len) == 0 && cookie == other)
+			return true;
+	}
+	return false;
+}
+
+/* Writes the variable, and has its descriptors stay open in the successor. NULL: no memory. */
+static char *describe(const struct upgrade_sockets sockets[], unsigned n, int channel,
+                      posix_spawn_file_actions_t *actions)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int err;
+
+	if (!out)
+		return NULL;
+	fprintf(out, "%s=%d\n", INHERIT_VARIABLE, channel);
+	err = posix_spawn_file_actions_adddup2(actions, channel, channel);
+	for (unsigned i = 0; i < n; i++) {
+		const char *comma = "";
+
+		fprintf(out, "%c %ju %ju ", sockets[i].kind, (uintmax_t)sockets[i].device, (uintmax_t)sockets[i].inode);
+		for (unsigned j = 0; j < sockets[i].n; j++) {
+			int fd = sockets[i].fds[j];
+
+			if (is_duplicate(sockets[i].fds, j))
+				continue;
+			fprintf(out, "%s%d", comma, fd);
+			err |= posix_spawn_file_actions_adddup2(actions, fd, fd);
+			comma = ",";
+		}
+		fprintf(out, " %s\n", sockets[i].text);
+	}
+	err |= ferror(out) | fclose(out);
+	if (err) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+/* Ours, with the variable, and without the process that the watchdog is for: it is the successor now. */
+static char **make_environment(char *variable)
+{
+	static const char *const dropped[] = { INHERIT_VARIABLE "=", "WATCHDOG_PID=" };
+	size_t n = 0, kept = 0;
+	char **made;
+
+	while (environ[n])
+		n++;
+	made = calloc(n + 2, sizeof(*made));
+	if (!made)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		bool keep = true;
+
+		for (size_t j = 0; j < sizeof(dropped) / sizeof(dropped[0]); j++)
+			keep &= strncmp(environ[i], dropped[j], strlen(dropped[j])) != 0;
+		if (keep)
+			made[kept++] = environ[i];
+	}
+	made[kept] = variable;
+	return made;
+}
+
+static int spawn(struct upgrade *upgrade, const char *binary, char **environment, posix_spawn_file_actions_t *actions)
+{
+	posix_spawnattr_t attributes;
+	sigset_t ignored;
+	int err;
+
+	err = posix_spawnattr_init(&attributes);
+	if (err)
+		return -err;
+	sigemptyset(&ignored);
+	sigaddset(&ignored, SIGPIPE);
+	posix_spawnattr_setsigmask(&attributes, upgrade->mask);
+	posix_spawnattr_setsigdefault(&attributes, &ignored);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	err = posix_spawn(&upgrade->pid, binary, actions, &attributes, upgrade->argv, environment);
+	posix_spawnattr_destroy(&attributes);
+	return -err;
+}
+
+static const char *choose_binary(const struct upgrade *upgrade)
+{
+	if (upgrade->running)
+		return SELF;
+	if (upgrade->binary && access(upgrade->binary, X_OK) == 0)
+		return upgrade->binary;
+	log_warn("%s cannot be started (%s): starting the binary that runs", upgrade->binary ? upgrade->binary : "loom",
+	         strerror(upgrade->binary ? errno : ENOENT));
+	return SELF;
+}
+
+int upgrade_begin(struct upgrade *upgrade, const struct upgrade_sockets sockets[], unsigned n, uint64_t until,
+                  char *why, size_t size)
+{
+	const char *binary = choose_binary(upgrade);
+	char *variable = NULL, **environment = NULL;
+	posix_spawn_file_actions_t actions;
+	int ends[2], err = -ENOMEM;
+
+	assert(upgrade->state == UPGRADE_NONE && upgrade->channel < 0);
+	free(upgrade->taken);
+	upgrade->taken = calloc(n + 1, sizeof(*upgrade->taken));
+	upgrade->sockets = n;
+	upgrade->len = 0;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+		err = -errno;
+		snprintf(why, size, "cannot create a socket pair: %s", strerror(-err));
+		return err;
+	}
+	if (posix_spawn_file_actions_init(&actions) != 0)
+		goto fail;
+	variable = describe(sockets, n, ends[1], &actions);
+	if (variable)
+		environment = make_environment(variable);
+	if (environment && upgrade->taken)
+		err = spawn(upgrade, binary, environment, &actions);
+	posix_spawn_file_actions_destroy(&actions);
+	free(environment);
+	free(variable);
+fail:
+	close(ends[1]);
+	if (err) {
+		close(ends[0]);
+		snprintf(why, size, "cannot start %s: %s", binary, strerror(-err));
+		return err;
+	}
+	upgrade->channel = ends[0];
+	upgrade->until = until;
+	upgrade->state = UPGRADE_STARTING;
+	return 0;
+}
+
+int upgrade_fd(const struct upgrade *upgrade)
+{
+	return upgrade->state == UPGRADE_STARTING ? upgrade->channel : -1;
+}
+
+uint64_t upgrade_time(const struct upgrade *upgrade)
+{
+	return upgrade->state == UPGRADE_STARTING || upgrade->state == UPGRADE_PROBATION ? upgrade->until : UINT64_MAX;
+}
+
+/* What the successor has said, up to its line's end. True: the line is whole, and ends where a string does. */
+static bool listen_to(struct upgrade *upgrade, bool *ended)
+{
+	ssize_t n;
+	char *end;
+
+	*ended = false;
+	if (upgrade->channel < 0)
+		return false;
+	do {
+		n = recv(upgrade->channel, upgrade->said + upgrade->len, sizeof(upgrade->said) - 1 - upgrade->len,
+		         MSG_DONTWAIT);
+		if (n > 0)
+			upgrade->len += (size_t)n;
+	} while ((n < 0 && errno == EINTR) || (n > 0 && upgrade->len < sizeof(upgrade->said) - 1));
+	*ended = n == 0 || (n < 0 && errno != EAGAIN);
+	upgrade->said[upgrade->len] = '\0';
+	end = strchr(upgrade->said, '\n');
+	if (!end)
+		return false;
+	*end = '\0';
+	return true;
+}
+
+/* True: the successor has ended; status. */
+static bool reap(struct upgrade *upgrade, bool wait, int *status)
+{
+	pid_t pid;
+
+	do
+		pid = waitpid(upgrade->pid, status, wait ? 0 : WNOHANG);
+	while (pid < 0 && errno == EINTR);
+	return pid != 0;
+}
+
+/* It has ended, or is ended here. The state is FAILED for this once. */
+static enum upgrade_state fail(struct upgrade *upgrade, bool has_ended, int status, const char *because, char *why,
+                               size_t size)
+{
+	const char *said = strncmp(upgrade->said, "failed ", 7) == 0 ? upgrade->said + 7 : "";
+	char how[64];
+
+	if (!has_ended) {
+		kill(upgrade->pid, SIGKILL);
+		reap(upgrade, true, &status);
+	}
+	if (because)
+		snprintf(how, sizeof(how), "%s", because);
+	else if (WIFSIGNALED(status))
+		snprintf(how, sizeof(how), "was ended by signal %d (%s)", WTERMSIG(status),
+		         strsignal(WTERMSIG(status)));
+	else
+		snprintf(how, sizeof(how), "ended with status %d", WEXITSTATUS(status));
+	snprintf(why, size, "the successor (pid %d) %s%s%s", (int)upgrade->pid, how, *said ? ": " : "", said);
+	close_channel(upgrade);
+	upgrade->pid = 0;
+	upgrade->state = UPGRADE_NONE;
+	return UPGRADE_FAILED;
+}
+
+static void read_taken(struct upgrade *upgrade)
+{
+	char *rest = upgrade->said, *word;
+
+	strsep(&rest, " ");
+	while (rest && (word = strsep(&rest, " "))) {
+		unsigned long at = strtoul(word, NULL, 10);
+
+		if (at < upgrade->sockets)
+			upgrade->taken[at] = true;
+	}
+}
+
+enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why, size_t size)
+{
+	bool ended = false, whole;
+	int status = 0;
+
+	if (upgrade->state == UPGRADE_GONE && upgrade->pid && reap(upgrade, false, &status)) {
+		pid_t pid = upgrade->pid;
+
+		upgrade->pid = 0;
+		if (status != 0) { /* otherwise it was told to end, or has a successor of its own */
+			log_error("the successor (pid %d) has died", (int)pid);
+			return UPGRADE_LOST;
+		}
+	}
+	if (upgrade->state != UPGRADE_STARTING && upgrade->state != UPGRADE_PROBATION)
+		return upgrade->state;
+
+	whole = upgrade->state == UPGRADE_STARTING && listen_to(upgrade, &ended);
+	if (reap(upgrade, false, &status))
+		return fail(upgrade, true, status, NULL, why, size);
+	if (upgrade->state == UPGRADE_STARTING && !whole && ended)
+		close_channel(upgrade); /* it has closed what was for us, and is about to end, or hangs */
+	if (whole && strncmp(upgrade->said, "ready", 5) == 0) {
+		read_taken(upgrade);
+		upgrade->state = UPGRADE_PROBATION;
+		upgrade->until = now + UPGRADE_PROBATION_MS;
+	} else if (whole && strncmp(upgrade->said, "failed ", 7) != 0) {
+		return fail(upgrade, false, 0, "says what is not understood", why, size);
+	}
+	if (now < upgrade->until)
+		return upgrade->state;
+	if (upgrade->state == UPGRADE_STARTING)
+		return fail(upgrade, false, 0, "was not ready in time, and was ended (see --upgrade-timeout)", why,
+		            size);
+	upgrade->state = UPGRADE_READY;
+	return UPGRADE_READY;
+}
+
+void upgrade_reset(struct upgrade *upgrade)
+{
+	assert(upgrade->state == UPGRADE_GONE && !upgrade->pid);
+	upgrade->state = UPGRADE_NONE;
+	upgrade->running = true;
+}
+
+void upgrade_leave(struct upgrade *upgrade)
+{
+	ssize_t n;
+
+	assert(upgrade->state == UPGRADE_READY);
+	n = send(upgrade->channel, "yours\n", 6, MSG_NOSIGNAL);
+	(void)n; /* our end tells it as well */
+	close_channel(upgrade);
+	upgrade->state = UPGRADE_GONE;
+}
+
+void upgrade_forget(struct upgrade *upgrade)
+{
+	close_channel(upgrade);
+	upgrade->state = UPGRADE_GONE;
+}
+
+void upgrade_abort(struct upgrade *upgrade)
+{
+	char why[128];
+
+	if (upgrade->state == UPGRADE_STARTING)
+		fail(upgrade, false, 0, "is not needed any more", why, sizeof(why));
+	if (upgrade->state == UPGRADE_PROBATION) {
+		kill(upgrade->pid, SIGTERM); /* it has clients */
+		upgrade->state = UPGRADE_NONE;
+	}
+}

@@ -29,6 +29,18 @@
  */
 #define EPOLL_SPARE_TURNS 32
 
+/* io.figures */
+enum {
+	EPOLL_WAITS,
+	EPOLL_EVENTS,
+};
+
+static const struct figure ep_figures[] = {
+	[EPOLL_WAITS] = { "epoll_waits", "Calls of epoll_wait." },
+	[EPOLL_EVENTS] = { "epoll_events", "Events that epoll_wait has returned." },
+	{ NULL, NULL },
+};
+
 /* The most bytes that one turn sends: a reader that keeps up must not hold the loop for the length of a body. */
 #define EPOLL_SEND_MAX (256 * 1024)
 
@@ -99,12 +111,14 @@ static int ep_wait(struct io *io, int timeout_ms)
 		timeout_ms = 0;
 
 	n = epoll_wait(ep->fd, ep->events, EPOLL_BATCH, timeout_ms);
+	io_count(io, EPOLL_WAITS, 1);
 	if (n < 0) {
 		if (errno != EINTR)
 			return -errno;
 		n = 0;
 	}
 
+	io_count(io, EPOLL_EVENTS, (unsigned)n);
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = ep->events[i].data.u64;
 
@@ -521,4 +535,5 @@ const struct io_ops io_epoll_ops = {
 	.progress = ep_progress,
 	.wake = ep_wake,
 	.describe = ep_describe,
+	.figures = ep_figures,
 };

@@ -32,12 +32,34 @@ enum {
 	LISTENER_COARSE = 1 << 4,    /* its sockets do not count what the peer has taken: socket_counts() */
 };
 
+static const struct figure uring_figures[] = {
+	[URING_ENTERS] = { "io_uring_enters", "Calls of io_uring_enter." },
+	[URING_SUBMISSIONS] = { "io_uring_submissions",
+	                        "Entries that the kernel has taken from the submission queue." },
+	[URING_COMPLETIONS] = { "io_uring_completions", "Entries taken from the completion queue." },
+	[URING_NO_BUFFERS] = { "io_uring_enobufs",
+	                       "Receives that found no provided buffer (ENOBUFS) and were armed again." },
+	[URING_OVERFLOWS] = { "io_uring_cq_overflows",
+	                      "Waits after which completions were left over, the queue being full." },
+	{ NULL, NULL },
+};
+
 /* Connections accepted after a listener was turned off: about the longest backlog there is (net.core.somaxconn). */
 #define URING_SWEEP_MAX 4096
 
 static uint64_t uring_listener_data(struct io_listener *listener, enum uring_op op)
 {
 	return (uintptr_t)listener | op;
+}
+
+/* After an io_uring_enter: what the kernel has taken. */
+static void uring_entered(struct uring *uring)
+{
+	unsigned before = uring->sq_head;
+
+	uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+	io_count(&uring->io, URING_ENTERS, 1);
+	io_count(&uring->io, URING_SUBMISSIONS, uring->sq_head - before);
 }
 
 int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
@@ -54,7 +76,7 @@ int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
 	}
 	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
 	ret = io_uring_enter2(uring->ring.ring_fd, submit, want, uring->enter_flags, (sigset_t *)&arg, sizeof(arg));
-	uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+	uring_entered(uring);
 	return ret < 0 ? ret : 0;
 }
 
@@ -62,7 +84,7 @@ void uring_submit(struct uring *uring)
 {
 	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
 	io_uring_enter(uring->ring.ring_fd, uring->sq_tail - uring->sq_head, 0, 0, NULL);
-	uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+	uring_entered(uring);
 }
 
 static void uring_pause(void)
@@ -83,7 +105,7 @@ void uring_make_room(struct uring *uring)
 		io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
 		ret = io_uring_enter(uring->ring.ring_fd, uring->sq_tail - uring->sq_head, 0,
 		                     i ? IORING_ENTER_GETEVENTS : 0, NULL);
-		uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+		uring_entered(uring);
 		if (uring->sq_head != uring->sq_tail - uring->sq_entries)
 			return;
 		if (ret < 0 && ret != -EAGAIN && ret != -EBUSY && ret != -EINTR && ret != -ENOMEM) {
@@ -285,6 +307,17 @@ static bool uring_next(struct io *io, struct io_event *event)
 	return true;
 }
 
+/* What has completed by now is this turn's share. */
+static void uring_collected(struct uring *uring)
+{
+	unsigned before = uring->cq_end;
+
+	uring->cq_end = io_uring_smp_load_acquire(uring->ring.cq.ktail);
+	io_count(&uring->io, URING_COMPLETIONS, uring->cq_end - before);
+	if (__atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW)
+		io_count(&uring->io, URING_OVERFLOWS, 1);
+}
+
 static int uring_wait(struct io *io, int timeout_ms)
 {
 	struct uring *uring = uring_of(io);
@@ -305,7 +338,7 @@ static int uring_wait(struct io *io, int timeout_ms)
 	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms);
 	if ((ret == -EAGAIN || ret == -ENOMEM) && !waiting && !uring_completed(uring))
 		uring_pause();
-	uring->cq_end = io_uring_smp_load_acquire(uring->ring.cq.ktail);
+	uring_collected(uring);
 	switch (ret) {
 	case 0:
 	case -ETIME:
@@ -349,4 +382,5 @@ const struct io_ops io_uring_ops = {
 	.progress = uring_progress,
 	.wake = uring_wake,
 	.describe = uring_describe,
+	.figures = uring_figures,
 };

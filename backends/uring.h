@@ -153,6 +153,15 @@ struct uring {
 	struct io_uring ring;
 };
 
+/* io.figures */
+enum uring_figure {
+	URING_ENTERS,
+	URING_SUBMISSIONS,
+	URING_COMPLETIONS,
+	URING_NO_BUFFERS,
+	URING_OVERFLOWS,
+};
+
 static inline struct uring *uring_of(struct io *io)
 {
 	return (struct uring *)io;

@@ -239,6 +239,8 @@ static bool uring_received(struct uring *uring, struct io_conn *conn, int res, u
 		uring_settle(uring, conn);
 		return false;
 	}
+	if (res == -ENOBUFS)
+		io_count(&uring->io, URING_NO_BUFFERS, 1);
 	if (res == -ENOBUFS || res == -ECANCELED || res == -EINTR) {
 		uring_rearm(uring, conn, res);
 		return false;

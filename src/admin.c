@@ -273,6 +273,7 @@ static void *admin_run(void *argument)
 	pthread_setname_np(pthread_self(), "loom-admin");
 	while (!atomic_load(&admin->stopping)) {
 		struct pollfd fds[2 + CLIENTS_MAX];
+		unsigned place[CLIENTS_MAX], n = 2;
 		uint64_t now = now_ms(), count;
 
 		if (admin->fd >= 0 && atomic_load(&admin->yielded)) {
@@ -281,10 +282,14 @@ static void *admin_run(void *argument)
 		}
 		fds[0] = (struct pollfd){ .fd = admin->event, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = now >= admin->accept_at ? admin->fd : -1, .events = POLLIN };
-		for (unsigned i = 0; i < CLIENTS_MAX; i++)
-			fds[2 + i] = (struct pollfd){ .fd = admin->clients[i].fd,
-				                      .events = wanted(&admin->clients[i]) };
-		if (poll(fds, 2 + CLIENTS_MAX, more ? 0 : time_left(admin, now)) < 0)
+		/* No more than there are: poll(2) takes no more than there may be (RLIMIT_NOFILE). */
+		for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+			place[i] = n;
+			if (admin->clients[i].fd >= 0)
+				fds[n++] = (struct pollfd){ .fd = admin->clients[i].fd,
+					                    .events = wanted(&admin->clients[i]) };
+		}
+		if (poll(fds, n, more ? 0 : time_left(admin, now)) < 0)
 			continue; /* EINTR of a debugger */
 		now = now_ms();
 		if (fds[0].revents && read(admin->event, &count, sizeof(count)) < 0)
@@ -292,10 +297,11 @@ static void *admin_run(void *argument)
 		more = false;
 		for (unsigned i = 0; i < CLIENTS_MAX; i++) {
 			struct client *client = &admin->clients[i];
-			short events = fds[2 + i].revents;
+			short events;
 
 			if (client->fd < 0)
 				continue;
+			events = fds[place[i]].revents;
 			if (events & POLLIN)
 				receive(client, now);
 			more |= serve(admin, client, now);

@@ -39,6 +39,7 @@ static void run_help(struct admin_view *view, struct admin_task *task, char *wor
 	admin_say(output, "pin [ID]        serve a generation, or the current one, and hold it");
 	admin_say(output, "rollback [ID]   the same for the generation before the current one, or with this id");
 	admin_say(output, "unpin           go back to what the tree holds");
+	admin_say(output, "metrics         all figures, in the text format of Prometheus");
 	admin_say(output, "top [N]         the paths that are asked for most");
 	admin_say(output, "upgrade         start the binary anew, and give it this loom's place");
 	admin_say(output, "help            this");
@@ -49,6 +50,7 @@ static void run_help(struct admin_view *view, struct admin_task *task, char *wor
 struct status {
 	const struct admin_view *view;
 	struct admin_output *output;
+	const struct conn_stats *total; /* of all workers */
 	unsigned kept, retired;
 };
 
@@ -97,36 +99,47 @@ static void status_reload(const struct admin_view *view, struct admin_output *ou
 		admin_say(output, "building: yes");
 }
 
-static void status_workers(const struct admin_view *view, struct admin_output *output)
+static void status_figures(struct admin_output *output, const char *name, const struct conn_stats *stats)
 {
-	struct admin_worker total = { 0 };
+	admin_say(output, "%s: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64 " timeouts %" PRIu64,
+	          name, conn_stats_open(stats), stats->accepted, stats->requests, stats->timeouts);
+}
 
+/* What is gone from the tree and still served, and whether anybody wants it. */
+static void status_kept(void *context, const struct snapshot *snapshot, uint64_t since)
+{
+	const struct status *status = context;
+
+	(void)since;
+	admin_say(status->output,
+	          "kept: %" PRIu64 " files that are gone, %" PRIu64 " bytes, served %" PRIu64 " times so far",
+	          snapshot->kept, snapshot->kept_bytes, status->total->kept);
+}
+
+static void status_workers(const struct admin_view *view, const struct conn_stats *total, struct admin_output *output)
+{
 	for (unsigned i = 0; i < view->config->options->workers; i++) {
-		struct admin_worker worker = { 0 };
+		struct conn_stats worker = { 0 };
+		char name[32];
 
-		view->config->worker(view->config->context, i, &worker);
-		admin_say(output,
-		          "worker %u: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64
-		          " timeouts %" PRIu64,
-		          i, worker.connections, worker.accepted, worker.requests, worker.timeouts);
-		total.connections += worker.connections;
-		total.accepted += worker.accepted;
-		total.requests += worker.requests;
-		total.timeouts += worker.timeouts;
+		view->config->metrics->worker(view->config->metrics->context, i, &worker);
+		snprintf(name, sizeof(name), "worker %u", i);
+		status_figures(output, name, &worker);
 	}
-	admin_say(output,
-	          "workers: connections %" PRIu64 " accepted %" PRIu64 " requests %" PRIu64 " timeouts %" PRIu64,
-	          total.connections, total.accepted, total.requests, total.timeouts);
+	status_figures(output, "workers", total);
 }
 
 static void run_status(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
 {
 	const struct admin_config *config = view->config;
-	struct status status = { .view = view, .output = output };
+	struct conn_stats total = { 0 };
+	struct status status = { .view = view, .output = output, .total = &total };
 	struct timespec now;
 
 	(void)task;
 	(void)words;
+	for (unsigned i = 0; i < config->options->workers; i++)
+		config->metrics->worker(config->metrics->context, i, &total);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	admin_say(output, "version: %s", config->version);
 	admin_say(output, "pid: %d", (int)getpid());
@@ -137,11 +150,12 @@ static void run_status(struct admin_view *view, struct admin_task *task, char *w
 		admin_say(output, "listening: %s", config->listeners[i]);
 	admin_say(output, "root: %s", config->options->root);
 	generations_list(generations_of(view), status_generation, &status);
+	generations_visit(generations_of(view), status_kept, &status);
 	admin_say(output, "generations: %u earlier kept, of at most %u; %u more held by workers", status.kept,
 	          config->options->keep_generations, status.retired);
 	admin_say(output, "memory: %" PRIu64 " of %" PRIu64 " bytes", memory_held(), config->options->max_memory);
 	status_reload(view, output);
-	status_workers(view, output);
+	status_workers(view, &total, output);
 	admin_ok(output);
 }
 
@@ -445,6 +459,25 @@ static void run_top(struct admin_view *view, struct admin_task *task, char *word
 	admin_ok(output);
 }
 
+static void run_metrics(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
+{
+	char *text, *rest, *line;
+	size_t len;
+
+	(void)task;
+	(void)words;
+	if (metrics_write(view->config->metrics, METRICS_TEXT, &text, &len) < 0) {
+		admin_error(output, "%s", strerror(ENOMEM));
+		return;
+	}
+	text[len - 1] = '\0'; /* the last line's end */
+	rest = text;
+	while ((line = strsep(&rest, "\n")))
+		admin_say(output, "%s", line);
+	free(text);
+	admin_ok(output);
+}
+
 static void run_upgrade(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output)
 {
 	char why[512];
@@ -478,10 +511,10 @@ static const struct command {
 	int words; /* the most, behind the name */
 	void (*run)(struct admin_view *view, struct admin_task *task, char *words[], struct admin_output *output);
 } commands[] = {
-	{ "help", 0, run_help },         { "status", 0, run_status }, { "snapshots", 0, run_snapshots },
-	{ "diff", 2, run_diff },         { "reload", 0, run_reload }, { "pin", 1, run_pin },
-	{ "rollback", 1, run_rollback }, { "unpin", 0, run_unpin },   { "top", 1, run_top },
-	{ "upgrade", 0, run_upgrade },
+	{ "help", 0, run_help },         { "status", 0, run_status },   { "snapshots", 0, run_snapshots },
+	{ "diff", 2, run_diff },         { "reload", 0, run_reload },   { "pin", 1, run_pin },
+	{ "rollback", 1, run_rollback }, { "unpin", 0, run_unpin },     { "top", 1, run_top },
+	{ "metrics", 0, run_metrics },   { "upgrade", 0, run_upgrade },
 };
 
 void admin_begin(struct admin_view *view, struct admin_task *task, char *line, struct admin_output *output)

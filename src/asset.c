@@ -271,6 +271,7 @@ static const struct {
 	const char *reason; /* RFC 9110 15; 431: RFC 6585 */
 	const char *text;
 	const char *fields;
+	bool no_store;
 } errors[SNAPSHOT_ERRORS] = {
 	[ERROR_400] = { 400, "Bad Request", "the request cannot be understood", "" },
 	[ERROR_404] = { 404, "Not Found", "there is nothing at this address", "" },
@@ -288,6 +289,8 @@ static const struct {
 	[ERROR_503] = { 503, "Service Unavailable", "the server is too busy", "" },
 	[ERROR_505] = { 505, "HTTP Version Not Supported", "this server speaks HTTP/1.0 and HTTP/1.1", "" },
 	[ANSWER_OPTIONS] = { 200, "OK", NULL, ALLOW },
+	[ANSWER_HEALTHY] = { 200, "OK", "serving", "", true },
+	[ANSWER_DRAINING] = { 503, "Service Unavailable", "draining", "", true },
 };
 
 unsigned asset_error_status(enum snapshot_error error)
@@ -320,6 +323,8 @@ int asset_error(struct asset **made, enum snapshot_error error, const char *type
 			return err;
 	}
 	head_begin(&head, errors[error].status, errors[error].reason);
+	if (errors[error].no_store)
+		head_add(&head, "Cache-Control: no-store\r\n");
 	head_metadata(&head, nosniff && type);
 	head_add(&head, "%s", errors[error].fields);
 	head_content(&head, type, body->len);

@@ -77,7 +77,7 @@ static const struct asset *find_page(const struct builder *builder, enum snapsho
 	char key[32];
 	int len = snprintf(key, sizeof(key), "/%u.html", asset_error_status(error));
 
-	entry = error == ANSWER_OPTIONS ? NULL : build_find(builder->owner, key, (size_t)len);
+	entry = error >= ANSWER_OPTIONS ? NULL : build_find(builder->owner, key, (size_t)len);
 	if (!entry || entry->asset->kind != ASSET_FILE)
 		return NULL;
 	if (entry->asset->body->bytes)
@@ -243,6 +243,8 @@ int build_finish(struct builder *builder, const char *id, struct snapshot **made
 	memcpy(snapshot->id, id, sizeof(snapshot->id));
 	for (int error = 0; error < SNAPSHOT_ERRORS; error++)
 		snapshot->errors[error] = &owner->errors[error]->representation;
+	snapshot->health = request->options->health;
+	snapshot->health_len = snapshot->health ? (uint32_t)strlen(snapshot->health) : 0;
 	snapshot->kept = owner->kept;
 	snapshot->kept_bytes = owner->kept_bytes;
 	snapshot->kept_until = owner->kept_until;

@@ -16,6 +16,21 @@
 static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
 static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
 
+static_assert(CONN_STATES == STATS_STATES, "each state is counted");
+
+const char *const conn_state_names[CONN_STATES] = {
+	[CONN_PROXY] = "proxy",     [CONN_IDLE] = "idle",           [CONN_READING] = "reading",
+	[CONN_SENDING] = "sending", [CONN_LINGERING] = "lingering", [CONN_CLOSING] = "closing",
+};
+
+/* How many connections are in each state is kept up as they change it. */
+static void set_state(struct conn_context *context, struct conn *conn, enum conn_state state)
+{
+	conn_count(&context->stats.states[conn->state], UINT64_MAX); /* one less */
+	conn_count(&context->stats.states[state], 1);
+	conn->state = (uint8_t)state;
+}
+
 static size_t round_up(size_t size, size_t to)
 {
 	return (size + to - 1) / to * to;
@@ -37,15 +52,6 @@ int conn_context_init(struct conn_context *context, uint32_t conns)
 	if (err < 0)
 		conn_context_fini(context);
 	return err;
-}
-
-void conn_stats_add(struct conn_stats *total, const struct conn_stats *stats)
-{
-	const uint64_t *from = (const uint64_t *)stats;
-	uint64_t *to = (uint64_t *)total;
-
-	for (size_t i = 0; i < sizeof(*stats) / sizeof(*from); i++)
-		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
 void conn_context_fini(struct conn_context *context)
@@ -110,7 +116,7 @@ static void conn_close(struct conn_context *context, struct conn *conn)
 		count_unfinished(context, conn);
 	wheel_cancel(&context->wheel, &conn->timer);
 	release_input(context, conn);
-	conn->state = CONN_CLOSING;
+	set_state(context, conn, CONN_CLOSING);
 	io_close(context->io, &conn->io);
 }
 
@@ -136,7 +142,7 @@ bool conn_accept(struct conn_context *context, int fd, bool proxy)
 	conn->sent = conn->progress = 0;
 	conn->answered = conn->blank = 0;
 	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = conn->known = false;
-	conn->state = proxy ? CONN_PROXY : CONN_IDLE;
+	set_state(context, conn, proxy ? CONN_PROXY : CONN_IDLE);
 	conn_count(&context->stats.accepted, 1);
 
 	io_open(context->io, &conn->io, fd);
@@ -157,11 +163,12 @@ static void conn_send(struct conn_context *context, struct conn *conn)
 		output->sending += output->iov[i].iov_len;
 	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
 	conn->sent += output->sending;
-	conn->state = CONN_SENDING;
+	set_state(context, conn, CONN_SENDING);
 	set_deadline(context, conn, context->timeouts->send);
 	if (output->file.len > 0) {
 		output->file.iov = output->iov;
 		output->file.niov = output->niov;
+		conn_count(&context->stats.streamed, 1);
 		io_send_file(context->io, &conn->io, &output->file);
 	} else {
 		io_send(context->io, &conn->io, output->iov, output->niov);
@@ -172,7 +179,7 @@ static void conn_send(struct conn_context *context, struct conn *conn)
 static void conn_linger(struct conn_context *context, struct conn *conn, uint32_t timeout)
 {
 	io_shutdown(context->io, &conn->io);
-	conn->state = CONN_LINGERING;
+	set_state(context, conn, CONN_LINGERING);
 	set_deadline(context, conn, context->draining ? CONN_LINGER_BRIEF_MS : timeout);
 	ask_for_bytes(context, conn);
 }
@@ -204,12 +211,13 @@ static void conn_go_on(struct conn_context *context, struct conn *conn)
 	}
 	if (conn->input) {
 		assert(conn->input->reading);
-		if (conn->state != CONN_READING)
+		if (conn->state != CONN_READING) {
 			set_deadline(context, conn, context->timeouts->header); /* absolute: once a request */
-		conn->state = CONN_READING;
+			set_state(context, conn, CONN_READING);
+		}
 	} else if (conn->state != CONN_IDLE) { /* an empty line renews nothing */
 		/* While draining, what the client has sent already, behind the last answer, is still answered. */
-		conn->state = CONN_IDLE;
+		set_state(context, conn, CONN_IDLE);
 		set_deadline(context, conn, context->draining ? CONN_DRAIN_NEXT_MS : context->timeouts->keepalive);
 	}
 	ask_for_bytes(context, conn);
@@ -271,6 +279,7 @@ static enum answered answer_request(struct conn_context *context, struct conn *c
 		const struct response_context plan = {
 			.snapshot = context->snapshot,
 			.now = context->real,
+			.draining = context->draining,
 			.may_keep_alive = !context->draining && !is_last_request(context, conn),
 			.scratch = context->scratch,
 		};
@@ -408,7 +417,7 @@ static void conn_read_introduction(struct conn_context *context, struct conn *co
 		break;
 	}
 	release_input(context, conn);
-	conn->state = CONN_IDLE;
+	set_state(context, conn, CONN_IDLE);
 	if (used < len)
 		conn_read(context, conn, bytes + used, len - used);
 	else
@@ -492,7 +501,7 @@ static void conn_closed(struct conn_context *context, struct conn *conn)
 {
 	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
 	release_output(context, conn);
-	conn->state = CONN_FREE;
+	set_state(context, conn, CONN_FREE);
 	pool_give(&context->conns, conn);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 static_assert(sizeof(struct output) == OUTPUT_SIZE, "an output is four pages");
+static_assert(METHODS == STATS_METHODS, "each method is counted");
 static_assert(OUTPUT_IOVS <= IO_SEND_IOVS, "a backend takes a whole output at once");
 static_assert(ANSWER_BYTES <= OUTPUT_BYTES && ANSWER_IOVS <= OUTPUT_IOVS, "one answer fits an empty output");
 static_assert(PARTS_BYTES <= OUTPUT_BYTES && PARTS_IOVS <= OUTPUT_IOVS, "one answer of many parts fits too");
@@ -125,12 +126,14 @@ static void count(struct conn_context *context, const struct response *response)
 	uint32_t *hits = snapshot->share[context->worker].hits;
 
 	conn_count(&context->stats.requests, 1);
-	conn_count(&context->stats.answers[response_status(response) / 100], 1);
+	conn_count(&context->stats.answers[response->method][response_status(response) / 100], 1);
 	if (response->slot && hits) {
 		uint32_t *hit = &hits[response->slot - snapshot->slots];
 
 		__atomic_store_n(hit, *hit + 1, __ATOMIC_RELAXED);
 	}
+	if (response->slot && response->slot->gone)
+		conn_count(&context->stats.kept, 1);
 }
 
 void conn_answer(struct conn_context *context, struct conn *conn, const struct request_parser *parser,

@@ -5,30 +5,29 @@
  * Exit status: 0; 1 when loom answers with an error or cannot be asked; 2 when the command line is wrong.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "loomctl.h"
+
 #define LINE_MAX_LEN 1000
-#define TOP_ASKED    1000 /* paths whose counts are remembered from second to second */
 
 static void usage(FILE *out)
 {
 	fprintf(out,
-	        "usage: loomctl [-1] [-s SOCKET] COMMAND [ARGUMENT ...]\n"
+	        "usage: loomctl [-1 | -n N] [-s SOCKET] COMMAND [ARGUMENT ...]\n"
 	        "\n"
 	        "  -s SOCKET   unix:/path or /path, as loom --admin has it; default: $LOOM_ADMIN\n"
-	        "  -1          once: top and status do not go on on a terminal\n"
+	        "  -1          once: the answers to top and status as they come, also on a terminal\n"
+	        "  -n N        top and status N times, a second apart, also when this is no terminal\n"
 	        "\n"
-	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, top [N], upgrade,\n"
+	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, metrics, top [N], upgrade,\n"
 	        "          help\n");
 }
 
@@ -79,10 +78,7 @@ static FILE *connect_to(const char *path)
 	return NULL;
 }
 
-typedef void line_fn(void *context, char *line);
-
-/* Sends a command, and has each line of data told. 0, or 1 when it has been said why not. */
-static int ask(FILE *stream, const char *command, line_fn *tell, void *context)
+int loomctl_ask(FILE *stream, const char *command, loomctl_line_fn *tell, void *context)
 {
 	char *line = NULL;
 	size_t room = 0;
@@ -116,172 +112,53 @@ static void print_line(void *context, char *line)
 	puts(line);
 }
 
-struct count {
-	char *path;
-	uint64_t requests;
-	double rate;
-};
-
-struct counts {
-	struct count *counts;
-	size_t count, room;
-	char id[64];
-	uint64_t since, requests, paths;
-	struct timespec at;
-};
-
-static void free_counts(struct counts *counts)
-{
-	for (size_t i = 0; i < counts->count; i++)
-		free(counts->counts[i].path);
-	free(counts->counts);
-	*counts = (struct counts){ 0 };
-}
-
-static void read_count(void *context, char *line)
-{
-	struct counts *counts = context;
-	char *path;
-
-	if (counts->id[0] == '\0') {
-		if (sscanf(line, "snapshot %63s since %" SCNu64 " requests %" SCNu64 " paths %" SCNu64, counts->id,
-		           &counts->since, &counts->requests, &counts->paths) != 4)
-			counts->id[0] = '?';
-		return;
-	}
-	path = strchr(line, ' ');
-	if (!path)
-		return;
-	if (counts->count == counts->room) {
-		size_t room = counts->room ? counts->room * 2 : 64;
-		struct count *more = reallocarray(counts->counts, room, sizeof(*more));
-
-		if (!more)
-			return;
-		counts->counts = more;
-		counts->room = room;
-	}
-	path = strdup(path + 1);
-	if (path)
-		counts->counts[counts->count++] = (struct count){ path, strtoull(line, NULL, 10), 0 };
-}
-
-static int by_path(const void *a, const void *b)
-{
-	return strcmp(((const struct count *)a)->path, ((const struct count *)b)->path);
-}
-
-static int by_rate(const void *a, const void *b)
-{
-	const struct count *left = a, *right = b;
-
-	if (left->rate != right->rate)
-		return left->rate < right->rate ? 1 : -1;
-	return (left->requests < right->requests) - (left->requests > right->requests);
-}
-
-static uint64_t before(const struct counts *counts, const char *path)
-{
-	struct count key = { .path = (char *)(uintptr_t)path };
-	const struct count *found = counts->count ? bsearch(&key, counts->counts, counts->count, sizeof(key), by_path)
-	                                          : NULL;
-
-	return found ? found->requests : 0;
-}
-
 static void clear_screen(void)
 {
 	fputs("\033[H\033[2J", stdout);
 }
 
-static unsigned rows(void)
+/* pictures 0: for ever. */
+static int live_status(FILE *stream, unsigned pictures, bool terminal)
 {
-	struct winsize size;
-
-	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 4 ? size.ws_row : 24;
-}
-
-static unsigned columns(void)
-{
-	struct winsize size;
-
-	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
-}
-
-/* One picture: what has been asked for since the last one, by rate. */
-static void draw_top(struct counts *now, struct counts *last)
-{
-	bool same = last->at.tv_sec && last->since == now->since && strcmp(last->id, now->id) == 0;
-	double seconds = same ? (double)(now->at.tv_sec - last->at.tv_sec) +
-	                                 (double)(now->at.tv_nsec - last->at.tv_nsec) / 1e9
-	                      : 0;
-	unsigned most = rows() - 3;
-
-	for (size_t i = 0; seconds > 0 && i < now->count; i++) {
-		uint64_t was = before(last, now->counts[i].path);
-
-		now->counts[i].rate = now->counts[i].requests > was ? (double)(now->counts[i].requests - was) / seconds
-		                                                    : 0;
-	}
-	qsort(now->counts, now->count, sizeof(*now->counts), by_rate);
-	clear_screen();
-	printf("snapshot %s: %" PRIu64 " requests to %" PRIu64 " paths, %.0f a second\n\n", now->id, now->requests,
-	       now->paths,
-	       seconds > 0 && now->requests > last->requests ? (double)(now->requests - last->requests) / seconds : 0);
-	for (size_t i = 0; i < now->count && i < most; i++)
-		printf("%10.0f/s %12" PRIu64 "  %.*s\n", now->counts[i].rate, now->counts[i].requests,
-		       (int)columns() - 27, now->counts[i].path);
-	fflush(stdout);
-	qsort(now->counts, now->count, sizeof(*now->counts), by_path);
-}
-
-static int live_top(FILE *stream)
-{
-	struct counts last = { 0 };
-	char command[32];
-
-	snprintf(command, sizeof(command), "top %d", TOP_ASKED);
-	for (;;) {
-		struct counts now = { 0 };
-
-		clock_gettime(CLOCK_MONOTONIC, &now.at);
-		if (ask(stream, command, read_count, &now) != 0) {
-			free_counts(&now);
-			free_counts(&last);
+	for (unsigned i = 0; pictures == 0 || i < pictures; i++) {
+		if (i > 0)
+			sleep(1);
+		if (terminal)
+			clear_screen();
+		if (loomctl_ask(stream, "status", print_line, NULL) != 0)
 			return 1;
-		}
-		draw_top(&now, &last);
-		free_counts(&last);
-		last = now;
-		sleep(1);
-	}
-}
-
-static int live_status(FILE *stream)
-{
-	for (;;) {
-		clear_screen();
-		if (ask(stream, "status", print_line, NULL) != 0)
-			return 1;
+		if (!terminal)
+			puts("");
 		fflush(stdout);
-		sleep(1);
 	}
+	return 0;
 }
 
 int main(int argc, char *argv[])
 {
 	const char *path = getenv("LOOM_ADMIN");
 	char command[LINE_MAX_LEN] = "";
-	bool once = !isatty(STDOUT_FILENO);
+	bool terminal = isatty(STDOUT_FILENO), once = !terminal;
+	unsigned long pictures = 0;
+	char *end;
 	FILE *stream;
 	int option, status;
 
 	signal(SIGPIPE, SIG_IGN);
 	/* "+": what comes behind the command is its own, and an id may begin with a dash. */
-	while ((option = getopt(argc, argv, "+1hs:")) != -1) {
+	while ((option = getopt(argc, argv, "+1hn:s:")) != -1) {
 		switch (option) {
 		case '1':
 			once = true;
+			pictures = 0;
+			break;
+		case 'n':
+			pictures = strtoul(optarg, &end, 10);
+			if (optarg[0] < '1' || optarg[0] > '9' || *end || pictures > 1000000) {
+				explain(optarg, "no number of pictures (1 to 1000000)");
+				return 2;
+			}
+			once = false;
 			break;
 		case 's':
 			path = optarg;
@@ -317,11 +194,11 @@ int main(int argc, char *argv[])
 	if (!stream)
 		return 1;
 	if (!once && strcmp(command, "top") == 0)
-		status = live_top(stream);
+		status = loomctl_top(stream, (unsigned)pictures, terminal);
 	else if (!once && strcmp(command, "status") == 0)
-		status = live_status(stream);
+		status = live_status(stream, (unsigned)pictures, terminal);
 	else
-		status = ask(stream, command, print_line, NULL);
+		status = loomctl_ask(stream, command, print_line, NULL);
 	fclose(stream);
 	if (fflush(stdout) != 0 && status == 0)
 		status = complain("cannot write the answer: ", strerror(errno));

@@ -267,6 +267,38 @@ int option_set_admin(const struct row *row, struct options *options, const char 
 	return 0;
 }
 
+int option_set_metrics(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	struct listen_address address;
+	char why[256];
+
+	(void)row;
+	if (listen_parse(text, &address, why, sizeof(why)) < 0)
+		return option_complain(complaint, "%s", why);
+	options->metrics = text;
+	return 0;
+}
+
+/* As it stands in requests, without what a request may say in several ways. */
+int option_set_health(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	size_t len = strlen(text);
+	bool plain = text[0] == '/' && len > 1 && len <= HEALTH_MAX && !strstr(text, "//") && text[1] != '.' &&
+	             !strstr(text, "/.");
+
+	(void)row;
+	for (size_t i = 0; i < len; i++)
+		plain &= (text[i] >= 'a' && text[i] <= 'z') || (text[i] >= 'A' && text[i] <= 'Z') ||
+		         (text[i] >= '0' && text[i] <= '9') || strchr("/-._~", text[i]);
+	if (!plain)
+		return option_complain(
+			complaint,
+			"'%s' is no path for it (write it as /healthz: letters, digits and -._~/, at most %d)", text,
+			HEALTH_MAX);
+	options->health = text;
+	return 0;
+}
+
 int option_set_pid_file(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;

@@ -228,6 +228,17 @@ static void describe_watch(const struct reload *reload, char *text, size_t size)
 		         polls[watch_polls(reload->watch)]);
 }
 
+/* For whoever asks what has become of variants. */
+static void tell_variants(struct reload *reload)
+{
+	struct variants_counts counts;
+
+	if (!reload->variants)
+		return;
+	variants_count(reload->variants, &counts);
+	report_variants(&reload->report, counts.pending, counts.made, counts.dropped);
+}
+
 /* Everybody who has asked is answered. why NULL: the snapshot is what the tree holds. */
 static void answer(struct reload *reload, enum reload_result result, const struct snapshot *snapshot, const char *why,
                    uint64_t ms)
@@ -241,6 +252,7 @@ static void answer(struct reload *reload, enum reload_result result, const struc
 		outcome.bytes = snapshot->bytes;
 	}
 	snprintf(outcome.why, sizeof(outcome.why), "%s", why ? why : "");
+	tell_variants(reload);
 	describe_watch(reload, watching, sizeof(watching));
 	report_end(&reload->report, &outcome, watching);
 	reload->asked = false;
@@ -399,6 +411,7 @@ static void collect_variants(struct reload *reload, uint64_t now)
 {
 	if (variants_collect(reload->variants) > 0)
 		reload->variants_at = earlier(reload->variants_at, now + VARIANTS_MS);
+	tell_variants(reload);
 	if (variants_pending(reload->variants) == 0 && reload->variants_at != NEVER)
 		reload->variants_at = now;
 }
@@ -421,6 +434,7 @@ static void publish_follower(struct reload *reload, uint64_t now)
 	uint64_t kept;
 	int err = build_as_before(reload, &snapshot, why, sizeof(why));
 
+	tell_variants(reload);
 	reload->variants_at = reload->kept_at = NEVER;
 	current = generations_current(reload->generations);
 	kept = current->kept;

@@ -21,11 +21,36 @@ void report_begin(struct report *report)
 	pthread_mutex_unlock(&report->lock);
 }
 
+void report_variants(struct report *report, uint64_t pending, uint64_t made, uint64_t dropped)
+{
+	pthread_mutex_lock(&report->lock);
+	report->status.pending = pending;
+	report->status.made = made;
+	report->status.dropped = dropped;
+	pthread_mutex_unlock(&report->lock);
+}
+
 void report_put_off(struct report *report)
 {
 	pthread_mutex_lock(&report->lock);
 	report->status.building = false;
 	pthread_mutex_unlock(&report->lock);
+}
+
+/* The last outcome. Under the lock. */
+static void count(struct reload_status *status)
+{
+	static const uint64_t bounds[RELOAD_BOUNDS] = RELOAD_BOUNDS_MS;
+	const struct reload_outcome *last = &status->last;
+	unsigned i = 0;
+
+	status->results[last->result]++;
+	if (last->result == RELOAD_LIVE || last->result == RELOAD_SAME)
+		status->succeeded = last->at;
+	while (i < RELOAD_BOUNDS && last->ms > bounds[i])
+		i++;
+	status->took[i]++;
+	status->took_ms += last->ms;
 }
 
 void report_end(struct report *report, const struct reload_outcome *outcome, const char *watching)
@@ -34,6 +59,7 @@ void report_end(struct report *report, const struct reload_outcome *outcome, con
 	report->status.building = false;
 	report->status.last = *outcome;
 	report->status.last.at = time(NULL);
+	count(&report->status);
 	if (watching)
 		snprintf(report->status.watching, sizeof(report->status.watching), "%s", watching);
 	/* Under the lock: who wants no more of it knows that none is under way. */

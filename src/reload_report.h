@@ -29,6 +29,9 @@ void report_put_off(struct report *report);
 /* It has ended: outcome is copied, and its time set. watching: a line of text, or NULL when nothing is new. */
 void report_end(struct report *report, const struct reload_outcome *outcome, const char *watching);
 
+/* The figures of the store of variants. The reloader's thread. */
+void report_variants(struct report *report, uint64_t pending, uint64_t made, uint64_t dropped);
+
 /* Any thread; see the functions of reload.h that are called alike. */
 uint64_t report_ask(struct report *report);
 bool report_answer(struct report *report, uint64_t ticket, struct reload_outcome *outcome);

@@ -49,25 +49,40 @@ static enum snapshot_error error_index(unsigned status)
 	return ERROR_500;
 }
 
-static void set_error(struct response *response, unsigned status, const struct snapshot *snapshot)
+static void set_answer(struct response *response, enum snapshot_error which, const struct snapshot *snapshot)
 {
-	response->representation = snapshot->errors[error_index(status)];
+	response->representation = snapshot->errors[which];
 	response->form = RESPONSE_WHOLE;
 	response->clock_is_behind = false;
 	response->query_len = 0;
 	response->parts = 0;
 }
 
+static void set_error(struct response *response, unsigned status, const struct snapshot *snapshot)
+{
+	set_answer(response, error_index(status), snapshot);
+}
+
 void response_error(struct response *response, unsigned status, bool with_body, const struct snapshot *snapshot)
 {
 	set_error(response, status, snapshot);
 	response->slot = NULL;
+	response->method = METHOD_OTHER;
 	response->with_body = with_body;
 	response->close = true;
 	response->say_keep_alive = false;
 }
 
-/* Target and method: 0 with *slot set, or the status of an answer that every snapshot has (200: to OPTIONS). */
+static bool is_health(const struct target *target, const struct snapshot *snapshot)
+{
+	return snapshot->health && target->path_len == snapshot->health_len &&
+	       memcmp(target->path, snapshot->health, snapshot->health_len) == 0;
+}
+
+/*
+ * Target and method: 0 with *slot set, or without it when it is --health that is asked for; or the status of an answer
+ * that every snapshot has (200: to OPTIONS).
+ */
 static unsigned find(const struct request *request, const char *head, const struct response_context *context,
                      struct target *target, const struct snapshot_slot **slot)
 {
@@ -83,9 +98,11 @@ static unsigned find(const struct request *request, const char *head, const stru
 		return 400;
 	if (request->method == METHOD_OTHER || request->method == METHOD_CONNECT)
 		return 405;
-	*slot = snapshot_find(context->snapshot, target->path, target->path_len);
-	if (!*slot)
-		return 404;
+	if (!is_health(target, context->snapshot)) {
+		*slot = snapshot_find(context->snapshot, target->path, target->path_len);
+		if (!*slot)
+			return 404;
+	}
 	return request->method == METHOD_OPTIONS ? 200 : 0;
 }
 
@@ -187,6 +204,7 @@ void response_plan(struct response *response, const struct request *request, con
 
 	response->close = !request->keep_alive || !request->framed || !context->may_keep_alive;
 	response->say_keep_alive = request->minor == 0 && !response->close;
+	response->method = request->method;
 	response->with_body = request->method != METHOD_HEAD;
 	response->slot = status ? NULL : slot;
 	response->form = RESPONSE_WHOLE;
@@ -195,6 +213,8 @@ void response_plan(struct response *response, const struct request *request, con
 	response->parts = 0;
 	if (status) {
 		set_error(response, status, context->snapshot);
+	} else if (!slot) {
+		set_answer(response, context->draining ? ANSWER_DRAINING : ANSWER_HEALTHY, context->snapshot);
 	} else if (slot->representation->location_end) {
 		response->representation = slot->representation;
 		response->query = target.query;

@@ -141,6 +141,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.listen_flags = thread->listen_flags,
 			.listens = sockets,
 			.access = server->access ? access_log_ring(server->access, started) : NULL,
+			.measure = options->metrics || options->admin,
 			.notify = on_notice,
 			.context = thread,
 		};
@@ -221,6 +222,8 @@ static int build_first(struct server *server)
 	log_info("serving %s: snapshot %s, %llu file%s, %llu bytes, built in %llu ms", server->options->root,
 	         snapshot->id, (unsigned long long)snapshot->files, snapshot->files == 1 ? "" : "s",
 	         (unsigned long long)snapshot->bytes, (unsigned long long)(milliseconds() - begun));
+	if (snapshot->health && snapshot_find(snapshot, snapshot->health, snapshot->health_len))
+		log_warn("--health %s hides a file of that name", snapshot->health);
 	return 0;
 }
 
@@ -307,24 +310,29 @@ static void on_publish(void *context)
 	pthread_mutex_unlock(&server->lock);
 }
 
-/* The admin's thread. The worker goes on counting: each number is one that was true. */
-static void count_worker(void *context, unsigned index, struct admin_worker *counted)
+/* Any thread. The worker goes on counting: each number is one that was true. */
+static void count_worker(void *context, unsigned index, struct conn_stats *total)
 {
 	struct server *server = context;
 	const struct worker_thread *thread = &server->workers[index];
-	const struct conn_stats *stats = &thread->stats;
 
 	pthread_mutex_lock(&server->lock);
-	if (thread->state == THREAD_READY) {
-		const struct conn_context *running = worker_context(thread->worker);
-
-		counted->connections = __atomic_load_n(&running->conns.used, __ATOMIC_RELAXED);
-		stats = &running->stats;
-	}
-	counted->accepted = __atomic_load_n(&stats->accepted, __ATOMIC_RELAXED);
-	counted->requests = __atomic_load_n(&stats->requests, __ATOMIC_RELAXED);
-	counted->timeouts = __atomic_load_n(&stats->timeouts, __ATOMIC_RELAXED);
+	if (thread->state == THREAD_READY)
+		worker_stats(thread->worker, total);
+	else
+		conn_stats_add(total, &thread->stats);
 	pthread_mutex_unlock(&server->lock);
+}
+
+/* Of the access log, for metrics. */
+static uint64_t count_dropped(void *context)
+{
+	const struct server *server = context;
+	struct access_log_stats stats = { 0 };
+
+	if (server->access)
+		access_log_stats(server->access, &stats);
+	return stats.dropped;
 }
 
 static int start_admin(struct server *server)
@@ -336,7 +344,7 @@ static int start_admin(struct server *server)
 		.backend = server->described,
 		.listeners = server->listeners,
 		.listens = server->bound,
-		.worker = count_worker,
+		.metrics = &server->metrics.source,
 		.upgrade = life_ask_upgrade,
 		.upgraded = life_upgraded,
 		.context = server,
@@ -374,8 +382,10 @@ int server_take_place(struct server *server)
 {
 	const char *path = server->options->pid_file;
 	char why[WHY_SIZE];
-	int err = start_admin(server);
+	int err = server_metrics_start(&server->metrics);
 
+	if (err == 0 || server->start->inherited) /* who serves already goes on without */
+		err = start_admin(server);
 	if (err == 0 && path) {
 		err = pid_file_write(path, why, sizeof(why));
 		if (err < 0)
@@ -429,6 +439,8 @@ static int start_threads(struct server *server)
 
 	if (err < 0)
 		return err;
+	server_metrics_set(&server->metrics, server->reload, server->workers[0].config.ops, count_worker, server);
+	server->metrics.source.log_dropped = count_dropped;
 	err = start_reload(server);
 	if (err == 0)
 		err = start_access(server);
@@ -469,6 +481,7 @@ int server_run(const struct options *options, const struct server_start *start)
 	server->start = start;
 	server->options = options;
 	server->signals = server->events = server->upgrade.channel = server->notify.fd = -1;
+	server_metrics_init(&server->metrics);
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
 	server->inboxes = aligned_alloc(CACHE_LINE, options->workers * sizeof(*server->inboxes));
@@ -484,8 +497,8 @@ int server_run(const struct options *options, const struct server_start *start)
 	 * which one may have.
 	 */
 	if (logs_open(options, &server->access) < 0 || select_backend(server) < 0 || server_bind(server) < 0 ||
-	    life_begin(server) < 0 || server_bind_admin(server) < 0 || build_first(server) < 0 ||
-	    start_threads(server) < 0)
+	    life_begin(server) < 0 || server_metrics_bind(&server->metrics, options, start->inherited != NULL) < 0 ||
+	    server_bind_admin(server) < 0 || build_first(server) < 0 || start_threads(server) < 0)
 		goto end;
 	serve(server);
 	served = true;
@@ -495,6 +508,7 @@ end:
 		pid_file_remove(options->pid_file);
 	server_close(server, !served); /* or the workers have closed them */
 	admin_destroy(server->admin);
+	server_metrics_end(&server->metrics);
 	life_end(server);
 	if (server->reload)
 		reload_destroy(server->reload);

@@ -260,6 +260,7 @@ void life_drain(struct server *server, enum worker_command command)
 {
 	uint32_t grace = live_options(&server->live)->timeouts.grace;
 
+	server_metrics_drain(&server->metrics);
 	if (server->admin)
 		admin_drain(server->admin);
 	if (command == WORKER_ABORT)

@@ -194,6 +194,7 @@ static void leave(struct server *server)
 	server->keep_until = life_now() + KEEP_MS;
 	if (server->upgrade.taken[server->bound])
 		admin_yield(server->admin);
+	server_metrics_yield(&server->metrics);
 	upgrade_leave(&server->upgrade);
 	life_drain(server, WORKER_YIELD);
 	answer_upgrade(server, pid, "");

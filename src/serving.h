@@ -22,6 +22,7 @@
 #include "loom/server.h"
 #include "loom/upgrade.h"
 #include "loom/worker.h"
+#include "server_metrics.h"
 
 #define WHY_SIZE 512
 
@@ -79,6 +80,7 @@ struct server {
 	struct reload *reload;
 	struct admin *admin;       /* NULL without --admin */
 	struct access_log *access; /* NULL without --access-log */
+	struct server_metrics metrics;
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
 	struct worker_thread *workers;

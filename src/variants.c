@@ -66,6 +66,7 @@ struct variants {
 	size_t mask; /* of the number of buckets, a power of two */
 	unsigned pending;
 	uint64_t number;
+	uint64_t made, dropped;
 	bool expired;
 	pthread_t *threads;
 	unsigned running;
@@ -540,10 +541,12 @@ unsigned variants_collect(struct variants *variants)
 		job->variant->coded = job->coded;
 		job->variant->memory = job->shed;
 		ready += job->coded != NULL;
+		variants->dropped += job->shed > 0;
 		job->coded = NULL; /* the store has the reference now */
 		free_job(job);
 		variants->pending--;
 	}
+	variants->made += ready;
 	expire_once(variants);
 	return ready;
 }
@@ -551,6 +554,15 @@ unsigned variants_collect(struct variants *variants)
 unsigned variants_pending(const struct variants *variants)
 {
 	return variants->pending;
+}
+
+void variants_count(const struct variants *variants, struct variants_counts *counts)
+{
+	*counts = (struct variants_counts){
+		.pending = variants->pending,
+		.made = variants->made,
+		.dropped = variants->dropped,
+	};
 }
 
 static bool is_spare(const struct variant *variant, bool unseen)
@@ -618,6 +630,7 @@ uint64_t variants_shed(struct variants *variants, bool unseen)
 					continue;
 				memory = variant->coded->memory;
 				shed += memory;
+				variants->dropped++;
 				body_release(variant->coded);
 				*variant = (struct variant){ .state = SHED, .memory = memory };
 			}

@@ -106,7 +106,7 @@ static int verify_address(const struct options *options, const char *name, unsig
 
 static int verify_addresses(const struct options *options)
 {
-	struct listen_address addresses[OPTIONS_LISTEN_MAX + 1];
+	struct listen_address addresses[OPTIONS_LISTEN_MAX + 2];
 	char text[sizeof("unix:") + PATH_MAX], origin[8];
 	unsigned i;
 	const char *name = "listen";
@@ -116,6 +116,8 @@ static int verify_addresses(const struct options *options)
 	for (i = 0; i < options->listens; i++)
 		if (verify_address(options, name, i, options->listen[i], addresses, i) < 0)
 			return -EINVAL;
+	if (options->metrics && verify_address(options, "metrics", 0, options->metrics, addresses, i++) < 0)
+		return -EINVAL;
 	if (!options->admin)
 		return 0;
 	snprintf(text, sizeof(text), "unix:%s", options->admin);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,9 @@ struct worker {
 	uint64_t noticed; /* when notify() was last called */
 	uint64_t told;    /* of what notice_ends() looks at, what has been noticed */
 	int err;
-	bool serving; /* the first turn has begun */
+	clockid_t cpu_clock; /* of the worker's thread */
+	bool serving;        /* the first turn has begun */
+	uint64_t begun;      /* with config.measure: nanoseconds of CLOCK_MONOTONIC, when this turn began */
 	unsigned listeners;
 	struct listener *listener;
 	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
@@ -77,12 +80,22 @@ static void system_clock(void *context, uint64_t *monotonic_ms, time_t *real)
 	*real = now.tv_sec;
 }
 
+static uint64_t precise_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void read_clock(struct worker *worker)
 {
 	time_t real;
 
 	worker->config.clock(worker->config.context, &worker->context.now, &real);
 	worker->context.turn = 0;
+	if (worker->config.measure)
+		worker->begun = precise_clock();
 	if (real != worker->context.real) {
 		worker->context.real = real;
 		http_date_format(real, worker->context.date);
@@ -166,6 +179,7 @@ static void accepted(struct worker *worker, const struct listener *listener, int
 	if (res < 0) {
 		atomic_store_explicit(&worker->notices.accept_errno, -res, memory_order_relaxed);
 		atomic_fetch_add_explicit(&worker->notices.accept_failures, 1, memory_order_relaxed);
+		conn_count(&worker->context.stats.accept_failures, 1);
 		notice(worker);
 		wheel_set(&worker->context.wheel, &worker->accept_pause, worker->context.now + ACCEPT_PAUSE_MS);
 		steer_listeners(worker);
@@ -183,6 +197,7 @@ static void accepted(struct worker *worker, const struct listener *listener, int
 				(struct accepted){ res, proxy };
 	} else if (worker->context.conns.used == worker->most_conns) {
 		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
+		conn_count(&worker->context.stats.full, 1);
 		notice(worker);
 		steer_listeners(worker);
 	}
@@ -296,9 +311,24 @@ static void begin(struct worker *worker)
 	steer_listeners(worker);
 }
 
+/*
+ * One reading of the clock for all that was answered in this turn. A request has waited for it from the beginning of the
+ * turn, which is when the kernel handed its bytes over, to the end: with io_uring that is when all answers are submitted.
+ */
+static void measure(struct worker *worker, uint64_t requests)
+{
+	struct conn_stats *stats = &worker->context.stats;
+	uint64_t took = precise_clock() - worker->begun;
+
+	histogram_add(&stats->turns, took, 1);
+	if (requests > 0)
+		histogram_add(&stats->latency, took, requests);
+}
+
 bool worker_turn(struct worker *worker)
 {
 	struct conn_context *context = &worker->context;
+	uint64_t before = context->stats.requests;
 	struct io_event event;
 
 	if (!worker->serving)
@@ -317,6 +347,8 @@ bool worker_turn(struct worker *worker)
 	notice_ends(worker);
 	if (context->access)
 		access_ring_publish(context->access);
+	if (worker->config.measure)
+		measure(worker, context->stats.requests - before);
 	return !is_over(worker);
 }
 
@@ -348,6 +380,9 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	}
 	memset(worker, 0, sizeof(*worker));
 	worker->config = *config;
+	err = -pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
+	if (err < 0)
+		goto fail;
 	if (!worker->config.clock)
 		worker->config.clock = system_clock;
 	worker->context.inbox = config->inbox;
@@ -436,7 +471,15 @@ struct worker_notices *worker_notices(struct worker *worker)
 
 void worker_stats(const struct worker *worker, struct conn_stats *total)
 {
+	const struct io *io = worker->context.io;
+
+	struct timespec cpu = { 0 };
+
 	conn_stats_add(total, &worker->context.stats);
+	clock_gettime(worker->cpu_clock, &cpu);
+	total->cpu += (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec;
+	for (unsigned i = 0; i < FIGURES_MAX; i++)
+		total->io[i] += __atomic_load_n(&io->figures[i], __ATOMIC_RELAXED);
 }
 
 const struct conn_context *worker_context(const struct worker *worker)

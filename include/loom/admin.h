@@ -8,20 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loom/metrics.h"
 #include "loom/options.h"
 #include "loom/reload.h"
 
 struct admin;
 struct inherited;
 struct listen_address;
-
-/* What one worker has counted so far. */
-struct admin_worker {
-	uint64_t connections; /* open now */
-	uint64_t accepted;
-	uint64_t requests;
-	uint64_t timeouts;
-};
 
 /* All of it outlives the admin. Whoever has an answer for it (reload_on_answer(), upgraded()) calls admin_wake(). */
 struct admin_config {
@@ -31,8 +24,7 @@ struct admin_config {
 	const char *backend; /* which, and what it uses */
 	const char *const *listeners;
 	unsigned listens;
-	/* What worker index has counted. On the admin's thread; must not block. */
-	void (*worker)(void *context, unsigned index, struct admin_worker *worker);
+	const struct metrics_source *metrics; /* what workers have counted, and all else that there is to tell */
 	/* Begins an upgrade: a ticket, or 0 with one line in why. On the admin's thread; must not block. */
 	uint64_t (*upgrade)(void *context, char *why, size_t size);
 	/* Whether it has ended: 0 not yet, 1 with the successor's pid, -1 with one line in why. */

@@ -34,6 +34,7 @@
 #include "loom/request.h"
 #include "loom/response.h"
 #include "loom/snapshot.h"
+#include "loom/stats.h"
 #include "loom/wheel.h"
 
 /*
@@ -63,6 +64,8 @@ enum conn_state {
 	CONN_CLOSING,   /* waiting for IO_CLOSED */
 };
 
+#define CONN_STATES (CONN_CLOSING + 1)
+
 struct conn {
 	struct io_conn io; /* first: the completion is the connection */
 	struct wheel_node timer;
@@ -90,28 +93,8 @@ struct input {
 	char bytes[2 * IO_RECV_MAX]; /* a head that is almost too long, and one more receive */
 };
 
-/* Counters in the worker's own cache lines: written by the worker, read by others too (conn_stats_add()). */
-struct conn_stats {
-	uint64_t accepted;
-	uint64_t requests; /* answers, errors included */
-	uint64_t timeouts;
-	uint64_t
-		bytes; /* of answers, heads included, that the kernel has taken; of a send that was given up, those sent */
-	uint64_t answers[6]; /* by the first digit of the status */
-	uint64_t stale;      /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
-	uint64_t unreadable; /* and since one could not be read (-EIO) */
-	uint64_t untrusted;  /* connections to a listener with proxy=on from outside of --proxy-from, closed */
-	uint64_t unproxied;  /* and those whose PROXY header was malformed or missing */
-};
-
-/* Adds to a counter. By the thread that owns it: no other writes, and a reader sees the old figure or the new one. */
-static inline void conn_count(uint64_t *counter, uint64_t n)
-{
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
-/* Adds a worker's figures to a total of the caller's. Any thread; the figures are not all of the same moment. */
-void conn_stats_add(struct conn_stats *total, const struct conn_stats *stats);
+/* What people call each enum conn_state; that of CONN_FREE is NULL. */
+extern const char *const conn_state_names[CONN_STATES];
 
 /* What a worker lends to its connections. */
 struct conn_context {

@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "loom/figure.h"
 #include "loom/file.h"
 
 /* The most bytes that one IO_RECV lends, on every backend. A remainder buffer of this size always suffices. */
@@ -136,12 +137,20 @@ struct io_ops {
 	uint64_t (*progress)(struct io *io, struct io_conn *conn);
 	void (*wake)(struct io *io);
 	void (*describe)(struct io *io, char *text, size_t size);
+	const struct figure *figures; /* what io.figures holds, in that order; NULL: nothing */
 };
 
 /* A backend's own state begins with this. */
 struct io {
 	const struct io_ops *ops;
+	uint64_t figures[FIGURES_MAX]; /* they only grow: relaxed stores by the backend, relaxed loads by any thread */
 };
+
+/* Adds to one of its figures. For backends. */
+static inline void io_count(struct io *io, unsigned figure, uint64_t n)
+{
+	__atomic_store_n(&io->figures[figure], io->figures[figure] + n, __ATOMIC_RELAXED);
+}
 
 /*
  * Creates the backend's state on the thread that will wait on it, and allocates all that it will ever use.

@@ -85,6 +85,8 @@ struct options {
 	uint32_t keep_generations; /* earlier snapshots that stay for a roll-back, and whose assets are still served */
 	uint32_t keep_for;         /* milliseconds that assets which are gone are still served */
 	const char *admin;         /* the path of the admin socket; NULL: none */
+	const char *metrics;       /* the address that metrics are told at (listen.h); NULL: none */
+	const char *health;        /* the path, and target, that tells whether loom is serving; NULL: none */
 	const char *pid_file;      /* NULL: none */
 	uint32_t upgrade_timeout;  /* milliseconds that a successor has to become ready */
 	bool snapshot_header;      /* say the snapshot's id in each answer */

@@ -59,6 +59,8 @@ enum reload_result {
 	RELOAD_PINNED, /* a generation is pinned: nothing was published */
 };
 
+#define RELOAD_RESULTS (RELOAD_PINNED + 1)
+
 /* What became of a reload. */
 struct reload_outcome {
 	enum reload_result result;
@@ -79,10 +81,26 @@ bool reload_answer(struct reload *reload, uint64_t ticket, struct reload_outcome
  * functions of this header. NULL: no more, once this has returned. Any thread. */
 void reload_on_answer(struct reload *reload, void (*tell)(void *context), void *context);
 
+/* Where the buckets of durations end, in milliseconds; one more is for what took longer. */
+#define RELOAD_BOUNDS_MS                                         \
+	{                                                        \
+		1, 5, 10, 50, 100, 500, 1000, 5000, 10000, 60000 \
+	}
+#define RELOAD_BOUNDS_TEXT                                                                   \
+	{                                                                                    \
+		"0.001", "0.005", "0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "10.0", "60.0" \
+	}
+#define RELOAD_BOUNDS 10
+
 struct reload_status {
 	bool building;
 	char watching[160]; /* how changes are noticed, for people */
 	struct reload_outcome last;
+	time_t succeeded;                 /* seconds since the epoch: the last that was LIVE or SAME */
+	uint64_t results[RELOAD_RESULTS]; /* reloads so far, the first build included */
+	uint64_t took[RELOAD_BOUNDS + 1]; /* how many of them took so long; not cumulative */
+	uint64_t took_ms;                 /* all of them together */
+	uint64_t pending, made, dropped;  /* variants: see variants.h */
 };
 
 /* Any thread. */

@@ -36,6 +36,8 @@ enum request_method {
 	METHOD_OTHER, /* known to HTTP, refused by a server of files: 405 */
 };
 
+#define METHODS (METHOD_OTHER + 1)
+
 /* Field lines whose values are kept, for the answer. */
 enum request_field {
 	FIELD_ACCEPT_ENCODING,

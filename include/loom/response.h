@@ -28,9 +28,10 @@ struct response {
 	const char *query;                /* for redirects: goes into Location; into the request's bytes */
 	size_t query_len;
 	enum response_form form;
-	bool with_body;       /* false for HEAD and 304 */
-	bool close;           /* say Connection: close, and do so */
-	bool say_keep_alive;  /* HTTP/1.0 wants to be told */
+	uint8_t method;      /* enum request_method, for who counts; METHOD_OTHER of a request that could not be read */
+	bool with_body;      /* false for HEAD and 304 */
+	bool close;          /* say Connection: close, and do so */
+	bool say_keep_alive; /* HTTP/1.0 wants to be told */
 	bool clock_is_behind; /* Last-Modified lies in the future: Date takes its place (RFC 9110 8.8.2.1) */
 	bool briefly;         /* RESPONSE_PARTS to If-Range: the client has the representation's other fields */
 	uint64_t length;      /* RESPONSE_UNSATISFIABLE */
@@ -42,6 +43,7 @@ struct response {
 struct response_context {
 	const struct snapshot *snapshot;
 	time_t now;
+	bool draining;       /* what --health answers */
 	bool may_keep_alive; /* false when the server is about to close: draining, the last request of a connection */
 	char *scratch;       /* at least as long as the target */
 };

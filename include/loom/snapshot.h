@@ -85,7 +85,9 @@ enum snapshot_error {
 	ERROR_501,
 	ERROR_503,
 	ERROR_505,
-	ANSWER_OPTIONS, /* 200 with Allow */
+	ANSWER_OPTIONS,  /* 200 with Allow */
+	ANSWER_HEALTHY,  /* 200 to --health */
+	ANSWER_DRAINING, /* 503 to it */
 	SNAPSHOT_ERRORS,
 };
 
@@ -119,6 +121,10 @@ struct snapshot {
 	uint64_t mask;                            /* number of slots - 1; a power of two, at least twice the keys */
 	const struct snapshot_variants *variants; /* from 1 */
 	const struct representation *errors[SNAPSHOT_ERRORS];
+
+	/* --health: a key that has no slot, and hides one; borrowed from the options. NULL: none. */
+	const char *health;
+	uint32_t health_len;
 
 	/* 22 base64url digits and a NUL: a hash of all keys and contents, equal on equal trees. */
 	char id[ETAG_LEN - 1];

@@ -72,6 +72,14 @@ unsigned variants_collect(struct variants *variants);
 /* Variants that are queued or being made, as of the last variants_collect(). */
 unsigned variants_pending(const struct variants *variants);
 
+struct variants_counts {
+	uint64_t pending; /* variants_pending() */
+	uint64_t made;    /* that became READY so far, from the cache directory or not */
+	uint64_t dropped; /* that were SHED so far, some of them perhaps several times */
+};
+
+void variants_count(const struct variants *variants, struct variants_counts *counts);
+
 /*
  * Drops, for want of memory, the variants that variants_get() has shown and that nobody but the store refers to: they
  * are kept in case that their content comes back. unseen: those as well that it has not shown yet, since they were

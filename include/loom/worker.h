@@ -61,6 +61,7 @@ struct worker_config {
 	const uint8_t *listen_flags;  /* enum worker_listen of each; NULL: 0 */
 	unsigned listens;
 	struct access_ring *access; /* for records of the access log; NULL: there is none */
+	bool measure; /* how long turns take: one exact reading of the clock at the beginning of each, and one at its end */
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */
@@ -99,7 +100,7 @@ uint64_t worker_turns(const struct worker *worker);
 
 struct worker_notices *worker_notices(struct worker *worker);
 
-/* Adds the worker's figures to a total of the caller's. Any thread, while the worker exists. */
+/* Adds the worker's figures, and those of its backend, to a total of the caller's. Any thread, while the worker exists. */
 void worker_stats(const struct worker *worker, struct conn_stats *total);
 
 /* For the simulator, the tests and the final log line. On the worker's thread, or when it has ended. */

@@ -29,6 +29,9 @@ class Admin:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.stream.close()
         self.socket.close()
 

@@ -88,15 +88,18 @@ class File(Case):
 
     def test_a_test_that_passes(self):
         path = os.path.join(self.place, "sock")
-        self.put("root = site", "listen = 127.0.0.1:0", "listen = unix:sock", "admin = unix:admin", "cache-dir = cache/")
+        self.put("root = site", "listen = 127.0.0.1:0", "listen = unix:sock", "admin = unix:admin", "cache-dir = cache/",
+                 "metrics = unix:metrics")
         status, out, err = run(["-c", self.path, "-t"])
         self.assertEqual((status, err), (0, ""))
-        for line in (f"{self.path}: ok", "127.0.0.1:0: ok", f"unix:{path}: ok", f"unix:{self.place}/admin: ok",
+        for line in (f"{self.path}: ok", "127.0.0.1:0: ok", f"unix:{path}: ok", f"unix:{self.place}/admin: ok", f"unix:{self.place}/metrics: ok",
                      f"{self.place}/cache/: ok"):
             self.assertIn(line + "\n", out)
         self.assertRegex(out, rf"(?m)^backend .*: ok$")
         self.assertRegex(out, rf"(?m)^{self.place}/site: ok, 1 file, 11 bytes$")
         self.assertEqual(sorted(os.listdir(self.place)), ["loom.conf", "site"], "nothing is made")
+        self.fails(1, "-t", "--listen=127.0.0.1:18999", "--metrics=127.0.0.1:18999", self.root,
+                   says=["--metrics", "listened on twice"])
         # without a file the same
         status, out, err = run(["-t", "--listen=127.0.0.1:0", self.root])
         self.assertEqual((status, err), (0, ""))

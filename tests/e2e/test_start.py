@@ -83,7 +83,7 @@ class CommandLine(Case):
             self.assertEqual((status, err), (0, ""))
             for option in ("listen", "port", "backend", "workers", "keepalive-timeout", "header-timeout",
                            "send-timeout", "max-connections", "max-memory", "index", "hidden", "symlinks", "settle",
-                           "watch", "settle-max", "stream-above", "keep-generations", "keep-for", "admin",
+                           "watch", "settle-max", "stream-above", "keep-generations", "keep-for", "admin", "metrics", "health",
                            "snapshot-header", "grace", "version", "help"):
                 self.assertIn("--" + option, out)
         status, out, err = run(["--version"])

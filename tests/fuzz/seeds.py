@@ -264,6 +264,23 @@ PAGES = {
 }
 
 
+SCRAPES = {
+    "get": get(b"/metrics"),
+    "head": get(b"/metrics?x", method=b"HEAD"),
+    "post": get(b"/metrics", method=b"POST"),
+    "not-found": get(),
+    "openmetrics": get(b"/metrics", b"Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5"),
+    "lines": get(b"/metrics", b"Accept: text/plain;q=0.1", b"accept:application/openmetrics-text ; q=0.2"),
+    "bare-lf": get(b"/metrics").replace(b"\r\n", b"\n"),
+    "no-colon": get(b"/metrics", b"x"),
+    "value-prometheus": b"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+                        b"application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    "value-quoted": b'text/plain;x="a,b\\",;q=1";q=0.5, application/openmetrics-text;q=1.000',
+    "value-half": b'application/openmetrics-text;x="\\',
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
 def coded():
     text = b"hello, " * 30
     for letter, command in (b"g", ["gzip", "-9n"]), (b"b", ["brotli", "-c"]), (b"z", ["zstd", "-c"]):
@@ -403,6 +420,7 @@ for target, inputs in {
     "authority": numbered(AUTHORITIES),
     "accept_encoding": ENCODINGS,
     "proxy": PROXIED,
+    "metrics_request": SCRAPES,
     "range": RANGES,
     "date": DATES,
     "condition": CONDITIONS,

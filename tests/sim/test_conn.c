@@ -297,11 +297,15 @@ static void check_records(struct run *run)
 	uint64_t records = 0, dropped = run->ring.dropped;
 
 	take_records(run);
-	for (unsigned i = 0; i < 6; i++) {
+	for (unsigned i = 0; i < STATS_CLASSES; i++) {
+		uint64_t answers = 0;
+
+		for (unsigned method = 0; method < STATS_METHODS; method++)
+			answers += stats->answers[method][i];
 		records += logged->answers[i];
-		sim_require(run->sim, dropped || logged->answers[i] == stats->answers[i],
+		sim_require(run->sim, dropped || logged->answers[i] == answers,
 		            "%llu records of %llu answers with %uxx", (unsigned long long)logged->answers[i],
-		            (unsigned long long)stats->answers[i], i);
+		            (unsigned long long)answers, i);
 	}
 	sim_require(run->sim, records + dropped == stats->requests, "%llu records and %llu dropped of %llu answers",
 	            (unsigned long long)records, (unsigned long long)dropped, (unsigned long long)stats->requests);
@@ -316,8 +320,10 @@ static void check_stats(struct run *run)
 	uint64_t answers = 0;
 
 	worker_stats(run->worker, stats);
-	for (unsigned i = 0; i < 6; i++)
-		answers += stats->answers[i];
+	for (unsigned i = 0; i < STATS_METHODS * STATS_CLASSES; i++)
+		answers += stats->answers[i / STATS_CLASSES][i % STATS_CLASSES];
+	sim_require(run->sim, conn_stats_open(stats) == 0, "%llu connections count as open, and there is none",
+	            (unsigned long long)conn_stats_open(stats));
 	sim_require(run->sim, answers == stats->requests, "%llu answers of %llu", (unsigned long long)answers,
 	            (unsigned long long)stats->requests);
 	sim_require(run->sim, stats->stale + stats->unreadable == sim_file_failures(run->sim),

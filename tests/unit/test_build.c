@@ -319,7 +319,7 @@ START_TEST(a_page_for_every_error)
 		snprintf(path, sizeof(path), "%u.html", statuses[i]);
 		tree_put(path, path);
 	}
-	tree_put("200.html", "not for OPTIONS");
+	tree_put("200.html", "for neither OPTIONS nor --health");
 	a = tree_snapshot(NULL);
 	for (int error = 0; error < SNAPSHOT_ERRORS; error++) {
 		const struct representation *r = a->errors[error];
@@ -327,6 +327,10 @@ START_TEST(a_page_for_every_error)
 		snprintf(path, sizeof(path), "/%u.html", r->status);
 		if (error == ANSWER_OPTIONS) {
 			ck_assert_uint_eq(r->body_len, 0);
+			continue;
+		}
+		if (error == ANSWER_HEALTHY || error == ANSWER_DRAINING) {
+			ck_assert_str_eq(tree_field(r, "Content-Type"), "text/plain; charset=utf-8");
 			continue;
 		}
 		ck_assert_ptr_eq(r->body, tree_find(a, path)->body); /* shared */

@@ -86,6 +86,8 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(options.keep_generations, 3);
 	ck_assert_uint_eq(options.keep_for, 3600000);
 	ck_assert_ptr_null(options.admin);
+	ck_assert_ptr_null(options.metrics);
+	ck_assert_ptr_null(options.health);
 	ck_assert(!options.snapshot_header);
 	ck_assert_int_eq(options.log_level, LOG_LEVEL_INFO);
 	ck_assert_ptr_null(options.access_log);
@@ -116,7 +118,7 @@ START_TEST(every_option_is_read)
 		"-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
 		"--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
 		"--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --keep-generations 0 "
-		"--keep-for 5s --admin unix:/run/admin --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
+		"--keep-for 5s --admin unix:/run/admin --metrics :9100 --health /healthz --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
 		"--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 		"--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
 		"--no-nosniff --gate links,vanished=7% site");
@@ -141,6 +143,8 @@ START_TEST(every_option_is_read)
 	ck_assert_uint_eq(options.keep_generations, 0);
 	ck_assert_uint_eq(options.keep_for, 5000);
 	ck_assert_str_eq(options.admin, "/run/admin");
+	ck_assert_str_eq(options.metrics, ":9100");
+	ck_assert_str_eq(options.health, "/healthz");
 	ck_assert(options.snapshot_header);
 	ck_assert_uint_eq(options.timeouts.grace, 3600000);
 	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
@@ -530,6 +534,14 @@ static const char *const mistakes[][3] = {
 	{ "--gate vanished=-1%,index", "--gate: 'vanished=-1%'", "from 0% to 99%" },
 	{ "--gate vanished=5%%", "--gate: 'vanished=5%%'", "from 0% to 99%" },
 	{ "--gate vanished=99999999999999999999%", "--gate: 'vanished=9999", "from 0% to 99%" },
+	{ "--metrics localhost:9100", "--metrics: 'localhost:9100'", "127.0.0.1:8080" },
+	{ "--metrics=", "--metrics: ''", "127.0.0.1:8080" },
+	{ "--health healthz", "--health: 'healthz' is no path", "/healthz" },
+	{ "--health /", "--health: '/' is no path", "/healthz" },
+	{ "--health /a//b", "--health: '/a//b' is no path", "/healthz" },
+	{ "--health /a/../b", "--health: '/a/../b' is no path", "/healthz" },
+	{ "--health /a%20b", "--health: '/a%20b' is no path", "/healthz" },
+	{ "--health /a?b", "--health: '/a?b' is no path", "/healthz" },
 	{ "--check --plan", "--check and --plan", "exclude each other" },
 	{ "-T --check", "--check and --dump-config", "exclude each other" },
 	{ "-c /nonexistent/loom.conf", "cannot read the configuration /nonexistent/loom.conf", "No such file" },
@@ -803,7 +815,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 49);
+	ck_assert_int_eq(compared, 51);
 	free(help);
 	free(manual);
 }
@@ -850,7 +862,7 @@ START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
 			compared += compare_with_file_manual(line, manual);
 	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
 		entries++;
-	ck_assert_int_eq(compared, 42);
+	ck_assert_int_eq(compared, 44);
 	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);

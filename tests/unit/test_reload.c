@@ -151,6 +151,13 @@ unsigned variants_pending(const struct variants *variants)
 	return atomic_load(&store.left);
 }
 
+void variants_count(const struct variants *variants, struct variants_counts *counts)
+{
+	ck_assert_ptr_eq(variants, &store);
+	*counts = (struct variants_counts){ .pending = atomic_load(&store.left),
+		                            .made = atomic_load(&store.collected) };
+}
+
 /* What a thread does with one more variant; worth: it is smaller than the content. */
 static void variant_done(bool worth, unsigned left)
 {

@@ -91,10 +91,11 @@ static void add(const char *key, const struct representation *representation, ui
 static void setup(void)
 {
 	static const uint16_t status[SNAPSHOT_ERRORS] = {
-		[ERROR_400] = 400, [ERROR_404] = 404, [ERROR_405] = 405, [ERROR_406] = 406,
-		[ERROR_408] = 408, [ERROR_412] = 412, [ERROR_413] = 413, [ERROR_414] = 414,
-		[ERROR_416] = 416, [ERROR_417] = 417, [ERROR_431] = 431, [ERROR_500] = 500,
-		[ERROR_501] = 501, [ERROR_503] = 503, [ERROR_505] = 505, [ANSWER_OPTIONS] = 200,
+		[ERROR_400] = 400,      [ERROR_404] = 404,       [ERROR_405] = 405, [ERROR_406] = 406,
+		[ERROR_408] = 408,      [ERROR_412] = 412,       [ERROR_413] = 413, [ERROR_414] = 414,
+		[ERROR_416] = 416,      [ERROR_417] = 417,       [ERROR_431] = 431, [ERROR_500] = 500,
+		[ERROR_501] = 501,      [ERROR_503] = 503,       [ERROR_505] = 505, [ANSWER_OPTIONS] = 200,
+		[ANSWER_HEALTHY] = 200, [ANSWER_DRAINING] = 503,
 	};
 	char text[512];
 
@@ -664,6 +665,54 @@ START_TEST(test_errors_of_what_cannot_be_read)
 }
 END_TEST
 
+/* Never from the tree, whatever the request says about what is there; and a name that only begins so is another one. */
+START_TEST(test_health)
+{
+	static const struct {
+		const char *request;
+		int error; /* of snapshot.errors; -1: another answer */
+		bool with_body;
+	} rows[] = {
+		{ "GET /plain " H "\r\n", ANSWER_HEALTHY, true },
+		{ "HEAD /plain " H "\r\n", ANSWER_HEALTHY, false },
+		{ "GET /plain?x=1 " H "\r\n", ANSWER_HEALTHY, true },
+		{ "GET /pl%61in " H "\r\n", ANSWER_HEALTHY, true },
+		{ "GET /plain " H "If-None-Match: *\r\nRange: bytes=0-0\r\nAccept-Encoding: *;q=0\r\n\r\n",
+		  ANSWER_HEALTHY, true },
+		{ "OPTIONS /plain " H "\r\n", ANSWER_OPTIONS, true },
+		{ "POST /plain " H "\r\n", ERROR_405, true },
+		{ "GET /plain/ " H "\r\n", ERROR_404, true },
+		{ "GET /plai " H "\r\n", ERROR_404, true },
+		{ "GET /page " H "\r\n", -1, true },
+	};
+	struct response_context draining = context;
+
+	snapshot.health = "/plain";
+	snapshot.health_len = 6;
+	draining.draining = true;
+	draining.may_keep_alive = false;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct response response = plan(rows[i].request);
+
+		ck_assert_int_eq(response.with_body, rows[i].with_body);
+		ck_assert(!response.close);
+		if (rows[i].error < 0) {
+			ck_assert_ptr_eq(response.representation, &page);
+			continue;
+		}
+		ck_assert_msg(response.representation == &errors[rows[i].error], "%s", rows[i].request);
+		ck_assert_int_eq(response.form, RESPONSE_WHOLE);
+		ck_assert_ptr_null(response.slot);
+
+		response = plan_in(&draining, rows[i].request);
+		ck_assert_ptr_eq(response.representation,
+		                 &errors[rows[i].error == ANSWER_HEALTHY ? ANSWER_DRAINING : rows[i].error]);
+		ck_assert(response.close);
+	}
+	snapshot.health = NULL;
+}
+END_TEST
+
 START_TEST(test_a_query_too_long_is_left_out_of_a_redirect)
 {
 	char text[8300] = "GET /dir?";
@@ -743,6 +792,7 @@ int main(void)
 	tcase_add_test(tcase, test_forms_that_are_not_the_methods);
 	tcase_add_test(tcase, test_the_slot_is_that_of_the_target);
 	tcase_add_test(tcase, test_errors_of_what_cannot_be_read);
+	tcase_add_test(tcase, test_health);
 	tcase_add_test(tcase, test_a_query_too_long_is_left_out_of_a_redirect);
 	tcase_add_test(tcase, test_the_bounds_hold);
 	suite_add_tcase(suite, tcase);

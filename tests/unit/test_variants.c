@@ -588,6 +588,16 @@ START_TEST(what_waits_for_a_content_that_is_gone_is_forgotten)
 }
 END_TEST
 
+static void check_counts(uint64_t made, uint64_t dropped)
+{
+	struct variants_counts counts;
+
+	variants_count(variants, &counts);
+	ck_assert_uint_eq(counts.pending, 0);
+	ck_assert_uint_eq(counts.made, made);
+	ck_assert_uint_eq(counts.dropped, dropped);
+}
+
 START_TEST(what_nobody_refers_to_is_spare)
 {
 	struct body *a = text(1, 3000), *b = text(2, 3000), *random = noise(1000), *held, *coded;
@@ -634,6 +644,7 @@ START_TEST(what_nobody_refers_to_is_spare)
 	ck_assert_uint_eq(variants_shed(variants, false), was);
 	ck_assert_uint_gt(variants_shed(variants, true), 0);
 	ck_assert_int_eq(ask(b, CODING_GZIP), VARIANT_SHED);
+	check_counts(5, 5); /* two twice: made, dropped, made and dropped again */
 	body_release(a);
 	body_release(b);
 	body_release(random);
@@ -653,6 +664,7 @@ START_TEST(what_there_is_no_room_for_is_let_go_of)
 	ck_assert_uint_eq(await_all(), 0);
 	ck_assert_int_eq(ask(a, CODING_GZIP), VARIANT_SHED);
 	ck_assert_uint_eq(memory_held(), before);
+	check_counts(0, 1);
 	body_release(a);
 }
 END_TEST

@@ -82,7 +82,7 @@ static struct given *given_of(const struct option_store *store, const char *name
 
 bool option_adds_up(const struct row *row)
 {
-	return row->set == option_set_listen || row->set == option_set_immutable;
+	return row->set == option_set_listen || row->set == option_set_immutable || row->set == option_set_sandbox_read;
 }
 
 char *option_keep(struct option_store *store, const char *text, size_t len)

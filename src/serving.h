@@ -43,6 +43,7 @@ struct worker_thread {
 	int err;
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
+	enum io_limits limits;
 	struct conn_stats stats;
 	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
 };

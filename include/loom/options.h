@@ -9,8 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define OPTIONS_LISTEN_MAX    16
-#define OPTIONS_IMMUTABLE_MAX 16
+#define OPTIONS_LISTEN_MAX       16
+#define OPTIONS_IMMUTABLE_MAX    16
+#define OPTIONS_SANDBOX_READ_MAX 16
 
 enum symlinks {
 	SYMLINKS_CONTAIN, /* followed while they stay inside ROOT */
@@ -51,6 +52,13 @@ enum watch_mode {
 	WATCH_OFF,     /* not: SIGHUP and loomctl reload read ROOT again */
 };
 
+/* What the process gives up before it serves: sandbox.h. */
+enum sandbox_mode {
+	SANDBOX_AUTO, /* what this kernel has */
+	SANDBOX_ON,   /* all of it, or an error at start */
+	SANDBOX_OFF,
+};
+
 struct options {
 	const char *root;
 	const char *listen[OPTIONS_LISTEN_MAX]; /* as given; defaults filled in by options_parse() */
@@ -82,8 +90,13 @@ struct options {
 	const char *admin;         /* the path of the admin socket; NULL: none */
 	const char *pid_file;      /* NULL: none */
 	uint32_t upgrade_timeout;  /* milliseconds that a successor has to become ready */
-	bool snapshot_header;      /* say the snapshot's id in each answer */
-	int verbosity;             /* -1 quiet, 0, 1 verbose */
+	const char *user;          /* a name or a number; NULL: as it was started */
+	const char *group;         /* likewise; NULL: the user's */
+	enum sandbox_mode sandbox;
+	const char *sandbox_read[OPTIONS_SANDBOX_READ_MAX]; /* what else may be read */
+	unsigned sandbox_reads;
+	bool snapshot_header; /* say the snapshot's id in each answer */
+	int verbosity;        /* -1 quiet, 0, 1 verbose */
 	struct limits limits;
 	struct timeouts timeouts;
 	struct option_store *store; /* owns strings that these are borrowed from; options_free() */

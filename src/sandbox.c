@@ -461,8 +461,10 @@ bool sandbox_wants_rings(void)
 
 int sandbox_rings(bool used, const char *missing)
 {
+	if (sandbox.mode == SANDBOX_OFF)
+		return 0;
 	sandbox.rings = used;
-	if (!missing || sandbox.mode == SANDBOX_OFF)
+	if (!missing)
 		return 0;
 	miss("%s", missing);
 	return sandbox.mode == SANDBOX_ON ? -ENOTSUP : 0;

@@ -8,8 +8,8 @@
  * What is not in the table is answered with an error, EPERM: a C library that comes upon it, in a version that nobody has
  * tried yet, copes or fails at that place, and loom goes on serving. What is newer than the table gets ENOSYS, as on an
  * older kernel, so that the library falls back. Only what loom never does, and what no library does behind its back, ends
- * the process: who starts a program in a worker, or traces another process, is not loom any more. All but the futexes of
- * workers (below) is told to the kernel's audit log.
+ * the process: who starts a program in a worker, or traces another process, is not loom any more. Refusals are told
+ * to the kernel's audit log.
  *
  * Most of it costs nothing: for a system call whose answer does not depend on its arguments Linux 5.11 or newer looks at one
  * bit, and does not run the filter.
@@ -73,7 +73,8 @@ enum check {
 	THREAD,         /* what is started: not a process, in no namespace of its own */
 	ITSELF,         /* who gets the signal */
 	ITS_NAME,       /* what is set of a thread */
-	NO_PATH,        /* an open descriptor is looked at */
+	NO_PATH,        /* an open descriptor is looked at: fstat(3) */
+	NO_PATH_EITHER, /* the same by statx(2) */
 };
 
 static const struct {
@@ -86,14 +87,21 @@ static const struct {
 	[ITSELF] = { 0, UINT32_MAX, 0 }, /* the value is the process's id */
 	[ITS_NAME] = { 0, UINT32_MAX, PR_SET_NAME },
 	[NO_PATH] = { 3, AT_EMPTY_PATH, AT_EMPTY_PATH },
+	[NO_PATH_EITHER] = { 2, AT_EMPTY_PATH, AT_EMPTY_PATH },
 };
 
-/* The first row of a number counts. */
+/*
+ * The first row of a number counts, of those that a thread has. What is checked and often called stands in front, since the
+ * filter is run for it.
+ */
 static const struct row {
 	int number;
 	int kinds;
 	enum check check;
 } rows[] = {
+	{ SYS_statx, FILES, ANY },
+	{ SYS_statx, W, NO_PATH_EITHER }, /* in each turn of a streamed file */
+
 	/* Memory. Workers allocate nothing, but they free it all when they end. */
 	{ SYS_mmap, EVERY, NOT_EXECUTABLE },
 	{ SYS_mprotect, EVERY, NOT_EXECUTABLE },
@@ -103,7 +111,7 @@ static const struct row {
 	{ SYS_brk, EVERY, ANY },
 
 	/* Threads, time, and the C library's own. */
-	{ SYS_futex, EVERY, ANY }, /* workers: see waits() */
+	{ SYS_futex, EVERY, ANY }, /* workers: see quiet_answers() */
 	{ SYS_sched_yield, EVERY, ANY },
 	{ SYS_nanosleep, EVERY, ANY },
 	{ SYS_clock_nanosleep, EVERY, ANY },
@@ -126,6 +134,7 @@ static const struct row {
 	{ SYS_exit_group, EVERY, ANY },
 	{ SYS_prctl, EVERY, ITS_NAME },
 	{ SYS_clone, S | M | R, THREAD },
+	{ SYS_clone3, S | M | R, ANY }, /* see quiet_answers() */
 	{ SYS_seccomp, S | M | R, ANY },
 	{ SYS_set_tid_address, S, ANY },
 	{ SYS_sched_setscheduler, S | M | R, ANY },
@@ -163,7 +172,7 @@ static const struct row {
 	{ SYS_cachestat, S | W | D, ANY },
 	{ SYS_sendfile, S | W, ANY },
 	{ SYS_newfstatat, FILES, ANY },
-	{ SYS_newfstatat, EVERY, NO_PATH }, /* fstat(3) */
+	{ SYS_newfstatat, EVERY, NO_PATH },
 	{ SYS_ppoll, S | M | R | A, ANY },
 	{ SYS_pselect6, S | M, ANY },
 	{ SYS_dup, S | M, ANY },
@@ -215,7 +224,6 @@ static const struct row {
 	/* Files by their names. */
 	{ SYS_openat, FILES, ANY },
 	{ SYS_openat2, FILES, ANY },
-	{ SYS_statx, FILES, ANY },
 	{ SYS_readlinkat, FILES, ANY },
 	{ SYS_getdents64, FILES, ANY },
 	{ SYS_faccessat, FILES, ANY },
@@ -363,23 +371,28 @@ static void allow_list(struct program *program, enum sandbox_thread kind)
 		emit_answer(program, programs[i], may_tell ? no : SECCOMP_RET_KILL_PROCESS);
 	for (size_t i = 0; i < COUNT(crimes); i++)
 		emit_answer(program, crimes[i], SECCOMP_RET_KILL_PROCESS);
-	/* Its flags are in memory, which a filter cannot read; without it the C library takes clone(2). */
-	emit_answer(program, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);
 	emit(program, BPF_JMP | BPF_JGT | BPF_K, 0, 1, NEWEST);
 	emit_return(program, SECCOMP_RET_ERRNO | ENOSYS);
 	emit_return(program, no);
 }
 
 /*
- * A worker waits for nobody. Its event loop takes no lock; at its very end, when it frees what it had, the C library may
- * come upon one that another thread holds, and there must not be an error, which the library takes for the end of the
- * world. EAGAIN is the answer that says "it has changed, look again" (futex(2)), so whoever waits asks until it has, for as
- * long as a lock is held. It is a filter of its own because it is not told to the audit log, time and again.
+ * Answers that are no refusals but part of how the C library goes on, and are not told to the audit log each time. So they
+ * are filters of their own; the lists allow the calls.
+ *
+ * clone3(2): its flags are in memory, which a filter cannot read. Without it the C library takes clone(2).
+ *
+ * Waiting, of workers: a worker waits for nobody. Its event loop takes no lock; at its very end, when it frees what it had,
+ * the C library may come upon one that another thread holds, and takes an error for the end of the world. EAGAIN is the
+ * answer that says "it has changed, look again" (futex(2)), so whoever waits asks until it has.
  */
-static void waits(struct program *program)
+static void quiet_answers(struct program *program, enum sandbox_thread kind)
 {
 	begin(program);
-	emit_check(program, SYS_futex, 1, FUTEX_CMD, FUTEX_WAKE, SECCOMP_RET_ERRNO | EAGAIN);
+	if (kind == SANDBOX_ALL)
+		emit_answer(program, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);
+	else
+		emit_check(program, SYS_futex, 1, FUTEX_CMD, FUTEX_WAKE, SECCOMP_RET_ERRNO | EAGAIN);
 	emit_return(program, SECCOMP_RET_ALLOW);
 }
 
@@ -403,9 +416,9 @@ int filter_enter(enum sandbox_thread kind)
 	struct program program;
 	int err;
 
-	/* Before the list: no worker may make this call. */
-	if (kind == SANDBOX_WORKER) {
-		waits(&program);
+	/* Before the list: no worker may make the call. */
+	if (kind == SANDBOX_ALL || kind == SANDBOX_WORKER) {
+		quiet_answers(&program, kind);
 		err = put_into_force(&program, 0);
 		if (err)
 			return err;

@@ -9,7 +9,7 @@
  *  - a file or a directory: a line in add_paths() (sandbox.c);
  *  - a system call: a row or a bit in the table of sandbox_filter.c;
  *  - a thread: a kind below, and sandbox_thread() at its beginning. One without has the filter of SANDBOX_ALL;
- *  - a program (execve(2)): docs/sandbox.md, "Starting a successor". No thread can, and Landlock would go with it.
+ *  - a program (execve(2)): launcher.h. No thread can, and Landlock would go with it.
  */
 #ifndef LOOM_SANDBOX_H
 #define LOOM_SANDBOX_H

@@ -29,5 +29,6 @@ struct options standard(void);
 const char *lacking(void);
 
 Suite *ring_suite(void);
+Suite *launcher_suite(void);
 
 #endif

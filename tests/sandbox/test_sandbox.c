@@ -620,6 +620,7 @@ int main(void)
 
 	runner = srunner_create(suite);
 	srunner_add_suite(runner, ring_suite());
+	srunner_add_suite(runner, launcher_suite());
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

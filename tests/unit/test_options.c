@@ -754,7 +754,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 44);
+	ck_assert_int_eq(compared, 48);
 	free(help);
 	free(manual);
 }

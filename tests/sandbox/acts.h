@@ -8,6 +8,8 @@
 
 #include "loom/sandbox.h"
 
+#define PATIENCE 60 /* seconds of a test: each act is a process */
+
 #define KILLED (-1) /* by SIGSYS, as the sandbox ends a process */
 
 /* 0 or an errno. */

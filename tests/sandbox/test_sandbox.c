@@ -602,6 +602,9 @@ int main(void)
 		printf("SKIP: %s\n", lacking());
 		return 77;
 	}
+	tcase_set_timeout(threads, PATIENCE);
+	tcase_set_timeout(files, PATIENCE);
+	tcase_set_timeout(user, PATIENCE);
 	tcase_add_checked_fixture(threads, make_place, remove_place);
 	tcase_add_loop_test(threads, each_kind_does_its_work_and_nothing_else, 0, SANDBOX_THREADS);
 	suite_add_tcase(suite, threads);

@@ -154,6 +154,7 @@ Suite *ring_suite(void)
 		printf("SKIP: %s\n", why);
 		return suite;
 	}
+	tcase_set_timeout(rings, PATIENCE);
 	tcase_add_checked_fixture(rings, make_place, remove_place);
 	tcase_add_test(rings, a_ring_takes_what_loom_uses);
 	tcase_add_test(rings, a_ring_takes_nothing_else);

@@ -592,9 +592,9 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("sandbox");
-	TCase *threads = tcase_create("threads"), *files = tcase_create("files"), *user = tcase_create("user");
+	TCase *threads, *files, *user;
 	SRunner *runner;
+	Suite *suite;
 	int failed;
 
 	strcpy(place, "/tmp");
@@ -602,6 +602,10 @@ int main(void)
 		printf("SKIP: %s\n", lacking());
 		return 77;
 	}
+	suite = suite_create("sandbox");
+	threads = tcase_create("threads");
+	files = tcase_create("files");
+	user = tcase_create("user");
 	tcase_set_timeout(threads, PATIENCE);
 	tcase_set_timeout(files, PATIENCE);
 	tcase_set_timeout(user, PATIENCE);

@@ -254,9 +254,15 @@ static int add_paths(int rules, const struct options *options, char *why, size_t
 	/* Sockets are removed in the end. */
 	if (options->admin)
 		allow_parent(rules, options->admin, LANDLOCK_SOCKET, true);
-	for (unsigned i = 0; i < options->listens; i++)
-		if (strncmp(options->listen[i], "unix:", 5) == 0)
-			allow_parent(rules, options->listen[i] + 5, LANDLOCK_SOCKET, true);
+	for (unsigned i = 0; i < options->listens; i++) {
+		char path[PATH_MAX];
+
+		/* Up to a comma: what follows may be options of the address, with slashes in them. */
+		if (strncmp(options->listen[i], "unix:", 5) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%.*s", (int)strcspn(options->listen[i] + 5, ","), options->listen[i] + 5);
+		allow_parent(rules, path, LANDLOCK_SOCKET, true);
+	}
 	/* Mounts (watch_mounts.c), the sizes of queues (file_send.c), how many processors there are (sysconf(3)). */
 	pin(rules, 0, "/proc/self/mountinfo");
 	pin(rules, 1, "/proc/sys");
@@ -377,6 +383,11 @@ static int check_mode(const struct options *options, char *why, size_t size)
 	if (!sandbox.filters)
 		miss("seccomp: %s", reason);
 	return 0;
+}
+
+bool sandbox_needs_launcher(const struct options *options)
+{
+	return options->user || options->group || (options->sandbox != SANDBOX_OFF && !unfit());
 }
 
 int sandbox_try(const struct options *options, char *why, size_t size)

@@ -31,6 +31,9 @@ enum sandbox_thread {
 	SANDBOX_THREADS,
 };
 
+/* Whether a program that is started later must be started by a launcher.h, which has to be made before sandbox_enter(). */
+bool sandbox_needs_launcher(const struct options *options);
+
 /*
  * What options ask for, as far as this kernel has it: the directories that are made at start, the user, then the rest.
  * After what only the first user may do (binding), and before any other thread. path: the admin socket's file has been

@@ -477,9 +477,14 @@ START_TEST(what_is_in_force_is_told)
 {
 	struct options options = standard();
 
+	ck_assert(sandbox_needs_launcher(&options));
 	tried = "no new privileges\0Landlock ABI \0reads /tmp/\0seccomp\0ring restrictions\0";
 	ck_assert_int_eq(attempt(&options, SANDBOX_ALL, describe), 0);
 	options.sandbox = SANDBOX_OFF;
+	ck_assert(!sandbox_needs_launcher(&options));
+	options.user = "65534";
+	ck_assert(sandbox_needs_launcher(&options));
+	options.user = NULL;
 	tried = "off\0";
 	ck_assert_int_eq(attempt(&options, SANDBOX_ALL, describe), 0);
 }

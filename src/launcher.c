@@ -39,7 +39,7 @@ enum kind {
 
 struct packet {
 	uint32_t kind;
-	uint32_t len; /* of numbers, or of bytes */
+	uint32_t len; /* of numbers, or of bytes; START: whether it is this binary; KILL: the signal */
 	union {
 		int32_t numbers[PACKET_FDS];
 		char bytes[PIECE];
@@ -60,6 +60,7 @@ struct order {
 	char *value; /* "NAME=value" */
 	size_t len;
 	int pidfd; /* of what was started last; -1 */
+	bool own;
 };
 
 static void forget(struct order *order)
@@ -125,7 +126,8 @@ static int become(const struct order *order, char **environment, int *pipe)
 			return errno;
 	sigaction(SIGPIPE, &usual, NULL);
 	sigprocmask(SIG_SETMASK, config->mask, NULL);
-	execve(config->binary && access(config->binary, X_OK) == 0 ? config->binary : SELF, config->argv, environment);
+	execve(!order->own && config->binary && access(config->binary, X_OK) == 0 ? config->binary : SELF, config->argv,
+	       environment);
 	return errno;
 }
 
@@ -256,11 +258,14 @@ static void serve(struct order *order)
 			forget(order);
 			continue;
 		case START:
+			order->own = packet.len;
 			answer = start(order);
 			forget(order);
 			break;
 		case KILL:
-			if (order->pidfd < 0 || syscall(SYS_pidfd_send_signal, order->pidfd, SIGKILL, NULL, 0) < 0)
+			if (packet.len != SIGKILL && packet.len != SIGTERM)
+				return;
+			if (order->pidfd < 0 || syscall(SYS_pidfd_send_signal, order->pidfd, packet.len, NULL, 0) < 0)
 				answer.err = order->pidfd < 0 ? -ESRCH : -errno;
 			break;
 		default:
@@ -349,9 +354,9 @@ static int send_packet(const struct launcher *launcher, const struct packet *pac
 	return len < 0 ? -errno : 0;
 }
 
-static int ask(const struct launcher *launcher, enum kind kind, struct answer *answer)
+static int ask(const struct launcher *launcher, enum kind kind, uint32_t what, struct answer *answer)
 {
-	const struct packet packet = { .kind = kind };
+	const struct packet packet = { .kind = kind, .len = what };
 	int err = send_packet(launcher, &packet, NULL, 0);
 	ssize_t len;
 
@@ -363,7 +368,7 @@ static int ask(const struct launcher *launcher, enum kind kind, struct answer *a
 	return len == sizeof(*answer) ? answer->err : -EPIPE;
 }
 
-int launcher_start(struct launcher *launcher, const int fds[], unsigned n, const char *value, pid_t *pid)
+int launcher_start(struct launcher *launcher, bool own, const int fds[], unsigned n, const char *value, pid_t *pid)
 {
 	size_t len = strlen(value), at = 0;
 	struct answer answer = { 0 };
@@ -385,7 +390,7 @@ int launcher_start(struct launcher *launcher, const int fds[], unsigned n, const
 		send_packet(launcher, &(const struct packet){ .kind = FORGET }, NULL, 0);
 		return err;
 	}
-	err = ask(launcher, START, &answer);
+	err = ask(launcher, START, own, &answer);
 	if (err && answer.pid > 0)
 		waitpid(answer.pid, &status, 0); /* it has not become anything */
 	else if (!err)
@@ -393,11 +398,11 @@ int launcher_start(struct launcher *launcher, const int fds[], unsigned n, const
 	return err;
 }
 
-int launcher_kill(struct launcher *launcher)
+int launcher_kill(struct launcher *launcher, int signal)
 {
 	struct answer answer;
 
-	return ask(launcher, KILL, &answer);
+	return ask(launcher, KILL, (uint32_t)signal, &answer);
 }
 
 void launcher_destroy(struct launcher *launcher)

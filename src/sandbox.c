@@ -251,6 +251,8 @@ static int add_paths(int rules, const struct options *options, char *why, size_t
 		allow_parent(rules, file, LANDLOCK_READ, true);
 	if (options->cache_dir)
 		allow(rules, options->cache_dir, LANDLOCK_CACHE, true);
+	if (options->pid_file)
+		allow_parent(rules, options->pid_file, LANDLOCK_CACHE, true);
 	/* Sockets are removed in the end. */
 	if (options->admin)
 		allow_parent(rules, options->admin, LANDLOCK_SOCKET, true);

@@ -205,7 +205,7 @@ static const struct row {
 	{ SYS_io_uring_register, S, ANY },
 
 	/* Sockets. */
-	{ SYS_accept4, S | W | A, ANY },
+	{ SYS_accept4, S | M | W | A, ANY }, /* main: for the admin thread, which a successor starts late */
 	{ SYS_recvfrom, S | M | W | A, ANY },
 	{ SYS_recvmsg, S | M | W | A, ANY },
 	{ SYS_sendto, S | M | W | A, ANY },
@@ -219,7 +219,7 @@ static const struct row {
 	{ SYS_socketpair, S | M, UNIX },
 	{ SYS_connect, S | M, ANY },
 	{ SYS_bind, S, ANY },
-	{ SYS_listen, S, ANY },
+	{ SYS_listen, S | M, ANY }, /* the admin socket, when a successor takes its place */
 
 	/* Files by their names. */
 	{ SYS_openat, FILES, ANY },

@@ -13,6 +13,7 @@
 #define LOOM_LAUNCHER_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -30,14 +31,14 @@ struct launcher_config {
 int launcher_create(struct launcher **launcher, const struct launcher_config *config, char *why, size_t size);
 
 /*
- * Starts it, as a child of this process: waitpid(2) tells of its end. Of the descriptors of this process it has 0 to 2, and
+ * Starts it, or with own the binary that this process runs, as a child of this process: waitpid(2) tells of its end. Of the descriptors of this process it has 0 to 2, and
  * these, under the same numbers, each 3 or more. Waits for the exec. 0 with *pid set; or -errno: of the exec, or -EPIPE
  * when the launcher is gone.
  */
-int launcher_start(struct launcher *launcher, const int fds[], unsigned n, const char *value, pid_t *pid);
+int launcher_start(struct launcher *launcher, bool own, const int fds[], unsigned n, const char *value, pid_t *pid);
 
-/* Ends what was started last, by SIGKILL, which nobody inside Landlock could send. 0 or -errno. */
-int launcher_kill(struct launcher *launcher);
+/* Sends SIGTERM or SIGKILL to what was started last, which nobody inside Landlock could. 0 or -errno. */
+int launcher_kill(struct launcher *launcher, int signal);
 
 /* Also waits for the launcher's end. NULL is allowed. */
 void launcher_destroy(struct launcher *launcher);

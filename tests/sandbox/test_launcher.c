@@ -60,7 +60,7 @@ static int played(void)
 static int status_of(struct launcher *launcher, const int fds[], unsigned n, const char *value)
 {
 	pid_t pid = 0;
-	int status, err = launcher_start(launcher, fds, n, value, &pid);
+	int status, err = launcher_start(launcher, false, fds, n, value, &pid);
 
 	if (err)
 		return 241;
@@ -148,7 +148,7 @@ static int start_badly(struct launcher *launcher)
 	pid_t pid = 0;
 
 	/* And the next one is none the worse for it. */
-	if (launcher_start(launcher, (const int[]){ 1 }, 1, "", &pid) == 0)
+	if (launcher_start(launcher, false, (const int[]){ 1 }, 1, "", &pid) == 0)
 		return 247;
 	return pid;
 }
@@ -166,9 +166,9 @@ static int start_and_end(struct launcher *launcher)
 	pid_t pid;
 	int status;
 
-	if (launcher_kill(launcher) != -ESRCH || launcher_start(launcher, NULL, 0, "", &pid) < 0)
+	if (launcher_kill(launcher, SIGKILL) != -ESRCH || launcher_start(launcher, false, NULL, 0, "", &pid) < 0)
 		return 248;
-	if (kill(pid, SIGKILL) == 0 || launcher_kill(launcher) < 0)
+	if (kill(pid, SIGKILL) == 0 || launcher_kill(launcher, SIGKILL) < 0)
 		return 249;
 	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : 250;
 }

@@ -276,7 +276,7 @@ static const struct {
 	{ "inotify_add_watch", watch_a_directory, { 0, NO, NO, NO, 0, NO, NO, NO } },
 	{ "unlink", delete_a_socket, { 0, 0, NO, NO, NO, NO, 0, NO } },
 	{ "setuid", become_root, { NO, NO, NO, NO, NO, NO, NO, NO } },
-	{ "accept4", accept_a_client, { 0, NO, 0, NO, NO, NO, NO, 0 } },
+	{ "accept4", accept_a_client, { 0, 0, 0, NO, NO, NO, NO, 0 } },
 	{ "epoll_wait", poll_a_loop, { 0, NO, 0, NO, NO, NO, NO, NO } },
 	{ "write", write_to_the_log, { 0, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "pthread_create", start_a_thread, { 0, 0, NO, NO, 0, NO, NO, NO } },

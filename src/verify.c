@@ -200,8 +200,8 @@ int verify_run(const struct options *options)
 		printf("%s: ok\n", file);
 	else
 		printf("no configuration file (see --config)\n");
-	if (verify_sandbox(options) < 0 || verify_backend(options) < 0 || verify_addresses(options) < 0 || verify_cache_dir(options) < 0 ||
-	    verify_pid_file(options) < 0 || verify_tree(options) < 0)
+	if (verify_sandbox(options) < 0 || verify_backend(options) < 0 || verify_addresses(options) < 0 ||
+	    verify_cache_dir(options) < 0 || verify_pid_file(options) < 0 || verify_tree(options) < 0)
 		return 1;
 	return 0;
 }

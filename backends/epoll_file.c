@@ -22,7 +22,7 @@ int ep_files_create(struct io_epoll *ep, const char **what)
 	if (err)
 		return err;
 	*what = "threads that read files";
-	err = file_readers_start();
+	err = file_readers_start(ep->config.on_thread);
 	if (err) {
 		file_sender_destroy(&ep->sender);
 		return err;

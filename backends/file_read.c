@@ -54,6 +54,7 @@ static struct {
 	pthread_t thread[READER_THREADS];
 	unsigned threads;
 	_Atomic(bool) ending;
+	void (*on_thread)(void);
 } readers = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static pthread_mutex_t users_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -125,6 +126,8 @@ static void *reader_run(void *number)
 	pthread_setname_np(pthread_self(), name);
 	/* They work in bulk: nobody is interrupted when one of them wakes up. */
 	pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){ 0 });
+	if (readers.on_thread)
+		readers.on_thread();
 	while ((send = reader_take(&buffer))) {
 		struct file_reader *reader = send->reader;
 		struct io_file_send *before = atomic_load_explicit(&reader->done, memory_order_relaxed);
@@ -160,7 +163,7 @@ static void readers_end(void)
 	sem_destroy(&readers.buffers);
 }
 
-static int readers_begin(void)
+static int readers_begin(void (*on_thread)(void))
 {
 	sigset_t all, before;
 	int err = 0;
@@ -169,6 +172,7 @@ static int readers_begin(void)
 	                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (readers.memory == MAP_FAILED)
 		return -errno;
+	readers.on_thread = on_thread;
 	sem_init(&readers.jobs, 0, 0);
 	sem_init(&readers.buffers, 0, READER_BUFFERS);
 	atomic_store(&readers.ending, false);
@@ -192,13 +196,13 @@ static int readers_begin(void)
 	return -err;
 }
 
-int file_readers_start(void)
+int file_readers_start(void (*on_thread)(void))
 {
 	int err = 0;
 
 	pthread_mutex_lock(&users_lock);
 	if (!users)
-		err = readers_begin();
+		err = readers_begin(on_thread);
 	users += !err;
 	pthread_mutex_unlock(&users_lock);
 	return err;

@@ -17,11 +17,11 @@ struct file_reader {
 };
 
 /*
- * Starts the threads, or counts one more user of them. 0 or -errno (EAGAIN, ENOMEM). Every start is paired with a stop,
+ * Starts the threads, each of which calls on_thread() first (NULL: none does), or counts one more user of them. 0 or -errno (EAGAIN, ENOMEM). Every start is paired with a stop,
  * with everything that was asked for taken back before: it waits until no thread refers to the reader any more, and
  * ends the threads with the last user. From any thread.
  */
-int file_readers_start(void);
+int file_readers_start(void (*on_thread)(void));
 void file_readers_stop(struct file_reader *reader);
 
 /*

@@ -21,6 +21,7 @@
 
 #include "access_sink.h"
 #include "loom/log.h"
+#include "loom/sandbox.h"
 
 #define BUFFER_SIZE (256 * 1024)
 #define FLUSH_AT    (192 * 1024)
@@ -293,7 +294,8 @@ static void *run(void *argument)
 {
 	struct access_log *log = argument;
 
-	tzset();
+	pthread_setname_np(pthread_self(), "loom-log");
+	sandbox_thread(SANDBOX_LOG);
 	log->busy = log->progress = milliseconds();
 	for (;;) {
 		bool stopping = atomic_load_explicit(&log->stopping, memory_order_acquire);
@@ -327,6 +329,7 @@ int access_log_create(struct access_log **out, const char *where, enum access_fo
 	memset(log, 0, sizeof(*log));
 	log->sink.fd = log->bell.fd = -1;
 	log->where = where;
+	tzset(); /* its files cannot be opened later (sandbox.h) */
 	log->workers = workers;
 	log->pause = PAUSE_MS_MIN;
 	access_formatter_init(&log->formatter, format);
@@ -366,8 +369,6 @@ int access_log_start(struct access_log *log)
 {
 	int err = -pthread_create(&log->thread, NULL, run, log);
 
-	if (err == 0)
-		pthread_setname_np(log->thread, "loom-log");
 	log->running = err == 0;
 	return err;
 }

@@ -24,6 +24,7 @@
 #include "loom/inherit.h"
 #include "loom/listen.h"
 #include "loom/log.h"
+#include "loom/sandbox.h"
 
 #define CLIENTS_MAX  16
 #define LINE_MAX_LEN 1024
@@ -271,6 +272,7 @@ static void *admin_run(void *argument)
 	bool more = false;
 
 	pthread_setname_np(pthread_self(), "loom-admin");
+	sandbox_thread(SANDBOX_ADMIN);
 	while (!atomic_load(&admin->stopping)) {
 		struct pollfd fds[2 + CLIENTS_MAX];
 		unsigned place[CLIENTS_MAX], n = 2;

@@ -25,6 +25,7 @@
 #include "builder.h"
 #include "loom/file.h"
 #include "loom/memory.h"
+#include "loom/sandbox.h"
 
 #define THREADS_MAX  4
 #define FILES_MIN    128        /* so many, */
@@ -248,6 +249,7 @@ static void *help(void *argument)
 	pthread_setname_np(pthread_self(), "loom-read");
 	if (crew->background)
 		lower_priority();
+	sandbox_thread(SANDBOX_READER);
 	while (scratch && (job = take_job(crew))) {
 		do_job(crew, job, scratch);
 		atomic_store(&job->done, true);

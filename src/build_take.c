@@ -306,7 +306,7 @@ static int take_failure(struct builder *builder, struct walk *walk, struct build
 	if (opening && (job->err == -ENOENT || job->err == -ENOTDIR))
 		return 0; /* gone since it was seen */
 	if (opening && (job->err == -EACCES || job->err == -EPERM)) {
-		walk_warn(walk, path, "left out: not permitted to read it");
+		walk_warn(walk, path, "%s", walk_denied(walk, path));
 		return 0;
 	}
 	if (opening && (job->err == -ELOOP || job->err == -EXDEV || job->err == -ENXIO))

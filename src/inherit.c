@@ -76,7 +76,8 @@ static int read_group(struct group *group, char *line, char *why, size_t size)
 	char *fds, *fd;
 	size_t most = 1;
 
-	if ((line[0] != INHERIT_LISTEN && line[0] != INHERIT_ADMIN) || line[1] != ' ')
+	if (!line[0] || !strchr((const char[]){ INHERIT_LISTEN, INHERIT_ADMIN, INHERIT_METRICS, '\0' }, line[0]) ||
+	    line[1] != ' ')
 		return refuse(why, size, "a line of an unknown kind");
 	group->kind = line[0];
 	line += 2;

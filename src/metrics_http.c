@@ -18,9 +18,11 @@
 #include <unistd.h>
 
 #include "loom/date.h"
+#include "loom/inherit.h"
 #include "loom/listen.h"
 #include "loom/log.h"
 #include "loom/metrics.h"
+#include "loom/sandbox.h"
 #include "metrics_request.h"
 
 #define CLIENTS_MAX 16
@@ -43,6 +45,7 @@ struct metrics_http {
 	struct listen_address address;
 	int fd, event;
 	bool started;
+	bool inherited; /* the socket is a predecessor's as well, until it is started */
 	atomic_bool stopping;
 	pthread_t thread;
 	const struct metrics_source *source;
@@ -236,6 +239,7 @@ static void *metrics_run(void *argument)
 	struct metrics_http *http = argument;
 
 	pthread_setname_np(pthread_self(), "loom-metrics");
+	sandbox_thread(SANDBOX_METRICS);
 	while (!atomic_load(&http->stopping)) {
 		struct pollfd fds[2 + CLIENTS_MAX];
 		unsigned place[CLIENTS_MAX], n = 2;
@@ -268,7 +272,24 @@ static void *metrics_run(void *argument)
 	return NULL;
 }
 
-int metrics_http_bind(struct metrics_http **out, const char *address, char *why, size_t size)
+/* From a predecessor: 1, 0 when it has nothing for this address, or -errno. */
+static int take_socket(struct metrics_http *http, const char *address, struct inherited *inherited, char *why,
+                       size_t size)
+{
+	unsigned n;
+	int *fds, taken;
+
+	taken = inherit_take(inherited, INHERIT_METRICS, address, 1, &http->address, &fds, &n, why, size);
+	if (taken <= 0)
+		return taken;
+	http->fd = fds[0];
+	http->inherited = true;
+	free(fds);
+	return 1;
+}
+
+int metrics_http_bind(struct metrics_http **out, const char *address, struct inherited *inherited, char *why,
+                      size_t size)
 {
 	struct metrics_http *http = calloc(1, sizeof(*http));
 	int err;
@@ -286,12 +307,14 @@ int metrics_http_bind(struct metrics_http **out, const char *address, char *why,
 		snprintf(why, size, "cannot create an eventfd: %s", strerror(-err));
 	if (!err)
 		err = listen_parse(address, &http->address, why, size);
+	if (!err)
+		err = take_socket(http, address, inherited, why, size);
 	if (!err) {
 		err = listen_bind(&http->address, &http->fd, 1, why, size);
 		if (err)
 			http->fd = -1;
 	}
-	if (err) {
+	if (err < 0) {
 		metrics_http_destroy(http);
 		return err;
 	}
@@ -315,6 +338,19 @@ int metrics_http_start(struct metrics_http *http, const struct metrics_source *s
 	return 0;
 }
 
+int metrics_http_socket(const struct metrics_http *http, const struct listen_address **address)
+{
+	if (!http)
+		return -1;
+	*address = &http->address;
+	return http->fd;
+}
+
+void metrics_http_leave(struct metrics_http *http)
+{
+	http->address.inode = 0;
+}
+
 const char *metrics_http_address(const struct metrics_http *http)
 {
 	return http->address.text;
@@ -335,7 +371,8 @@ void metrics_http_destroy(struct metrics_http *http)
 		pthread_join(http->thread, NULL);
 	}
 	if (http->fd >= 0) {
-		listen_cleanup(&http->address);
+		if (http->started || !http->inherited)
+			listen_cleanup(&http->address);
 		close(http->fd);
 	}
 	if (http->event >= 0)

@@ -308,6 +308,48 @@ int option_set_pid_file(const struct row *row, struct options *options, const ch
 	return 0;
 }
 
+int option_set_user(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0')
+		return option_complain(complaint, "'' is no user (write a name or a number)");
+	options->user = text;
+	return 0;
+}
+
+int option_set_group(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0')
+		return option_complain(complaint, "'' is no group (write a name or a number)");
+	options->group = text;
+	return 0;
+}
+
+int option_set_sandbox(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const enum sandbox_mode choices[] = { SANDBOX_AUTO, SANDBOX_ON, SANDBOX_OFF };
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->sandbox = choices[choice];
+	return 0;
+}
+
+int option_set_sandbox_read(const struct row *row, struct options *options, const char *text,
+                            struct complaint *complaint)
+{
+	(void)row;
+	if (*text == '\0')
+		return option_complain(complaint, "'' is no path");
+	if (options->sandbox_reads == OPTIONS_SANDBOX_READ_MAX)
+		return option_complain(complaint, "'%s' is one path too many (at most %d)", text,
+		                       OPTIONS_SANDBOX_READ_MAX);
+	options->sandbox_read[options->sandbox_reads++] = text;
+	return 0;
+}
+
 int option_set_cache_dir(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;

@@ -83,7 +83,8 @@ static struct given *given_of(const struct option_store *store, const char *name
 
 bool option_adds_up(const struct row *row)
 {
-	return row->set == option_set_listen || row->set == option_set_immutable || row->set == option_set_proxy_from;
+	return row->set == option_set_listen || row->set == option_set_immutable || row->set == option_set_proxy_from ||
+	       row->set == option_set_sandbox_read;
 }
 
 char *option_keep(struct option_store *store, const char *text, size_t len)

@@ -20,6 +20,7 @@
 #include "loom/gate.h"
 #include "loom/log.h"
 #include "loom/memory.h"
+#include "loom/sandbox.h"
 #include "loom/variants.h"
 #include "loom/watch.h"
 #include "reloader.h"
@@ -524,6 +525,7 @@ void *reload_run(void *argument)
 	errno = 0;
 	if (nice(10) < 0 && errno)
 		log_debug("cannot lower the reloader's priority: %s", strerror(errno));
+	sandbox_thread(SANDBOX_RELOADER);
 
 	for (;;) {
 		uint64_t now = now_ms(), events;

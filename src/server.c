@@ -15,6 +15,7 @@
 
 #include "loom/log.h"
 #include "loom/pid_file.h"
+#include "loom/sandbox.h"
 
 static void on_notice(void *context)
 {
@@ -46,11 +47,21 @@ static bool wait_for_word(struct worker_thread *thread)
 	return serve;
 }
 
+/* A thread that a backend has started. */
+static void on_disk_thread(void)
+{
+	sandbox_thread(SANDBOX_DISK);
+}
+
 static void *worker_main(void *argument)
 {
 	struct worker_thread *thread = argument;
 	struct worker *worker;
+	char name[16];
 
+	/* By itself: the name of another thread is written to /proc, which the sandbox does not allow. */
+	snprintf(name, sizeof(name), "loom-worker-%u", thread->config.index % 1000);
+	pthread_setname_np(pthread_self(), name);
 	thread->err = worker_create(&worker, &thread->config, thread->why, sizeof(thread->why));
 	if (thread->err < 0) {
 		set_state(thread, THREAD_FAILED);
@@ -58,9 +69,12 @@ static void *worker_main(void *argument)
 	}
 	thread->worker = worker;
 	worker_describe(worker, thread->features, sizeof(thread->features));
+	thread->limits = worker_limits(worker);
 	set_state(thread, THREAD_READY);
 
 	if (wait_for_word(thread)) {
+		/* From here on the thread waits for no other one, not even to the end: sandbox_filter.c. */
+		sandbox_thread(SANDBOX_WORKER);
 		thread->err = worker_run(worker);
 		if (thread->err < 0) {
 			/* Connections are open in a backend that no longer answers: there is no orderly way on. */
@@ -121,7 +135,6 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 	server->go = GO_WAIT;
 	for (started = 0; started < n; started++) {
 		struct worker_thread *thread = &server->workers[started];
-		char name[16];
 
 		thread->server = server;
 		thread->state = THREAD_STARTING;
@@ -144,14 +157,14 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.measure = options->metrics || options->admin,
 			.notify = on_notice,
 			.context = thread,
+			.contain = sandbox_wants_rings(),
+			.on_thread = on_disk_thread,
 		};
 		err = -pthread_create(&thread->thread, NULL, worker_main, thread);
 		if (err < 0) {
 			snprintf(why, size, "cannot start worker thread %u: %s", started, strerror(-err));
 			break;
 		}
-		snprintf(name, sizeof(name), "loom-worker-%u", started % 1000);
-		pthread_setname_np(thread->thread, name);
 	}
 	if (err == 0)
 		err = await_workers(server, why, size);
@@ -197,6 +210,36 @@ static int start_on_some_backend(struct server *server)
 	snprintf(server->described, sizeof(server->described), "%s (%s)", server->backend, server->workers[0].features);
 	log_info("backend %s", server->described);
 	return 0;
+}
+
+/* What is in force, once it is: a ring can only be limited when it is made. */
+static int tell_sandbox(struct server *server)
+{
+	bool limited = false, unlimitable = false;
+	char text[8 * WHY_SIZE];
+	int err;
+
+	for (unsigned i = 0; i < server->options->workers; i++) {
+		limited |= server->workers[i].limits == IO_LIMITED;
+		unlimitable |= server->workers[i].limits == IO_UNLIMITABLE;
+	}
+	err = sandbox_rings(limited && !unlimitable, unlimitable ? "ring restrictions (Linux 5.10)" : NULL);
+	sandbox_describe(text, sizeof(text));
+	if (err)
+		log_error("--sandbox=on cannot be had: %s (--sandbox=auto serves without)", text);
+	else
+		log_info("sandbox: %s", text);
+	return err;
+}
+
+static int enter_sandbox(const struct options *options)
+{
+	char why[WHY_SIZE];
+	int err = sandbox_enter(options, why, sizeof(why));
+
+	if (err)
+		log_error("%s", why);
+	return err;
 }
 
 static uint64_t milliseconds(void)
@@ -441,7 +484,9 @@ static int start_threads(struct server *server)
 		return err;
 	server_metrics_set(&server->metrics, server->reload, server->workers[0].config.ops, count_worker, server);
 	server->metrics.source.log_dropped = count_dropped;
-	err = start_reload(server);
+	err = tell_sandbox(server);
+	if (err == 0)
+		err = start_reload(server);
 	if (err == 0)
 		err = start_access(server);
 	/* Late: a socket that joins those of a predecessor has its share of the clients from here on. */
@@ -497,9 +542,13 @@ int server_run(const struct options *options, const struct server_start *start)
 	 * which one may have.
 	 */
 	if (logs_open(options, &server->access) < 0 || select_backend(server) < 0 || server_bind(server) < 0 ||
-	    life_begin(server) < 0 || server_metrics_bind(&server->metrics, options, start->inherited != NULL) < 0 ||
-	    server_bind_admin(server) < 0 || build_first(server) < 0 || start_threads(server) < 0)
+	    life_begin(server) < 0 || server_metrics_bind(&server->metrics, options, start->inherited) < 0 ||
+	    server_bind_admin(server) < 0)
 		goto end;
+	/* Before any other thread, and before ROOT is looked at: what cannot be reached later is missed at the start. */
+	if (enter_sandbox(options) < 0 || build_first(server) < 0 || start_threads(server) < 0)
+		goto end;
+	sandbox_thread(SANDBOX_MAIN);
 	serve(server);
 	served = true;
 end:

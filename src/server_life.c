@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "loom/log.h"
+#include "loom/sandbox.h"
 
 #define WATCHDOG_LOOKS 4 /* in the time in which the watchdog wants to be fed once */
 
@@ -75,6 +76,15 @@ int life_begin(struct server *server)
 		return err;
 	live_init(&server->live, start->argc, start->argv, server->options);
 	upgrade_init(&server->upgrade, start->argv, &server->mask);
+	if (sandbox_needs_launcher(server->options)) {
+		char why[WHY_SIZE];
+
+		err = upgrade_launch(&server->upgrade, why, sizeof(why));
+		if (err < 0) {
+			log_error("%s", why);
+			return err;
+		}
+	}
 	notify_open(&server->notify);
 	server->managed = server->notify.fd >= 0;
 	server->has_place = inherit_fd(start->inherited) < 0;

@@ -195,7 +195,7 @@ int server_deal(const struct server *server, struct worker_thread *thread, unsig
 	return 0;
 }
 
-unsigned server_hand_over(const struct server *server, struct upgrade_sockets *sockets, int *admin)
+unsigned server_hand_over(const struct server *server, struct upgrade_sockets *sockets, int *admin, int *metrics)
 {
 	const struct listen_address *address;
 	unsigned n = 0;
@@ -220,6 +220,16 @@ unsigned server_hand_over(const struct server *server, struct upgrade_sockets *s
 			.device = address->device,
 			.inode = address->inode,
 			.fds = admin,
+			.n = 1,
+		};
+	*metrics = metrics_http_socket(server->metrics.http, &address);
+	if (*metrics >= 0)
+		sockets[n++] = (struct upgrade_sockets){
+			.kind = INHERIT_METRICS,
+			.text = server->options->metrics,
+			.device = address->device,
+			.inode = address->inode,
+			.fds = metrics,
 			.n = 1,
 		};
 	return n;

@@ -13,22 +13,19 @@ void server_metrics_init(struct server_metrics *metrics)
 	metrics->source.process.statm = metrics->source.process.fds = -1;
 }
 
-static int bind_address(struct server_metrics *metrics)
+int server_metrics_bind(struct server_metrics *metrics, const struct options *options, struct inherited *inherited)
 {
 	char why[WHY_SIZE];
-	int err = metrics_http_bind(&metrics->http, metrics->source.options->metrics, why, sizeof(why));
+	int err = 0;
 
-	if (err < 0)
-		log_error("--metrics: %s", why);
-	return err;
-}
-
-int server_metrics_bind(struct server_metrics *metrics, const struct options *options, bool later)
-{
 	metrics->source.options = options;
 	if (options->metrics || options->admin)
 		metrics_process_open(&metrics->source.process);
-	return options->metrics && !later ? bind_address(metrics) : 0;
+	if (options->metrics)
+		err = metrics_http_bind(&metrics->http, options->metrics, inherited, why, sizeof(why));
+	if (err < 0)
+		log_error("--metrics: %s", why);
+	return err;
 }
 
 void server_metrics_set(struct server_metrics *metrics, struct reload *reload, const struct io_ops *ops,
@@ -50,11 +47,8 @@ int server_metrics_start(struct server_metrics *metrics)
 	char why[WHY_SIZE];
 	int err;
 
-	if (!metrics->source.options->metrics)
+	if (!metrics->http)
 		return 0;
-	err = metrics->http ? 0 : bind_address(metrics);
-	if (err < 0)
-		return err;
 	err = metrics_http_start(metrics->http, &metrics->source, why, sizeof(why));
 	if (err < 0)
 		log_error("--metrics: %s", why);
@@ -63,8 +57,10 @@ int server_metrics_start(struct server_metrics *metrics)
 	return err;
 }
 
-void server_metrics_yield(struct server_metrics *metrics)
+void server_metrics_yield(struct server_metrics *metrics, bool taken)
 {
+	if (metrics->http && taken)
+		metrics_http_leave(metrics->http);
 	metrics_http_destroy(metrics->http);
 	metrics->http = NULL;
 }

@@ -19,10 +19,10 @@ struct server_metrics {
 void server_metrics_init(struct server_metrics *metrics);
 
 /*
- * Opens what may be forbidden later: what /proc tells, and the address; unless a predecessor has it still, and it is bound
- * later, by server_metrics_start(). 0, or -errno after one line of why.
+ * Opens what may be forbidden later: what /proc tells, and the address, if a predecessor does not hand it over. 0, or -errno
+ * after one line of why.
  */
-int server_metrics_bind(struct server_metrics *metrics, const struct options *options, bool later);
+int server_metrics_bind(struct server_metrics *metrics, const struct options *options, struct inherited *inherited);
 
 /* Before a thread asks for metrics. worker and context: see metrics.h. */
 void server_metrics_set(struct server_metrics *metrics, struct reload *reload, const struct io_ops *ops,
@@ -31,8 +31,8 @@ void server_metrics_set(struct server_metrics *metrics, struct reload *reload, c
 /* 0, or -errno after one line of why. */
 int server_metrics_start(struct server_metrics *metrics);
 
-/* Leaves the address to a successor. */
-void server_metrics_yield(struct server_metrics *metrics);
+/* Leaves, and if it is taken, the address to a successor. */
+void server_metrics_yield(struct server_metrics *metrics, bool taken);
 
 /* The metrics say so. */
 void server_metrics_drain(struct server_metrics *metrics);

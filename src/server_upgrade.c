@@ -50,18 +50,18 @@ void upgrade_go_on(struct server *server, const char *why)
 
 static void begin_upgrade(struct server *server)
 {
-	struct upgrade_sockets sockets[OPTIONS_LISTEN_MAX + 1];
+	struct upgrade_sockets sockets[HANDED_MAX];
 	const char *against = reason_against(server);
 	uint32_t patience = live_options(&server->live)->upgrade_timeout;
 	char why[WHY_SIZE];
+	int admin, metrics;
 	unsigned n;
-	int admin;
 
 	if (against) {
 		upgrade_go_on(server, against);
 		return;
 	}
-	n = server_hand_over(server, sockets, &admin);
+	n = server_hand_over(server, sockets, &admin, &metrics);
 	if (upgrade_begin(&server->upgrade, sockets, n, life_now() + patience, why, sizeof(why)) < 0)
 		upgrade_go_on(server, why);
 	else
@@ -115,11 +115,11 @@ int life_upgraded(void *context, uint64_t ticket, int *pid, char *why, size_t si
 /* The sockets, apart from the workers', which close theirs. */
 static void keep_sockets(struct server *server)
 {
-	struct upgrade_sockets sockets[OPTIONS_LISTEN_MAX + 1];
+	struct upgrade_sockets sockets[HANDED_MAX];
+	int admin, metrics;
 	unsigned n;
-	int admin;
 
-	n = server_hand_over(server, sockets, &admin);
+	n = server_hand_over(server, sockets, &admin, &metrics);
 	for (unsigned i = 0; i < n; i++) {
 		struct upgrade_sockets *kept = &server->kept[server->keeps];
 		int *fds = server->upgrade.taken[i] ? calloc(sockets[i].n, sizeof(*fds)) : NULL;
@@ -183,6 +183,7 @@ void upgrade_end(struct server *server)
 static void leave(struct server *server)
 {
 	pid_t pid = server->upgrade.pid;
+	unsigned next = server->bound; /* as server_hand_over() has them */
 
 	log_info("pid %d has taken over", (int)pid);
 	/* The manager takes notices from the process that it knows: it must know the new one before that speaks. */
@@ -192,9 +193,9 @@ static void leave(struct server *server)
 	server->has_place = false;
 	keep_sockets(server);
 	server->keep_until = life_now() + KEEP_MS;
-	if (server->upgrade.taken[server->bound])
+	if (server->admin && server->upgrade.taken[next++])
 		admin_yield(server->admin);
-	server_metrics_yield(&server->metrics);
+	server_metrics_yield(&server->metrics, server->metrics.http && server->upgrade.taken[next]);
 	upgrade_leave(&server->upgrade);
 	life_drain(server, WORKER_YIELD);
 	answer_upgrade(server, pid, "");

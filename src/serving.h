@@ -26,6 +26,8 @@
 
 #define WHY_SIZE 512
 
+#define HANDED_MAX (OPTIONS_LISTEN_MAX + 2)
+
 enum thread_state {
 	THREAD_STARTING,
 	THREAD_READY,  /* created; waits for the word */
@@ -46,6 +48,7 @@ struct worker_thread {
 	int err;
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
+	enum io_limits limits;
 	struct conn_stats stats;
 	unsigned logged_failures, logged_full, logged_stale, logged_unreadable, logged_untrusted, logged_unproxied;
 };
@@ -99,7 +102,7 @@ struct server {
 	uint64_t watchdog_at; /* milliseconds: the next look; UINT64_MAX: none */
 	bool hung;            /* a worker does not turn, and that was logged */
 	struct upgrade upgrade;
-	struct upgrade_sockets kept[OPTIONS_LISTEN_MAX + 1]; /* that a successor uses; ours are duplicates */
+	struct upgrade_sockets kept[HANDED_MAX]; /* that a successor uses; ours are duplicates */
 	unsigned keeps;
 	uint64_t keep_until;         /* milliseconds */
 	bool managed;                /* there is a service manager, which starts what has died */
@@ -151,8 +154,11 @@ int server_take_passed(struct server *server, const struct listen_address *like,
 /* Says what was passed and is not listened on. */
 void server_warn_of_passed(const struct server *server, const struct listen_passed passed[], unsigned n);
 
-/* What a successor is handed. room for OPTIONS_LISTEN_MAX + 1; how many. admin: where the admin's descriptor goes. */
-unsigned server_hand_over(const struct server *server, struct upgrade_sockets *sockets, int *admin);
+/*
+ * What a successor is handed: the addresses, the admin socket, and that of metrics, as far as there are any. room for
+ * HANDED_MAX; how many. admin, metrics: where their descriptors go.
+ */
+unsigned server_hand_over(const struct server *server, struct upgrade_sockets *sockets, int *admin, int *metrics);
 
 /* Removes Unix sockets' files, but for those that a successor, or a predecessor, uses. */
 void server_unlink(struct server *server);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "loom/inherit.h"
+#include "loom/launcher.h"
 #include "loom/log.h"
 
 #define SELF "/proc/self/exe"
@@ -58,6 +59,22 @@ void upgrade_init(struct upgrade *upgrade, char *argv[], sigset_t *mask)
 	*upgrade = (struct upgrade){ .argv = argv, .mask = mask, .channel = -1, .binary = find_binary(argv[0]) };
 }
 
+/* Variables that a successor does not get: ours, and the process that the watchdog is for, as it is the successor now. */
+static const char *const dropped[] = { INHERIT_VARIABLE, "WATCHDOG_PID", NULL };
+
+int upgrade_launch(struct upgrade *upgrade, char *why, size_t size)
+{
+	const struct launcher_config config = {
+		.binary = upgrade->binary,
+		.argv = upgrade->argv,
+		.mask = upgrade->mask,
+		.variable = INHERIT_VARIABLE,
+		.dropped = dropped,
+	};
+
+	return launcher_create(&upgrade->launcher, &config, why, size);
+}
+
 static void close_channel(struct upgrade *upgrade)
 {
 	if (upgrade->channel >= 0)
@@ -69,6 +86,7 @@ void upgrade_free(struct upgrade *upgrade)
 {
 	upgrade_abort(upgrade);
 	close_channel(upgrade);
+	launcher_destroy(upgrade->launcher);
 	free(upgrade->binary);
 	free(upgrade->taken);
 	*upgrade = (struct upgrade){ .channel = -1 };
@@ -90,19 +108,34 @@ static bool is_duplicate(const int fds[], unsigned i)
 	return false;
 }
 
-/* Writes the variable, and has its descriptors stay open in the successor. NULL: no memory. */
-static char *describe(const struct upgrade_sockets sockets[], unsigned n, int channel,
-                      posix_spawn_file_actions_t *actions)
+/* What goes along: descriptors, and the text that tells of them. */
+struct luggage {
+	int *fds;
+	unsigned n;
+	char *variable; /* "NAME=value" */
+};
+
+static void luggage_free(struct luggage *luggage)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	free(luggage->fds);
+	free(luggage->variable);
+}
+
+/* 0 or -ENOMEM. */
+static int pack(struct luggage *luggage, const struct upgrade_sockets sockets[], unsigned n, int channel)
+{
+	size_t size, most = 1;
+	FILE *out;
 	int err;
 
+	for (unsigned i = 0; i < n; i++)
+		most += sockets[i].n;
+	*luggage = (struct luggage){ .fds = calloc(most, sizeof(int)) };
+	out = luggage->fds ? open_memstream(&luggage->variable, &size) : NULL;
 	if (!out)
-		return NULL;
+		return -ENOMEM;
 	fprintf(out, "%s=%d\n", INHERIT_VARIABLE, channel);
-	err = posix_spawn_file_actions_adddup2(actions, channel, channel);
+	luggage->fds[luggage->n++] = channel;
 	for (unsigned i = 0; i < n; i++) {
 		const char *comma = "";
 
@@ -113,23 +146,18 @@ static char *describe(const struct upgrade_sockets sockets[], unsigned n, int ch
 			if (is_duplicate(sockets[i].fds, j))
 				continue;
 			fprintf(out, "%s%d", comma, fd);
-			err |= posix_spawn_file_actions_adddup2(actions, fd, fd);
+			luggage->fds[luggage->n++] = fd;
 			comma = ",";
 		}
 		fprintf(out, " %s\n", sockets[i].text);
 	}
-	err |= ferror(out) | fclose(out);
-	if (err) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	err = ferror(out) | fclose(out);
+	return err ? -ENOMEM : 0;
 }
 
-/* Ours, with the variable, and without the process that the watchdog is for: it is the successor now. */
+/* Ours, with the variable. */
 static char **make_environment(char *variable)
 {
-	static const char *const dropped[] = { INHERIT_VARIABLE "=", "WATCHDOG_PID=" };
 	size_t n = 0, kept = 0;
 	char **made;
 
@@ -141,8 +169,8 @@ static char **make_environment(char *variable)
 	for (size_t i = 0; i < n; i++) {
 		bool keep = true;
 
-		for (size_t j = 0; j < sizeof(dropped) / sizeof(dropped[0]); j++)
-			keep &= strncmp(environ[i], dropped[j], strlen(dropped[j])) != 0;
+		for (const char *const *name = dropped; *name; name++)
+			keep &= strncmp(environ[i], *name, strlen(*name)) != 0 || environ[i][strlen(*name)] != '=';
 		if (keep)
 			made[kept++] = environ[i];
 	}
@@ -150,23 +178,43 @@ static char **make_environment(char *variable)
 	return made;
 }
 
-static int spawn(struct upgrade *upgrade, const char *binary, char **environment, posix_spawn_file_actions_t *actions)
+static int spawn(struct upgrade *upgrade, const char *binary, const struct luggage *luggage)
 {
+	char **environment = make_environment(luggage->variable);
+	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t ignored;
-	int err;
+	int err = environment ? posix_spawnattr_init(&attributes) : ENOMEM;
 
-	err = posix_spawnattr_init(&attributes);
-	if (err)
+	if (err) {
+		free(environment);
 		return -err;
-	sigemptyset(&ignored);
-	sigaddset(&ignored, SIGPIPE);
-	posix_spawnattr_setsigmask(&attributes, upgrade->mask);
-	posix_spawnattr_setsigdefault(&attributes, &ignored);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	err = posix_spawn(&upgrade->pid, binary, actions, &attributes, upgrade->argv, environment);
+	}
+	err = posix_spawn_file_actions_init(&actions);
+	if (!err) {
+		for (unsigned i = 0; i < luggage->n && !err; i++)
+			err = posix_spawn_file_actions_adddup2(&actions, luggage->fds[i], luggage->fds[i]);
+		sigemptyset(&ignored);
+		sigaddset(&ignored, SIGPIPE);
+		posix_spawnattr_setsigmask(&attributes, upgrade->mask);
+		posix_spawnattr_setsigdefault(&attributes, &ignored);
+		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+		if (!err)
+			err = posix_spawn(&upgrade->pid, binary, &actions, &attributes, upgrade->argv, environment);
+		posix_spawn_file_actions_destroy(&actions);
+	}
 	posix_spawnattr_destroy(&attributes);
+	free(environment);
 	return -err;
+}
+
+/* The successor gets a signal. */
+static void tell(const struct upgrade *upgrade, int signal)
+{
+	if (upgrade->launcher)
+		launcher_kill(upgrade->launcher, signal);
+	else
+		kill(upgrade->pid, signal);
 }
 
 static const char *choose_binary(const struct upgrade *upgrade)
@@ -184,9 +232,8 @@ int upgrade_begin(struct upgrade *upgrade, const struct upgrade_sockets sockets[
                   char *why, size_t size)
 {
 	const char *binary = choose_binary(upgrade);
-	char *variable = NULL, **environment = NULL;
-	posix_spawn_file_actions_t actions;
-	int ends[2], err = -ENOMEM;
+	struct luggage luggage;
+	int ends[2], err;
 
 	assert(upgrade->state == UPGRADE_NONE && upgrade->channel < 0);
 	free(upgrade->taken);
@@ -198,17 +245,15 @@ int upgrade_begin(struct upgrade *upgrade, const struct upgrade_sockets sockets[
 		snprintf(why, size, "cannot create a socket pair: %s", strerror(-err));
 		return err;
 	}
-	if (posix_spawn_file_actions_init(&actions) != 0)
-		goto fail;
-	variable = describe(sockets, n, ends[1], &actions);
-	if (variable)
-		environment = make_environment(variable);
-	if (environment && upgrade->taken)
-		err = spawn(upgrade, binary, environment, &actions);
-	posix_spawn_file_actions_destroy(&actions);
-	free(environment);
-	free(variable);
-fail:
+	err = pack(&luggage, sockets, n, ends[1]);
+	if (!err && !upgrade->taken)
+		err = -ENOMEM;
+	if (!err && upgrade->launcher)
+		err = launcher_start(upgrade->launcher, strcmp(binary, SELF) == 0, luggage.fds, luggage.n,
+		                     luggage.variable + sizeof(INHERIT_VARIABLE), &upgrade->pid);
+	else if (!err)
+		err = spawn(upgrade, binary, &luggage);
+	luggage_free(&luggage);
 	close(ends[1]);
 	if (err) {
 		close(ends[0]);
@@ -274,7 +319,7 @@ static enum upgrade_state fail(struct upgrade *upgrade, bool has_ended, int stat
 	char how[64];
 
 	if (!has_ended) {
-		kill(upgrade->pid, SIGKILL);
+		tell(upgrade, SIGKILL);
 		reap(upgrade, true, &status);
 	}
 	if (because)
@@ -373,7 +418,7 @@ void upgrade_abort(struct upgrade *upgrade)
 	if (upgrade->state == UPGRADE_STARTING)
 		fail(upgrade, false, 0, "is not needed any more", why, sizeof(why));
 	if (upgrade->state == UPGRADE_PROBATION) {
-		kill(upgrade->pid, SIGTERM); /* it has clients */
+		tell(upgrade, SIGTERM); /* it has clients */
 		upgrade->state = UPGRADE_NONE;
 	}
 }

@@ -28,6 +28,7 @@
 #include "loom/cache.h"
 #include "loom/compress.h"
 #include "loom/log.h"
+#include "loom/sandbox.h"
 #include "loom/memory.h"
 
 #define EXPIRY_DAYS    30
@@ -224,6 +225,7 @@ static void *variants_run(void *argument)
 
 	pthread_setname_np(pthread_self(), "loom-variants");
 	lower_priority();
+	sandbox_thread(SANDBOX_VARIANTS);
 	pthread_mutex_lock(&yard->mutex);
 	while (!yard->stop)
 		if (!work(variants))

@@ -21,6 +21,7 @@
 #include "loom/log.h"
 #include "loom/logs.h"
 #include "loom/pid_file.h"
+#include "loom/sandbox.h"
 
 #define WHY_SIZE 512
 
@@ -226,6 +227,17 @@ static int verify_tree(const struct options *options)
 	return err;
 }
 
+static int verify_sandbox(const struct options *options)
+{
+	char why[WHY_SIZE];
+
+	if (sandbox_try(options, why, sizeof(why)) == 0)
+		return 0;
+	if (strncmp(why, "--sandbox", strlen("--sandbox")) == 0)
+		return fail(options, "sandbox", 0, why);
+	return fail(options, strncmp(why, "--group", strlen("--group")) == 0 ? "group" : "user", 0, why);
+}
+
 int verify_run(const struct options *options)
 {
 	const char *file = options_file(options);
@@ -234,8 +246,8 @@ int verify_run(const struct options *options)
 		printf("%s: ok\n", file);
 	else
 		printf("no configuration file (see --config)\n");
-	if (verify_backend(options) < 0 || verify_addresses(options) < 0 || verify_cache_dir(options) < 0 ||
-	    verify_log(options, "error-log", options->error_log) < 0 ||
+	if (verify_sandbox(options) < 0 || verify_backend(options) < 0 || verify_addresses(options) < 0 ||
+	    verify_cache_dir(options) < 0 || verify_log(options, "error-log", options->error_log) < 0 ||
 	    verify_log(options, "access-log", options->access_log) < 0 || verify_pid_file(options) < 0 ||
 	    verify_tree(options) < 0)
 		return 1;

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "loom/log.h"
+#include "loom/sandbox.h"
 
 #define WARNINGS_MAX 20
 
@@ -70,6 +71,22 @@ void walk_warn(struct walk *walk, const char *path, const char *format, ...)
 	log_warn("%.1024s%s: %s", path, strlen(path) > 1024 ? "..." : "", text);
 }
 
+/* Whether it is the sandbox that keeps what lies at the path from being read. */
+static bool is_beyond(const struct walk *walk, const char *path)
+{
+	char whole[2 * PATH_MAX];
+
+	snprintf(whole, sizeof(whole), "%s/%s", walk->options->root, path == walk->options->root ? "" : path);
+	return !sandbox_may_read(whole);
+}
+
+const char *walk_denied(const struct walk *walk, const char *path)
+{
+	return is_beyond(walk, path)
+	               ? "left out: it leads to where the sandbox does not let loom read (--sandbox-read would)"
+	               : "left out: not permitted to read it";
+}
+
 int walk_fail(struct walk *walk, int err, const char *what, const char *path)
 {
 	size_t len = strlen(path), room = walk->why_size / 2;
@@ -81,7 +98,10 @@ int walk_fail(struct walk *walk, int err, const char *what, const char *path)
 	if (err == -EAGAIN)
 		snprintf(walk->why, walk->why_size, "%.*s%s changed while it was being read", (int)len, path, dots);
 	else
-		snprintf(walk->why, walk->why_size, "%s %.*s%s: %s", what, (int)len, path, dots, strerror(-err));
+		snprintf(walk->why, walk->why_size, "%s %.*s%s: %s%s", what, (int)len, path, dots, strerror(-err),
+		         err == -EACCES && is_beyond(walk, path)
+		                 ? " (the sandbox does not let loom read there: --sandbox-read, and a restart)"
+		                 : "");
 	return err;
 }
 
@@ -242,7 +262,7 @@ static int read_names(struct walk *walk, DIR *dir)
 }
 
 /* Why an entry cannot be reached when that is no failure of the walk; NULL when it is one. */
-static const char *left_out(const struct walk *walk, int err, bool link)
+static const char *left_out(const struct walk *walk, const char *path, int err, bool link)
 {
 	switch (err) {
 	case -EXDEV:
@@ -256,7 +276,7 @@ static const char *left_out(const struct walk *walk, int err, bool link)
 		return link ? "left out: the link leads nowhere" : "";
 	case -EACCES:
 	case -EPERM:
-		return "left out: not permitted to read it";
+		return walk_denied(walk, path);
 	case -ENAMETOOLONG:
 		return "left out: the path is too long";
 	default:
@@ -306,7 +326,7 @@ static int entry_stat(struct walk *walk, int dir, const char *name, const char *
 	}
 	if (!err)
 		return 0;
-	reason = left_out(walk, err, link);
+	reason = left_out(walk, path, err, link);
 	if (!reason)
 		return walk_fail(walk, err, "cannot look at", path);
 	if (*reason && is_lock(name))
@@ -397,7 +417,7 @@ static int unopened(struct walk *walk, const struct directory *directory, int er
 		return 0; /* gone since it was seen */
 	case -EACCES:
 	case -EPERM:
-		walk_warn(walk, directory->path, "left out: not permitted to read it");
+		walk_warn(walk, directory->path, "%s", walk_denied(walk, directory->path));
 		return 0;
 	case -ELOOP:
 	case -EXDEV: /* a link has taken its place */

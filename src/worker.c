@@ -367,6 +367,8 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 		.conns = config->conns,
 		.listeners = config->listens,
 		.files = config->options->stream_above != UINT64_MAX,
+		.contain = config->contain,
+		.on_thread = config->on_thread,
 	};
 	struct worker *worker;
 	int err;
@@ -490,4 +492,9 @@ const struct conn_context *worker_context(const struct worker *worker)
 void worker_describe(struct worker *worker, char *text, size_t size)
 {
 	io_describe(worker->context.io, text, size);
+}
+
+enum io_limits worker_limits(const struct worker *worker)
+{
+	return worker->context.io->limits;
 }

@@ -25,6 +25,7 @@
 #define INHERIT_VARIABLE "LOOM_INHERIT"
 #define INHERIT_LISTEN   'l'
 #define INHERIT_ADMIN    'a'
+#define INHERIT_METRICS  'm'
 
 struct inherited;
 

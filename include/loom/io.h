@@ -107,6 +107,15 @@ struct io_config {
 	unsigned conns;     /* the most connections open at a time; at least 1 */
 	unsigned listeners; /* the most listeners at a time; at least 1 */
 	bool files;         /* io_send_file() will be called: what it needs is taken now */
+	bool contain; /* limit the instance to the operations that it uses, if they pass by filters of system calls */
+	void (*on_thread)(void); /* called by each thread that the backend starts, before its first work; may be NULL */
+};
+
+/* What came of io_config.contain. */
+enum io_limits {
+	IO_UNLIMITED, /* not asked for, or there is nothing to limit: each operation is a system call of its thread */
+	IO_LIMITED,
+	IO_UNLIMITABLE, /* this kernel cannot */
 };
 
 struct io;
@@ -144,6 +153,7 @@ struct io_ops {
 struct io {
 	const struct io_ops *ops;
 	uint64_t figures[FIGURES_MAX]; /* they only grow: relaxed stores by the backend, relaxed loads by any thread */
+	enum io_limits limits;
 };
 
 /* Adds to one of its figures. For backends. */

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loom/inherit.h"
 #include "loom/figure.h"
 #include "loom/options.h"
 #include "loom/reload.h"
@@ -62,12 +63,19 @@ enum metrics_format metrics_accept(const char *accept, size_t len);
 struct metrics_http;
 
 /*
- * Binds the address (listen.h), and listens when it is started. Main thread. 0, or -errno with one line in why. GET and
- * HEAD of /metrics, one request a connection; few connections, bounded in bytes and time: a scraper that is slow, or
+ * Binds the address (listen.h), or takes its socket from a predecessor (inherit.h), and listens when it is started. Main
+ * thread. 0, or -errno with one line in why. GET and HEAD of /metrics, one request a connection; few connections, bounded in bytes and time: a scraper that is slow, or
  * worse, harms nobody but other scrapers, and these for seconds.
  */
-int metrics_http_bind(struct metrics_http **http, const char *address, char *why, size_t size);
+int metrics_http_bind(struct metrics_http **http, const char *address, struct inherited *inherited, char *why,
+                      size_t size);
 int metrics_http_start(struct metrics_http *http, const struct metrics_source *source, char *why, size_t size);
+
+/* The socket and its address, for a successor. -1: there is none. */
+int metrics_http_socket(const struct metrics_http *http, const struct listen_address **address);
+
+/* The file of a Unix socket is a successor's from now on. */
+void metrics_http_leave(struct metrics_http *http);
 
 /* For people: "http://127.0.0.1:9100/", the real port. */
 const char *metrics_http_address(const struct metrics_http *http);

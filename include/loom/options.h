@@ -11,9 +11,10 @@
 
 #include "loom/peer.h"
 
-#define OPTIONS_LISTEN_MAX     16
-#define OPTIONS_IMMUTABLE_MAX  16
-#define OPTIONS_PROXY_FROM_MAX 32
+#define OPTIONS_LISTEN_MAX       16
+#define OPTIONS_IMMUTABLE_MAX    16
+#define OPTIONS_PROXY_FROM_MAX   32
+#define OPTIONS_SANDBOX_READ_MAX 16
 
 enum symlinks {
 	SYMLINKS_CONTAIN, /* followed while they stay inside ROOT */
@@ -54,6 +55,13 @@ enum watch_mode {
 	WATCH_OFF,     /* not: SIGHUP and loomctl reload read ROOT again */
 };
 
+/* What the process gives up before it serves: sandbox.h. */
+enum sandbox_mode {
+	SANDBOX_AUTO, /* what this kernel has */
+	SANDBOX_ON,   /* all of it, or an error at start */
+	SANDBOX_OFF,
+};
+
 struct options {
 	const char *root;
 	const char *listen[OPTIONS_LISTEN_MAX]; /* as given; defaults filled in by options_parse() */
@@ -89,11 +97,16 @@ struct options {
 	const char *health;        /* the path, and target, that tells whether loom is serving; NULL: none */
 	const char *pid_file;      /* NULL: none */
 	uint32_t upgrade_timeout;  /* milliseconds that a successor has to become ready */
-	bool snapshot_header;      /* say the snapshot's id in each answer */
-	uint8_t log_level;         /* enum log_level (log.h): what of the error log is said */
-	const char *error_log;     /* where it goes: log_open() */
-	const char *access_log;    /* where that goes: access_log_create(); NULL: there is none */
-	uint8_t access_format;     /* enum access_format (access_format.h) */
+	const char *user;          /* a name or a number; NULL: as it was started */
+	const char *group;         /* likewise; NULL: the user's */
+	enum sandbox_mode sandbox;
+	const char *sandbox_read[OPTIONS_SANDBOX_READ_MAX]; /* what else may be read */
+	unsigned sandbox_reads;
+	bool snapshot_header;   /* say the snapshot's id in each answer */
+	uint8_t log_level;      /* enum log_level (log.h): what of the error log is said */
+	const char *error_log;  /* where it goes: log_open() */
+	const char *access_log; /* where that goes: access_log_create(); NULL: there is none */
+	uint8_t access_format;  /* enum access_format (access_format.h) */
 	struct limits limits;
 	struct timeouts timeouts;
 	struct option_store *store; /* owns strings that these are borrowed from; options_free() */

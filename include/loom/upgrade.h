@@ -22,7 +22,7 @@
 
 /* What is handed over for one address. */
 struct upgrade_sockets {
-	char kind;        /* INHERIT_LISTEN, INHERIT_ADMIN */
+	char kind;        /* INHERIT_LISTEN, INHERIT_ADMIN, INHERIT_METRICS */
 	const char *text; /* as options have it */
 	dev_t device;     /* of a Unix socket's file; otherwise 0 */
 	ino_t inode;
@@ -40,7 +40,10 @@ enum upgrade_state {
 	UPGRADE_LOST, /* told once: it has ended, and not by itself, while this process is still there; then GONE */
 };
 
+struct launcher;
+
 struct upgrade {
+	struct launcher *launcher; /* where this process could start nothing itself (sandbox.h); or NULL */
 	char **argv;
 	char *binary;   /* NULL: not found */
 	bool running;   /* start what runs, not what lies there now */
@@ -57,6 +60,12 @@ struct upgrade {
 
 /* argv and mask must live as long as the upgrade. The working directory is the one of the start. */
 void upgrade_init(struct upgrade *upgrade, char *argv[], sigset_t *mask);
+
+/*
+ * From now on a launcher starts it, which is made here: for a process that is about to give up what that takes. Before any
+ * other thread. 0, or -errno with one line in why.
+ */
+int upgrade_launch(struct upgrade *upgrade, char *why, size_t size);
 
 void upgrade_free(struct upgrade *upgrade);
 

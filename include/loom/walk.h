@@ -52,6 +52,9 @@ void walk_copy_free(struct walk *walk);
 /* "path: what" as a warning; only the first ones of a walk are written out, the others counted. */
 void walk_warn(struct walk *walk, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The warning of a path that may not be read: by its mode, or by the sandbox. */
+const char *walk_denied(const struct walk *walk, const char *path);
+
 /* Writes "what path: error" into the walk's why ("path changed ..." for -EAGAIN), and returns err (negative). */
 int walk_fail(struct walk *walk, int err, const char *what, const char *path);
 

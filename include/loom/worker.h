@@ -65,6 +65,8 @@ struct worker_config {
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */
+	bool contain;                  /* io_config's, as is what follows */
+	void (*on_thread)(void);
 	void *context;
 };
 
@@ -108,5 +110,8 @@ const struct conn_context *worker_context(const struct worker *worker);
 
 /* io_describe() of the worker's backend. On the worker's thread, before it runs. */
 void worker_describe(struct worker *worker, char *text, size_t size);
+
+/* Whether that backend limits itself. Likewise. */
+enum io_limits worker_limits(const struct worker *worker);
 
 #endif

@@ -338,6 +338,11 @@ keep-for = 5s
 gate = index,vanished=5%,links
 admin = unix:admin
 snapshot-header = true
+[Containment]
+user = loom
+group = 5
+sandbox = auto
+sandbox-read = /srv/shared
 [Messages]
 quiet = yes
 verbose = no

@@ -546,7 +546,8 @@ START_TEST(a_dump_gives_the_same_options)
 		"index = [x]\nhidden = 1\nsymlinks = follow\ncache-control = a ;b\nimmutable = auto\nimmutable = /a=b\n"
 		"no-nosniff = yes\nencodings = none\nno-compress = yes\ncache-dir = c\nwatch = off\n"
 		"keep-generations = 0\n"
-		"gate = index,vanished=50%\nadmin = unix:/a\nsnapshot-header = yes\ngrace = 0\nquiet = 1\n",
+		"gate = index,vanished=50%\nadmin = unix:/a\nsnapshot-header = yes\ngrace = 0\nuser = loom\ngroup = 5\n"
+		"sandbox = off\nsandbox-read = /a\nsandbox-read = /b c\nquiet = 1\n",
 	};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {

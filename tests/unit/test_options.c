@@ -121,7 +121,8 @@ START_TEST(every_option_is_read)
 		"--keep-for 5s --admin unix:/run/admin --metrics :9100 --health /healthz --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
 		"--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 		"--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
-		"--no-nosniff --gate links,vanished=7% site");
+		"--no-nosniff --gate links,vanished=7% --user www-data --group 33 --sandbox on --sandbox-read /srv/a "
+		"--sandbox-read=b site");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
@@ -140,6 +141,12 @@ START_TEST(every_option_is_read)
 	ck_assert_int_eq(options.watch, WATCH_POLL);
 	ck_assert_uint_eq(options.settle_max, 60000);
 	ck_assert(options.stream_above == UINT64_MAX);
+	ck_assert_str_eq(options.user, "www-data");
+	ck_assert_str_eq(options.group, "33");
+	ck_assert_int_eq(options.sandbox, SANDBOX_ON);
+	ck_assert_uint_eq(options.sandbox_reads, 2);
+	ck_assert_str_eq(options.sandbox_read[0], "/srv/a");
+	ck_assert_str_eq(options.sandbox_read[1], "b");
 	ck_assert_uint_eq(options.keep_generations, 0);
 	ck_assert_uint_eq(options.keep_for, 5000);
 	ck_assert_str_eq(options.admin, "/run/admin");
@@ -494,6 +501,10 @@ static const char *const mistakes[][3] = {
 	{ "--max-connections 0", "--max-connections: '0'", "1 to 1000000" },
 	{ "--index a/b", "--index: 'a/b'", "without slashes" },
 	{ "--index ..", "--index: '..'", "without slashes" },
+	{ "--sandbox maybe", "--sandbox: 'maybe'", "auto|on|off" },
+	{ "--user=", "--user: '' is no user", "name or a number" },
+	{ "--group=", "--group: '' is no group", "name or a number" },
+	{ "--sandbox-read=", "--sandbox-read: '' is no path", "" },
 	{ "--symlinks maybe", "--symlinks: 'maybe'", "contain|follow|deny" },
 	{ "--max-request-line 63", "--max-request-line: '63' is out of range", "from 64 to 16320 bytes" },
 	{ "--max-request-line 16K", "--max-request-line: '16K' is out of range", "from 64 to 16320 bytes" },
@@ -815,7 +826,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 51);
+	ck_assert_int_eq(compared, 55);
 	free(help);
 	free(manual);
 }
@@ -862,7 +873,7 @@ START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
 			compared += compare_with_file_manual(line, manual);
 	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
 		entries++;
-	ck_assert_int_eq(compared, 44);
+	ck_assert_int_eq(compared, 48);
 	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conn_output.h"
+#include "conn_rate.h"
 
 static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
 static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
@@ -47,11 +48,6 @@ void conn_context_fini(struct conn_context *context)
 	pool_destroy(&context->conns);
 	pool_destroy(&context->inputs);
 	pool_destroy(&context->outputs);
-}
-
-static void set_deadline(struct conn_context *context, struct conn *conn, uint32_t timeout)
-{
-	wheel_set(&context->wheel, &conn->timer, context->now + timeout);
 }
 
 static void ask_for_bytes(struct conn_context *context, struct conn *conn)
@@ -114,23 +110,31 @@ void conn_adopt(struct conn_context *context)
 	context->snapshot = next;
 }
 
-bool conn_accept(struct conn_context *context, int fd)
+static struct conn *conn_begin(struct conn_context *context, int fd)
 {
 	struct conn *conn = pool_take(&context->conns);
 
 	if (!conn)
-		return false;
+		return NULL;
 	assert(conn->state == CONN_FREE && !conn->input && !conn->output && !conn->snapshot && !conn->timer.next);
 	conn->sent = conn->progress = 0;
 	conn->answered = conn->blank = 0;
-	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = false;
+	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = conn->refused = false;
 	conn->state = CONN_IDLE;
-	conn_count(&context->stats.accepted, 1);
-
 	io_open(context->io, &conn->io, fd);
-	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
-	ask_for_bytes(context, conn);
-	return true;
+	return conn;
+}
+
+struct conn *conn_accept(struct conn_context *context, int fd)
+{
+	struct conn *conn = conn_begin(context, fd);
+
+	if (conn) {
+		conn_count(&context->stats.accepted, 1);
+		conn_set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
+		ask_for_bytes(context, conn);
+	}
+	return conn;
 }
 
 static void conn_send(struct conn_context *context, struct conn *conn)
@@ -144,7 +148,7 @@ static void conn_send(struct conn_context *context, struct conn *conn)
 	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
 	conn->sent += output->sending;
 	conn->state = CONN_SENDING;
-	set_deadline(context, conn, context->timeouts->send);
+	conn_set_deadline(context, conn, context->timeouts->send);
 	if (output->file.len > 0) {
 		output->file.iov = output->iov;
 		output->file.niov = output->niov;
@@ -159,7 +163,7 @@ static void conn_linger(struct conn_context *context, struct conn *conn, uint32_
 {
 	io_shutdown(context->io, &conn->io);
 	conn->state = CONN_LINGERING;
-	set_deadline(context, conn, context->draining ? CONN_LINGER_BRIEF_MS : timeout);
+	conn_set_deadline(context, conn, context->draining ? CONN_LINGER_BRIEF_MS : timeout);
 	ask_for_bytes(context, conn);
 }
 
@@ -167,7 +171,7 @@ static void conn_linger(struct conn_context *context, struct conn *conn, uint32_
 static void conn_finish(struct conn_context *context, struct conn *conn)
 {
 	if (conn->linger && !conn->ended)
-		conn_linger(context, conn, CONN_LINGER_MS);
+		conn_linger(context, conn, conn->refused ? CONN_LINGER_BRIEF_MS : CONN_LINGER_MS);
 	else
 		conn_close(context, conn);
 }
@@ -191,12 +195,12 @@ static void conn_go_on(struct conn_context *context, struct conn *conn)
 	if (conn->input) {
 		assert(conn->input->reading);
 		if (conn->state != CONN_READING)
-			set_deadline(context, conn, context->timeouts->header); /* absolute: once a request */
+			conn_await_request(context, conn); /* once a request */
 		conn->state = CONN_READING;
 	} else if (conn->state != CONN_IDLE) { /* an empty line renews nothing */
 		/* While draining, what the client has sent already, behind the last answer, is still answered. */
 		conn->state = CONN_IDLE;
-		set_deadline(context, conn, context->draining ? CONN_DRAIN_NEXT_MS : context->timeouts->keepalive);
+		conn_set_deadline(context, conn, context->draining ? CONN_DRAIN_NEXT_MS : context->timeouts->keepalive);
 	}
 	ask_for_bytes(context, conn);
 }
@@ -223,6 +227,7 @@ static void keep_request(struct conn_context *context, struct conn *conn, const 
 	keep_bytes(context, conn, bytes, parser->request.in_body ? parser->request.head_len : len);
 	conn->input->parser = *parser;
 	conn->input->reading = true;
+	conn->input->received = (uint32_t)len;
 	request_moved(&conn->input->parser, conn->input->bytes);
 }
 
@@ -359,6 +364,7 @@ static void continue_request(struct conn_context *context, struct conn *conn, co
 	if (progress == REQUEST_MORE) {
 		if (parser->request.in_body)
 			input->len = parser->request.head_len;
+		input->received += (uint32_t)len;
 		return;
 	}
 	answered = answer_request(context, conn, parser, progress, len - used);
@@ -446,6 +452,7 @@ static void conn_closed(struct conn_context *context, struct conn *conn)
 {
 	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
 	release_output(context, conn);
+	context->refusing -= conn->refused;
 	conn->state = CONN_FREE;
 	pool_give(&context->conns, conn);
 }
@@ -484,15 +491,20 @@ static void conn_refuse_slow_request(struct conn_context *context, struct conn *
 	conn_send(context, conn);
 }
 
-/* Whether the client takes the answer at the least rate that we ask for, or is still busy with earlier ones. */
-static bool conn_is_taking(struct conn_context *context, struct conn *conn)
+bool conn_refuse(struct conn_context *context, int fd)
 {
-	uint64_t progress = io_progress(context->io, &conn->io);
-	uint64_t least = (uint64_t)context->timeouts->send * CONN_SEND_RATE_MIN / 1000;
-	bool taking = progress < conn->progress || progress - conn->progress >= (least > 0 ? least : 1);
+	struct conn *conn = conn_begin(context, fd);
+	struct response response;
 
-	conn->progress = progress;
-	return taking;
+	if (!conn)
+		return false;
+	conn->refused = conn->linger = true;
+	context->refusing++;
+	conn_count(&context->stats.refused, 1);
+	response_error(&response, 503, true, context->snapshot);
+	conn_answer(context, conn, &response);
+	conn_send(context, conn);
+	return true;
 }
 
 void conn_timeout(struct conn_context *context, struct wheel_node *node)
@@ -504,14 +516,14 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 		conn_end_idle(context, conn);
 		return;
 	case CONN_READING:
+		if (conn_is_arriving(context, conn))
+			return;
 		conn_count(&context->stats.timeouts, 1);
 		conn_refuse_slow_request(context, conn);
 		return;
 	case CONN_SENDING:
-		if (conn_is_taking(context, conn)) {
-			set_deadline(context, conn, context->timeouts->send);
+		if (conn_is_taking(context, conn))
 			return;
-		}
 		conn_count(&context->stats.timeouts, 1);
 		break;
 	case CONN_LINGERING:
@@ -532,11 +544,11 @@ void conn_drain(struct conn_context *context, bool patient)
 		if (conn->state != CONN_IDLE)
 			continue;
 		if (conn->started && patient)
-			set_deadline(context, conn, CONN_DRAIN_NEXT_MS);
+			conn_set_deadline(context, conn, CONN_DRAIN_NEXT_MS);
 		else if (conn->started)
 			conn_end_idle(context, conn);
 		else
-			set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
+			conn_set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
 	}
 }
 

@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
@@ -563,6 +564,14 @@ static int listen_all(const struct listen_address *address, const int fds[], uns
 			return -errno;
 	}
 	return 0;
+}
+
+void listen_limit_unsent(const int fds[], unsigned n, uint32_t bytes)
+{
+	int value = bytes < INT_MAX ? (int)bytes : INT_MAX;
+
+	for (unsigned i = 0; i < n; i++)
+		(void)setsockopt(fds[i], IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size)

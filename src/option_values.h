@@ -13,8 +13,9 @@
 
 #define WORKERS_MAX     1024
 #define CONNECTIONS_MAX (1000 * 1000)
-#define HOUR            (60 * 60 * 1000) /* ms */
-#define HEAD_MAX        (16 * 1024)      /* bytes: REQUEST_HEAD_MAX of request.h */
+#define HOUR            (60 * 60 * 1000)     /* ms */
+#define RATE_MAX        (1024 * 1024 * 1024) /* bytes a second */
+#define HEAD_MAX        (16 * 1024)          /* bytes: REQUEST_HEAD_MAX of request.h */
 
 /* Where a complaint goes, and what it is about: the option or the variable. */
 struct complaint {
@@ -136,6 +137,7 @@ set_fn option_set_admin, option_set_backend, option_set_body, option_set_cache_c
 	option_set_config, option_set_connections, option_set_duration, option_set_encodings, option_set_gate,
 	option_set_immutable, option_set_index, option_set_listen, option_set_memory, option_set_number,
 	option_set_pid_file, option_set_port, option_set_root, option_set_size, option_set_stream_above,
-	option_set_switch, option_set_symlinks, option_set_verbosity, option_set_watch, option_set_workers;
+	option_set_switch, option_set_symlinks, option_set_verbosity, option_set_watch, option_set_when_full,
+	option_set_workers;
 
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "loom/log.h"
+#include "loom/peer_count.h"
 #include "loom/pid_file.h"
 
 static void on_notice(void *context)
@@ -141,6 +142,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.conns = (options->max_connections + n - 1) / n,
 			.listen_fds = thread->fds,
 			.listens = sockets,
+			.peers = server->peers,
 			.notify = on_notice,
 			.context = thread,
 		};
@@ -224,52 +226,14 @@ static int build_first(struct server *server)
 	return 0;
 }
 
-/* Answers that ended unfinished, other than for the client's sake. */
-static void log_unfinished(struct worker_thread *thread, const struct worker_notices *notices)
-{
-	unsigned stale = atomic_load_explicit(&notices->stale, memory_order_relaxed);
-	unsigned unreadable = atomic_load_explicit(&notices->unreadable, memory_order_relaxed);
-
-	if (stale != thread->logged_stale)
-		log_warn(
-			"worker %u: %u responses ended unfinished: a streamed file was changed in place (replace files by "
-			"rename)",
-			thread->config.index, stale - thread->logged_stale);
-	if (unreadable != thread->logged_unreadable)
-		log_warn(
-			"worker %u: %u responses ended unfinished: a streamed file could not be read: %s (see the kernel's "
-			"log)",
-			thread->config.index, unreadable - thread->logged_unreadable, strerror(EIO));
-	thread->logged_stale = stale;
-	thread->logged_unreadable = unreadable;
-}
-
 void server_log_notices(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
 	for (unsigned i = 0; i < server->options->workers; i++) {
 		struct worker_thread *thread = &server->workers[i];
-		struct worker_notices *notices;
-		unsigned failures, full;
 
-		if (thread->state != THREAD_READY)
-			continue;
-		notices = worker_notices(thread->worker);
-		failures = atomic_load_explicit(&notices->accept_failures, memory_order_relaxed);
-		full = atomic_load_explicit(&notices->full, memory_order_relaxed);
-		if (failures != thread->logged_failures) {
-			int err = atomic_load_explicit(&notices->accept_errno, memory_order_relaxed);
-
-			log_warn("worker %u: accepting failed %u times: %s%s", i, failures - thread->logged_failures,
-			         strerror(err),
-			         err == EMFILE ? " (raise the descriptor limit: ulimit -n, LimitNOFILE=)" : "");
-		}
-		if (full != thread->logged_full)
-			log_warn("worker %u: all %u connections are in use, new ones wait (raise --max-connections)", i,
-			         thread->config.conns);
-		thread->logged_failures = failures;
-		thread->logged_full = full;
-		log_unfinished(thread, notices);
+		if (thread->state == THREAD_READY)
+			notices_log(&thread->config, worker_notices(thread->worker), &thread->told);
 	}
 	pthread_mutex_unlock(&server->lock);
 }
@@ -417,6 +381,7 @@ static void free_server(struct server *server)
 		free(server->workers[i].fds);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
+	peer_count_destroy(server->peers);
 	free(server->inboxes);
 	free(server->workers);
 	free(server);
@@ -443,6 +408,11 @@ int server_run(const struct options *options, const struct server_start *start)
 		goto end;
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
+	if (options->max_per_ip &&
+	    peer_count_create(&server->peers, options->max_connections, options->max_per_ip) < 0) {
+		log_error("out of memory");
+		goto end;
+	}
 
 	/* What is cheap to find wrong comes first. */
 	if (select_backend(server) < 0 || life_begin(server) < 0 || server_bind(server) < 0 ||

@@ -21,6 +21,7 @@
 #include "loom/server.h"
 #include "loom/upgrade.h"
 #include "loom/worker.h"
+#include "server_notices.h"
 
 #define WHY_SIZE 512
 
@@ -44,7 +45,7 @@ struct worker_thread {
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
 	struct conn_stats stats;
-	unsigned logged_failures, logged_full, logged_stale, logged_unreadable;
+	struct server_told told;
 };
 
 /* An address, and the sockets that are bound to it: at least one a worker. */
@@ -77,6 +78,7 @@ struct server {
 	struct admin *admin; /* NULL without --admin */
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
+	struct peer_count *peers; /* NULL without --max-connections-per-ip */
 	struct worker_thread *workers;
 	const struct io_ops *ops;
 	char backend[3 * WHY_SIZE];   /* which, and why */

@@ -38,9 +38,6 @@
 #define CONN_LINGER_MS       5000
 #define CONN_LINGER_BRIEF_MS 1000
 
-/* A client must take at least so many bytes a second of an answer, averaged over --send-timeout. */
-#define CONN_SEND_RATE_MIN 100
-
 /*
  * While draining, a connection that has not begun its first request yet is given so long; and one whose answer was under
  * way, and did not say that it is the last, for the next request. Milliseconds.
@@ -72,6 +69,7 @@ struct conn {
 	bool last : 1;             /* what is being sent is the last answer */
 	bool linger : 1;           /* and the client may still be sending */
 	bool started : 1;          /* the first request has begun */
+	bool refused : 1;          /* it is only told that there is no room: conn_refuse() */
 	unsigned blank : 2;        /* bytes of an empty line that have come before the next request: CR, LF */
 };
 
@@ -80,6 +78,8 @@ struct input {
 	struct request_parser parser;
 	bool reading; /* parser is in the middle of a request that begins at bytes[0]; else bytes are yet to be read */
 	uint32_t len;
+	uint32_t received;           /* bytes of that request, since conn_rate.c last looked */
+	uint64_t deadline;           /* of that request, absolute */
 	char bytes[2 * IO_RECV_MAX]; /* a head that is almost too long, and one more receive */
 };
 
@@ -90,9 +90,11 @@ struct conn_stats {
 	uint64_t timeouts;
 	uint64_t
 		bytes; /* of answers, heads included, that the kernel has taken; of a send that was given up, those sent */
-	uint64_t answers[6]; /* by the first digit of the status */
-	uint64_t stale;      /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
-	uint64_t unreadable; /* and since one could not be read (-EIO) */
+	uint64_t answers[6];  /* by the first digit of the status */
+	uint64_t stale;       /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
+	uint64_t unreadable;  /* and since one could not be read (-EIO) */
+	uint64_t refused;     /* connections that were answered 503 unasked: too many in all, or of one address */
+	uint64_t turned_away; /* and those that were closed without a word for the same reasons */
 };
 
 /* Adds to a counter. By the thread that owns it: no other writes, and a reader sees the old figure or the new one. */
@@ -112,6 +114,7 @@ struct conn_context {
 	struct snapshot *snapshot;    /* the current one */
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;              /* index, for pins */
+	uint32_t refusing;            /* connections that are being refused now */
 	bool draining;
 	bool say_snapshot;        /* in each answer: --snapshot-header */
 	uint64_t now;             /* milliseconds, monotonic, as of this turn */
@@ -131,8 +134,15 @@ void conn_context_fini(struct conn_context *context);
 /* Makes the snapshot that waits in the inbox the current one, if one does. */
 void conn_adopt(struct conn_context *context);
 
-/* Begins a connection on an accepted descriptor. False when there is no room: the descriptor is still the caller's. */
-bool conn_accept(struct conn_context *context, int fd);
+/* Begins a connection on an accepted descriptor. NULL when there is no room: the descriptor is still the caller's. */
+struct conn *conn_accept(struct conn_context *context, int fd);
+
+/*
+ * The same to say 503 and nothing else, whatever the client wants: it is not read from, until the answer is sent, and then
+ * only so that no reset takes the answer away. Takes a connection of the pool for so long, which refusing counts. False
+ * when there is none.
+ */
+bool conn_refuse(struct conn_context *context, int fd);
 
 /* Handles IO_RECV, IO_SENT or IO_CLOSED. */
 void conn_event(struct conn_context *context, const struct io_event *event);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -56,6 +57,14 @@ bool listen_is_at(const struct listen_address *address, int fd);
  * with one line in why; the sockets stay the caller's.
  */
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
+
+/*
+ * Bounds what the kernel holds of a response that the client is not ready to take: so many bytes that have not been sent
+ * (TCP_NOTSENT_LOWAT, tcp(7)), which accepted sockets inherit. Without it a send buffer grows to megabytes, and a thousand
+ * clients that read slowly hold gigabytes of the kernel's memory. Between listen_bind() and listen_start(). A kernel that does
+ * not have it does without; Unix sockets have a bound of their own.
+ */
+void listen_limit_unsent(const int fds[], unsigned n, uint32_t bytes);
 
 /*
  * Whether listen_bind() would succeed now, for a configuration that is only looked at: binds and lets go at once,

@@ -9,7 +9,8 @@
  * credit on a socket that may be readable, a send that has room again, a close. ep_next() takes the first, does the
  * one system call that is due, and puts it at the end if there is more. Receiving as late as that is what makes one
  * scratch buffer a worker enough. Between two waits only so many turns are taken, so one tireless peer cannot keep the
- * others, whose edges are still in the kernel, from theirs.
+ * others, whose edges are still in the kernel, from theirs; and what would only go on with a long send stands in a FIFO of
+ * its own, which is served when the first one is empty or has had its turns, and within a budget of bytes.
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,10 +25,10 @@
 #include "epoll.h"
 
 /*
- * Turns between two waits: two for each connection that stood in the queue (a request is an IO_RECV and an IO_SENT) and
- * some for those that come meanwhile, so that a lone connection's request is done without a second epoll_wait.
+ * Turns between two waits for each connection that stood in the queue or was opened since: a request is an IO_RECV and an
+ * IO_SENT, so it is done without a second epoll_wait. One that pipelines without an end has no more than these either.
  */
-#define EPOLL_SPARE_TURNS 32
+#define EPOLL_TURNS 2
 
 /* io.figures */
 enum {
@@ -41,29 +42,35 @@ static const struct figure ep_figures[] = {
 	{ NULL, NULL },
 };
 
-/* The most bytes that one turn sends: a reader that keeps up must not hold the loop for the length of a body. */
-#define EPOLL_SEND_MAX (256 * 1024)
+/*
+ * A send takes so many bytes at once when it begins, and when it goes on: a reader that keeps up must not hold the loop for
+ * the length of a body. What goes on does so when nothing else is left to do, and for EPOLL_BULK bytes between two
+ * waits, all such sends together.
+ */
+#define EPOLL_SEND_FIRST (64 * 1024)
+#define EPOLL_SEND_MORE  (256 * 1024)
+#define EPOLL_BULK       EPOLL_SEND_MORE
 
-void ep_push(struct io_epoll *ep, struct io_conn *conn)
+static void queue_push(struct ep_queue *queue, struct io_conn *conn)
 {
 	if (conn->flags & CONN_QUEUED)
 		return;
 	conn->flags |= CONN_QUEUED;
 	conn->next = NULL;
-	if (ep->head)
-		ep->tail->next = conn;
+	if (queue->first)
+		queue->last->next = conn;
 	else
-		ep->head = conn;
-	ep->tail = conn;
-	ep->queued++;
+		queue->first = conn;
+	queue->last = conn;
+	queue->len++;
 }
 
-static struct io_conn *conn_pop(struct io_epoll *ep)
+static struct io_conn *queue_pop(struct ep_queue *queue)
 {
-	struct io_conn *conn = ep->head;
+	struct io_conn *conn = queue->first;
 
-	ep->head = conn->next;
-	ep->queued--;
+	queue->first = conn->next;
+	queue->len--;
 	conn->flags &= ~CONN_QUEUED;
 	return conn;
 }
@@ -84,6 +91,18 @@ static bool conn_has_turn(const struct io_conn *conn)
 	if ((conn->flags & (CONN_CREDIT | CONN_READABLE)) == (CONN_CREDIT | CONN_READABLE))
 		return true;
 	return conn_may_send(conn);
+}
+
+/* Whether that would only go on with a send: there is no hurry. One in the bulk queue that gets more to do stays there. */
+static bool conn_is_bulk(const struct io_conn *conn)
+{
+	return !(conn->flags & (CONN_CLOSED | CONN_SENT)) && conn_may_send(conn) &&
+	       (conn->flags & (CONN_CREDIT | CONN_READABLE)) != (CONN_CREDIT | CONN_READABLE);
+}
+
+void ep_push(struct io_epoll *ep, struct io_conn *conn)
+{
+	queue_push(conn_is_bulk(conn) ? &ep->bulk : &ep->ready, conn);
 }
 
 /* Notes what an edge says. Nothing is read or sent here: the caller may not have asked, and its turn will come. */
@@ -107,7 +126,7 @@ static int ep_wait(struct io *io, int timeout_ms)
 	int n;
 
 	assert(timeout_ms >= -1);
-	if (ep->head || ep->listener_head || ep->sender.turns.first)
+	if (ep->ready.first || ep->bulk.first || ep->listener_head || ep->sender.turns.first)
 		timeout_ms = 0;
 
 	n = epoll_wait(ep->fd, ep->events, EPOLL_BATCH, timeout_ms);
@@ -136,7 +155,8 @@ static int ep_wait(struct io *io, int timeout_ms)
 
 	if (ep->config.files)
 		ep_files_done(ep);
-	ep->turns = 2 * ep->queued + EPOLL_SPARE_TURNS;
+	ep->turns = EPOLL_TURNS * ep->ready.len;
+	ep->bulk_budget = EPOLL_BULK;
 	ep->sender.budget = FILE_BUDGET;
 	ep->accepts = EPOLL_ACCEPTS;
 	return 0;
@@ -158,10 +178,10 @@ static void conn_advance(struct io_conn *conn, size_t n)
 }
 
 /*
- * Hands the kernel the front of the iovecs, no more than EPOLL_SEND_MAX bytes. *asked is how many that was. An entry
+ * Hands the kernel the front of the iovecs, no more than most bytes. *asked is how many that was. An entry
  * that crosses the limit is cut for the time of the call.
  */
-static ssize_t conn_send_front(struct io_conn *conn, size_t *asked)
+static ssize_t conn_send_front(struct io_conn *conn, size_t most, size_t *asked)
 {
 	int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 	struct iovec *last = conn->iov;
@@ -169,14 +189,14 @@ static ssize_t conn_send_front(struct io_conn *conn, size_t *asked)
 	unsigned n = 0;
 	ssize_t res;
 
-	for (; n < conn->niov && total < EPOLL_SEND_MAX; n++) {
+	for (; n < conn->niov && total < most; n++) {
 		last = &conn->iov[n];
 		total += last->iov_len;
 	}
-	if (total > EPOLL_SEND_MAX) {
-		cut = total - EPOLL_SEND_MAX;
+	if (total > most) {
+		cut = total - most;
 		last->iov_len -= cut;
-		total = EPOLL_SEND_MAX;
+		total = most;
 	}
 	/* The rest follows at once or finds the socket full, so no segment that is not full need leave before it. */
 	if (cut || n < conn->niov)
@@ -192,32 +212,37 @@ static ssize_t conn_send_front(struct io_conn *conn, size_t *asked)
 	return res < 0 ? -errno : res;
 }
 
-/* One turn of the send in flight. Ends it with a result, or finds the socket full, or leaves it for another turn. */
-static void conn_send(struct io_conn *conn)
+/*
+ * One turn of the send in flight. Ends it with a result, or finds the socket full, or leaves it for another turn. Returns the
+ * bytes sent.
+ */
+static size_t conn_send(struct io_conn *conn, size_t most)
 {
-	size_t asked;
+	size_t asked, sent = 0;
 	ssize_t res;
 
 	do
-		res = conn_send_front(conn, &asked);
+		res = conn_send_front(conn, most, &asked);
 	while (res == -EINTR);
 
 	if (res >= 0) {
-		conn_advance(conn, (size_t)res);
+		sent = (size_t)res;
+		conn_advance(conn, sent);
 		if (conn->niov) {
 			/* A short count has filled the socket: its edge will come, without asking again for EAGAIN. */
-			if ((size_t)res < asked)
+			if (sent < asked)
 				conn->flags |= CONN_FULL;
-			return;
+			return sent;
 		}
 		res = 0;
 	} else if (res == -EAGAIN) {
 		conn->flags |= CONN_FULL;
-		return;
+		return 0;
 	}
 
 	conn->flags = (conn->flags & ~CONN_SENDING) | CONN_SENT;
 	conn->result = (int)res;
+	return sent;
 }
 
 /*
@@ -268,8 +293,11 @@ static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event
 		return true;
 	}
 
-	if (conn_may_send(conn))
-		conn_send(conn);
+	if (conn_may_send(conn)) {
+		size_t sent = conn_send(conn, EPOLL_SEND_MORE);
+
+		ep->bulk_budget -= sent < ep->bulk_budget ? sent : ep->bulk_budget;
+	}
 	if (conn->flags & CONN_SENT) {
 		conn->flags &= ~CONN_SENT;
 		*event = (struct io_event){ .op = IO_SENT, .res = conn->result, .conn = conn };
@@ -291,11 +319,14 @@ static bool ep_next(struct io *io, struct io_event *event)
 		return true;
 	/* What is quickly done goes first. A turn for a file may put its connection into the FIFO. */
 	do {
-		while (ep->turns && ep->head) {
+		while (ep->turns && ep->ready.first) {
 			ep->turns--;
-			if (conn_turn(ep, conn_pop(ep), event))
+			if (conn_turn(ep, queue_pop(&ep->ready), event))
 				return true;
 		}
+		while (ep->bulk_budget && ep->bulk.first)
+			if (conn_turn(ep, queue_pop(&ep->bulk), event))
+				return true;
 	} while (ep_file_turn(ep));
 	return false;
 }
@@ -307,6 +338,7 @@ static void ep_open(struct io *io, struct io_conn *conn, int fd)
 
 	assert(!(conn->flags & CONN_OPEN) && fd >= 0 && ep->conns < ep->config.conns);
 	ep->conns++;
+	ep->turns += EPOLL_TURNS;
 	conn->generation++;
 	conn->fd = fd;
 	conn->flags = CONN_OPEN | CONN_READABLE;
@@ -346,7 +378,7 @@ static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsi
 		conn->flags |= CONN_SENT; /* with the result of the registration */
 	} else {
 		conn->flags |= CONN_SENDING;
-		conn_send(conn);
+		conn_send(conn, EPOLL_SEND_FIRST);
 	}
 	if (conn_has_turn(conn))
 		ep_push(ep, conn);

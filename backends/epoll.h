@@ -21,14 +21,21 @@
 /* Connections accepted between two waits, by all listeners together. */
 #define EPOLL_ACCEPTS 32
 
+/* Connections, linked by their next. */
+struct ep_queue {
+	struct io_conn *first, *last;
+	unsigned len;
+};
+
 struct io_epoll {
 	struct io io;
 	int fd;
 	int wake_fd;
-	unsigned turns;   /* left until the next wait */
-	unsigned accepts; /* likewise */
-	unsigned queued;  /* connections in the FIFO */
-	struct io_conn *head, *tail;
+	unsigned turns;        /* left until the next wait */
+	unsigned accepts;      /* likewise */
+	size_t bulk_budget;    /* bytes, likewise */
+	struct ep_queue ready; /* have something to say */
+	struct ep_queue bulk;  /* only go on with a send */
 	struct io_listener *listener_head, *listener_tail;
 	struct file_sender sender; /* with config.files; its turns are those of sends whose socket may have room */
 	struct file_reader reader; /* likewise */
@@ -40,7 +47,7 @@ struct io_epoll {
 
 /* io_conn.flags */
 enum conn_flag {
-	CONN_QUEUED = 1 << 0,   /* in the FIFO */
+	CONN_QUEUED = 1 << 0,   /* in one of the FIFOs */
 	CONN_CREDIT = 1 << 1,   /* an IO_RECV is owed to the caller */
 	CONN_READABLE = 1 << 2, /* a receive may find something */
 	CONN_TO_EOF = 1 << 3,   /* the end or urgent data was seen: a short read does not mean drained */
@@ -85,7 +92,7 @@ static inline struct io_epoll *ep_of(struct io *io)
 	return (struct io_epoll *)io;
 }
 
-/* Puts the connection at the end of the FIFO, unless it is there. */
+/* Puts the connection at the end of its FIFO, unless it is in one. */
 void ep_push(struct io_epoll *ep, struct io_conn *conn);
 
 /* The kernel says that a listener's backlog is not empty. */

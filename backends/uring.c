@@ -327,13 +327,15 @@ static int uring_wait(struct io *io, int timeout_ms)
 	uring_take_back(uring);
 	if (uring->parked.first)
 		uring_conn_unpark(uring);
+	if (uring->bulk.first)
+		uring_conn_go_on(uring);
 	if (!uring->wake_armed)
 		uring_arm_wake(uring);
 	if (uring->broken)
 		return uring->broken;
 	uring_publish(uring);
 	uring->sender.budget = FILE_BUDGET;
-	waiting = uring->ready.first || uring->swept || uring->sender.turns.first;
+	waiting = uring->ready.first || uring->bulk.first || uring->swept || uring->sender.turns.first;
 	/* The kernel does not sleep while there are completions in the queue. */
 	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms);
 	if ((ret == -EAGAIN || ret == -ENOMEM) && !waiting && !uring_completed(uring))

@@ -59,11 +59,15 @@ _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
 #define URING_CUT_IOVS 4
 
 /*
- * Bytes of one send operation, so that its result fits an int. Where the kernel does not count what the peer has taken
- * (Unix sockets), pieces that are done are all that io_progress() can see, and they are smaller.
+ * Bytes of one send operation: the kernel copies them while it runs what was submitted, and others wait meanwhile.
+ * Where the kernel does not count what the peer has taken (Unix sockets), pieces that are done are all that
+ * io_progress() can see, and they are smaller.
  */
-#define URING_PIECE        (1024 * 1024)
+#define URING_PIECE        (256 * 1024)
 #define URING_PIECE_COARSE (64 * 1024)
+
+/* Bytes that sends which have begun go on with between two waits, all of them together: others have their turns between. */
+#define URING_BULK URING_PIECE
 
 /* Reads of files at a time. More wait. Nothing is read ahead, so a read is as long as is good for a disk. */
 #ifndef URING_READS
@@ -127,6 +131,7 @@ struct uring {
 
 	struct uring_list ready;   /* have a credit and something held, or were closed while they had */
 	struct uring_list parked;  /* have a credit and found no buffer */
+	struct uring_list bulk;    /* go on with a send, and have no credit */
 	struct io_listener *swept; /* off, nothing armed: what is in the backlog, then IO_UNLISTENED */
 	unsigned sweeps;           /* of the first of them */
 	int accepted;              /* the last descriptor that IO_ACCEPT told, which io_open() knows to be blocking */
@@ -196,9 +201,10 @@ enum {
 	CONN_COARSE = 1 << 12, /* the kernel does not count what the peer has taken */
 	CONN_FILE = 1 << 13,   /* the send in flight is of io_send_file(): files, not iov */
 	CONN_WAITS = 1 << 14,  /* it stands in a queue, the sender's or cold */
+	CONN_BULK = 1 << 15,   /* on the list of those that go on with a send */
 };
 
-_Static_assert(CONN_WAITS <= UINT16_MAX, "io_conn.flags has 16 bits");
+_Static_assert(CONN_BULK <= UINT16_MAX, "io_conn.flags has 16 bits");
 
 #define URING_OP_MASK      UINT64_C(7)
 #define URING_ADDRESS_BITS 48
@@ -305,6 +311,9 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event);
 
 /* Lets those on uring->parked try again. Before a wait. */
 void uring_conn_unpark(struct uring *uring);
+
+/* Lets sends of uring->bulk go on, within their budget. Before a wait. */
+void uring_conn_go_on(struct uring *uring);
 
 /* Closes the descriptor of a connection that is closing, once nothing refers to it. */
 void uring_settle(struct uring *uring, struct io_conn *conn);

@@ -71,11 +71,15 @@ static inline bool uring_scarce(const struct uring *uring)
 	return uring->held_count > URING_SHARED_BUFFERS / 2;
 }
 
+static void uring_leave_bulk(struct uring *uring, struct io_conn *conn);
+
 void uring_recv(struct io *io, struct io_conn *conn)
 {
 	struct uring *uring = uring_of(io);
 
 	assert(conn->flags & CONN_OPEN && !(conn->flags & (CONN_CREDIT | CONN_CLOSING | CONN_TOLD)));
+	if (conn->flags & CONN_BULK)
+		uring_leave_bulk(uring, conn);
 	conn->flags |= CONN_CREDIT;
 	if (conn->flags & CONN_ARMED && !conn->held)
 		return;
@@ -131,6 +135,39 @@ static void uring_send_piece(struct uring *uring, struct io_conn *conn)
 	sqe->len = 1;
 }
 
+/* One that gets a credit may have to stand in another list: it goes on with its send at once. Rare, so it may take long. */
+static void uring_leave_bulk(struct uring *uring, struct io_conn *conn)
+{
+	struct uring_list bulk = uring->bulk;
+
+	uring->bulk.first = NULL;
+	while (bulk.first) {
+		struct io_conn *one = uring_shift(&bulk);
+
+		if (one != conn)
+			uring_push(&uring->bulk, one);
+	}
+	conn->flags &= ~CONN_BULK;
+	uring_send_piece(uring, conn);
+}
+
+/* At least one goes on, and no more than makes up the budget. A socket that has no room uses up its part of it. */
+void uring_conn_go_on(struct uring *uring)
+{
+	for (size_t budget = URING_BULK; uring->bulk.first && budget > 0;) {
+		struct io_conn *conn = uring_shift(&uring->bulk);
+		size_t piece = conn->flags & CONN_COARSE ? URING_PIECE_COARSE : URING_PIECE;
+
+		conn->flags &= ~CONN_BULK;
+		if (conn->flags & CONN_CLOSING) {
+			uring_settle(uring, conn);
+			continue;
+		}
+		uring_send_piece(uring, conn);
+		budget -= piece < budget ? piece : budget;
+	}
+}
+
 void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
 {
 	assert(conn->flags & CONN_OPEN && !(conn->flags & (CONN_SENDING | CONN_CLOSING)));
@@ -146,7 +183,7 @@ void uring_settle(struct uring *uring, struct io_conn *conn)
 {
 	struct io_uring_sqe *sqe;
 
-	if (conn->owed || conn->flags & (CONN_READY | CONN_PARKED | CONN_WAITS))
+	if (conn->owed || conn->flags & (CONN_READY | CONN_PARKED | CONN_WAITS | CONN_BULK))
 		return;
 	sqe = uring_sqe(uring);
 	*sqe = (struct io_uring_sqe){
@@ -274,6 +311,11 @@ static bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struc
 		if (conn->niov) {
 			iov->iov_base = (char *)iov->iov_base + taken;
 			iov->iov_len -= taken;
+			if (!(conn->flags & CONN_CREDIT)) {
+				conn->flags |= CONN_BULK;
+				uring_push(&uring->bulk, conn);
+				return false;
+			}
 			res = -EINTR;
 		}
 	} else if (res == 0) {

@@ -266,6 +266,9 @@ int asset_redirect(struct asset **made, const char *key, size_t key_len, bool no
 	return 0;
 }
 
+/* When connections may be free again: when those that are idle have been given up, by the default --keepalive-timeout. */
+#define RETRY "Retry-After: 5\r\n"
+
 static const struct {
 	unsigned status;
 	const char *reason; /* RFC 9110 15; 431: RFC 6585 */
@@ -286,7 +289,7 @@ static const struct {
 	[ERROR_431] = { 431, "Request Header Fields Too Large", "the head of the request is too large", "" },
 	[ERROR_500] = { 500, "Internal Server Error", "the server has failed", "" },
 	[ERROR_501] = { 501, "Not Implemented", "this server does not know what the request asks for", "" },
-	[ERROR_503] = { 503, "Service Unavailable", "the server is too busy", "" },
+	[ERROR_503] = { 503, "Service Unavailable", "the server is too busy", RETRY },
 	[ERROR_505] = { 505, "HTTP Version Not Supported", "this server speaks HTTP/1.0 and HTTP/1.1", "" },
 	[ANSWER_OPTIONS] = { 200, "OK", NULL, ALLOW },
 	[ANSWER_HEALTHY] = { 200, "OK", "serving", "", true },

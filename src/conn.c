@@ -12,6 +12,7 @@
 #include "conn_access.h"
 #include "conn_output.h"
 #include "conn_proxy.h"
+#include "conn_rate.h"
 
 static_assert(sizeof(struct conn) == 128, "an idle connection is two cache lines");
 static_assert(sizeof(((struct input *)NULL)->bytes) >= REQUEST_HEAD_MAX + IO_RECV_MAX, "a remainder fits an input");
@@ -61,11 +62,6 @@ void conn_context_fini(struct conn_context *context)
 	pool_destroy(&context->outputs);
 	conn_peers_fini(context);
 	pool_destroy(&context->notes);
-}
-
-static void set_deadline(struct conn_context *context, struct conn *conn, uint32_t timeout)
-{
-	wheel_set(&context->wheel, &conn->timer, context->now + timeout);
 }
 
 static void ask_for_bytes(struct conn_context *context, struct conn *conn)
@@ -132,25 +128,33 @@ void conn_adopt(struct conn_context *context)
 	context->snapshot = next;
 }
 
-bool conn_accept(struct conn_context *context, int fd, bool proxy)
+static struct conn *conn_begin(struct conn_context *context, int fd, enum conn_state state)
 {
 	struct conn *conn = pool_take(&context->conns);
 
 	if (!conn)
-		return false;
+		return NULL;
 	assert(conn->state == CONN_FREE && !conn->input && !conn->output && !conn->snapshot && !conn->timer.next);
 	conn->sent = conn->progress = 0;
 	conn->answered = conn->blank = 0;
-	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = conn->known = false;
-	set_state(context, conn, proxy ? CONN_PROXY : CONN_IDLE);
-	conn_count(&context->stats.accepted, 1);
-
+	conn->receiving = conn->ended = conn->last = conn->linger = conn->started = conn->known = conn->refused = false;
+	set_state(context, conn, state);
 	io_open(context->io, &conn->io, fd);
+	return conn;
+}
+
+struct conn *conn_accept(struct conn_context *context, int fd, bool proxy)
+{
+	struct conn *conn = conn_begin(context, fd, proxy ? CONN_PROXY : CONN_IDLE);
+
+	if (!conn)
+		return NULL;
+	conn_count(&context->stats.accepted, 1);
 	if (context->access && !proxy)
 		conn_peer(context, conn); /* one system call; after a reset nobody would know */
-	set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
+	conn_set_deadline(context, conn, context->draining ? CONN_DRAIN_FIRST_MS : context->timeouts->header);
 	ask_for_bytes(context, conn);
-	return true;
+	return conn;
 }
 
 static void conn_send(struct conn_context *context, struct conn *conn)
@@ -164,7 +168,7 @@ static void conn_send(struct conn_context *context, struct conn *conn)
 	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
 	conn->sent += output->sending;
 	set_state(context, conn, CONN_SENDING);
-	set_deadline(context, conn, context->timeouts->send);
+	conn_set_deadline(context, conn, context->timeouts->send);
 	if (output->file.len > 0) {
 		output->file.iov = output->iov;
 		output->file.niov = output->niov;
@@ -180,7 +184,7 @@ static void conn_linger(struct conn_context *context, struct conn *conn, uint32_
 {
 	io_shutdown(context->io, &conn->io);
 	set_state(context, conn, CONN_LINGERING);
-	set_deadline(context, conn, context->draining ? CONN_LINGER_BRIEF_MS : timeout);
+	conn_set_deadline(context, conn, context->draining ? CONN_LINGER_BRIEF_MS : timeout);
 	ask_for_bytes(context, conn);
 }
 
@@ -188,7 +192,7 @@ static void conn_linger(struct conn_context *context, struct conn *conn, uint32_
 static void conn_finish(struct conn_context *context, struct conn *conn)
 {
 	if (conn->linger && !conn->ended)
-		conn_linger(context, conn, CONN_LINGER_MS);
+		conn_linger(context, conn, conn->refused ? CONN_LINGER_BRIEF_MS : CONN_LINGER_MS);
 	else
 		conn_close(context, conn);
 }
@@ -212,13 +216,13 @@ static void conn_go_on(struct conn_context *context, struct conn *conn)
 	if (conn->input) {
 		assert(conn->input->reading);
 		if (conn->state != CONN_READING) {
-			set_deadline(context, conn, context->timeouts->header); /* absolute: once a request */
+			conn_await_request(context, conn); /* once a request */
 			set_state(context, conn, CONN_READING);
 		}
 	} else if (conn->state != CONN_IDLE) { /* an empty line renews nothing */
 		/* While draining, what the client has sent already, behind the last answer, is still answered. */
 		set_state(context, conn, CONN_IDLE);
-		set_deadline(context, conn, context->draining ? CONN_DRAIN_NEXT_MS : context->timeouts->keepalive);
+		conn_set_deadline(context, conn, context->draining ? CONN_DRAIN_NEXT_MS : context->timeouts->keepalive);
 	}
 	ask_for_bytes(context, conn);
 }
@@ -245,6 +249,7 @@ static void keep_request(struct conn_context *context, struct conn *conn, const 
 	keep_bytes(context, conn, bytes, parser->request.in_body ? parser->request.head_len : len);
 	conn->input->parser = *parser;
 	conn->input->reading = true;
+	conn->input->received = (uint32_t)len;
 	request_moved(&conn->input->parser, conn->input->bytes);
 }
 
@@ -382,6 +387,7 @@ static void continue_request(struct conn_context *context, struct conn *conn, co
 	if (progress == REQUEST_MORE) {
 		if (parser->request.in_body)
 			input->len = parser->request.head_len;
+		input->received += (uint32_t)len;
 		return;
 	}
 	answered = answer_request(context, conn, parser, progress, len - used);
@@ -501,6 +507,7 @@ static void conn_closed(struct conn_context *context, struct conn *conn)
 {
 	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
 	release_output(context, conn);
+	context->refusing -= conn->refused;
 	set_state(context, conn, CONN_FREE);
 	pool_give(&context->conns, conn);
 }
@@ -539,15 +546,20 @@ static void conn_refuse_slow_request(struct conn_context *context, struct conn *
 	conn_send(context, conn);
 }
 
-/* Whether the client takes the answer at the least rate that we ask for, or is still busy with earlier ones. */
-static bool conn_is_taking(struct conn_context *context, struct conn *conn)
+bool conn_refuse(struct conn_context *context, int fd)
 {
-	uint64_t progress = io_progress(context->io, &conn->io);
-	uint64_t least = (uint64_t)context->timeouts->send * CONN_SEND_RATE_MIN / 1000;
-	bool taking = progress < conn->progress || progress - conn->progress >= (least > 0 ? least : 1);
+	struct conn *conn = conn_begin(context, fd, CONN_IDLE);
+	struct response response;
 
-	conn->progress = progress;
-	return taking;
+	if (!conn)
+		return false;
+	conn->refused = conn->linger = true;
+	context->refusing++;
+	conn_count(&context->stats.refused, 1);
+	response_error(&response, 503, true, context->snapshot);
+	conn_answer(context, conn, NULL, &response);
+	conn_send(context, conn);
+	return true;
 }
 
 void conn_timeout(struct conn_context *context, struct wheel_node *node)
@@ -559,14 +571,14 @@ void conn_timeout(struct conn_context *context, struct wheel_node *node)
 		conn_end_idle(context, conn);
 		return;
 	case CONN_READING:
+		if (conn_is_arriving(context, conn))
+			return;
 		conn_count(&context->stats.timeouts, 1);
 		conn_refuse_slow_request(context, conn);
 		return;
 	case CONN_SENDING:
-		if (conn_is_taking(context, conn)) {
-			set_deadline(context, conn, context->timeouts->send);
+		if (conn_is_taking(context, conn))
 			return;
-		}
 		conn_count(&context->stats.timeouts, 1);
 		break;
 	case CONN_PROXY:
@@ -590,11 +602,11 @@ void conn_drain(struct conn_context *context, bool patient)
 		if (conn->state != CONN_IDLE && conn->state != CONN_PROXY)
 			continue;
 		if (conn->started && patient)
-			set_deadline(context, conn, CONN_DRAIN_NEXT_MS);
+			conn_set_deadline(context, conn, CONN_DRAIN_NEXT_MS);
 		else if (conn->started)
 			conn_end_idle(context, conn);
 		else
-			set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
+			conn_set_deadline(context, conn, CONN_DRAIN_FIRST_MS);
 	}
 }
 

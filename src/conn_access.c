@@ -48,9 +48,6 @@ static char *copy_line(struct access_record *record, char *to, const struct requ
 	const struct request *request = &parser->request;
 	size_t len = 0;
 
-	record->method_len = 0;
-	record->target_len = 0;
-	record->protocol = 0;
 	if (request->target.len == 0)
 		return to;
 	while (len < request->target.at && len < ACCESS_METHOD_MAX && parser->base[len] != ' ')
@@ -72,8 +69,6 @@ static char *copy_fields(struct access_record *record, char *to, const struct re
 {
 	const struct request *request = &parser->request;
 
-	record->referer_len = 0;
-	record->agent_len = 0;
 	if (request->referer.at > 0) {
 		record->flags |= ACCESS_REFERER;
 		record->referer_len = copy(&to, parser->base + request->referer.at, request->referer.len,
@@ -119,8 +114,12 @@ void access_note(struct conn_context *context, struct conn *conn, struct access_
 	record->head = (uint32_t)head;
 	record->peer = *conn_peer(context, conn);
 	memcpy(record->snapshot, context->snapshot->id, ACCESS_SNAPSHOT_LEN);
-	to = copy_line(record, to, parser);
-	to = copy_fields(record, to, parser);
+	record->method_len = record->protocol = 0;
+	record->target_len = record->referer_len = record->agent_len = 0;
+	if (parser) {
+		to = copy_line(record, to, parser);
+		to = copy_fields(record, to, parser);
+	}
 	record->size = (uint32_t)((size_t)(to - (char *)record) + ACCESS_RECORD_ALIGN - 1) / ACCESS_RECORD_ALIGN *
 	               ACCESS_RECORD_ALIGN;
 	notes->used += record->size;

@@ -34,7 +34,10 @@ static inline bool access_has_room(const struct access_notes *notes)
 /* Takes notes for an output whose first answer is about to be written. */
 struct access_notes *access_notes_take(struct conn_context *context, const struct conn *conn);
 
-/* Notes the answer, whose head of so many bytes is in the output. There is room for it. */
+/*
+ * Notes the answer, whose head of so many bytes is in the output. There is room for it. parser NULL: to somebody who has
+ * not been asked what he wants.
+ */
 void access_note(struct conn_context *context, struct conn *conn, struct access_notes *notes,
                  const struct request_parser *parser, const struct response *response, size_t head);
 

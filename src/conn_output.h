@@ -53,7 +53,10 @@ void output_end_run(struct output *output);
 /* All of it is sent: whether there is more, the next part of the last answer, which is then in the output. */
 bool output_next_part(struct output *output);
 
-/* Writes the answer to the output, which has room for it, counts it, and notes it and the request for the access log. */
+/*
+ * Writes the answer to the output, which has room for it, counts it, and notes it and the request for the access log.
+ * parser NULL: there was no request.
+ */
 void conn_answer(struct conn_context *context, struct conn *conn, const struct request_parser *parser,
                  const struct response *response);
 

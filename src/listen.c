@@ -14,9 +14,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -432,6 +434,14 @@ static int listen_passed_ones(const struct listen_address *address, const int fd
 			error = listen_one(address, fds[i]);
 	}
 	return error;
+}
+
+void listen_limit_unsent(const int fds[], unsigned n, uint32_t bytes)
+{
+	int value = bytes < INT_MAX ? (int)bytes : INT_MAX;
+
+	for (unsigned i = 0; i < n; i++)
+		(void)setsockopt(fds[i], IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size)

@@ -105,6 +105,12 @@ static void write_connections(const struct metrics_source *source, const struct 
 		"without a whole PROXY header (malformed).");
 	labelled(text, "reason", "untrusted", total->untrusted);
 	labelled(text, "reason", "malformed", total->unproxied);
+	text_family(
+		text, FAMILY_COUNTER, "loom_connections_refused",
+		"Connections that were not let in, since there were too many in all or of one address: answered 503 "
+		"(refused), or closed (closed).");
+	labelled(text, "how", "refused", total->refused);
+	labelled(text, "how", "closed", total->turned_away);
 	number(text, FAMILY_COUNTER, "loom_accept_failures",
 	       "Times that accepting failed (no descriptors, no memory) and was suspended for a moment.",
 	       total->accept_failures);

@@ -210,6 +210,17 @@ int option_set_watch(const struct row *row, struct options *options, const char 
 	return 0;
 }
 
+int option_set_when_full(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	static const enum when_full choices[] = { WHEN_FULL_WAIT, WHEN_FULL_503, WHEN_FULL_CLOSE };
+	int choice = parse_choice(row, text, complaint);
+
+	if (choice < 0)
+		return choice;
+	options->when_full = choices[choice];
+	return 0;
+}
+
 int option_set_root(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row, (void)complaint;

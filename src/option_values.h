@@ -13,9 +13,10 @@
 
 #define WORKERS_MAX     1024
 #define CONNECTIONS_MAX (1000 * 1000)
-#define HOUR            (60 * 60 * 1000) /* ms */
-#define HEAD_MAX        (16 * 1024)      /* bytes: REQUEST_HEAD_MAX of request.h */
-#define HEALTH_MAX      200              /* bytes of --health */
+#define HOUR            (60 * 60 * 1000)     /* ms */
+#define RATE_MAX        (1024 * 1024 * 1024) /* bytes a second */
+#define HEAD_MAX        (16 * 1024)          /* bytes: REQUEST_HEAD_MAX of request.h */
+#define HEALTH_MAX      200                  /* bytes of --health */
 
 /* Where a complaint goes, and what it is about: the option or the variable. */
 struct complaint {
@@ -144,6 +145,6 @@ set_fn option_set_access_format, option_set_access_log, option_set_admin, option
 	option_set_metrics, option_set_number, option_set_pid_file, option_set_port, option_set_proxy_from,
 	option_set_root, option_set_sandbox, option_set_sandbox_read, option_set_size, option_set_stream_above,
 	option_set_switch, option_set_symlinks, option_set_user, option_set_verbosity, option_set_watch,
-	option_set_workers;
+	option_set_when_full, option_set_workers;
 
 #endif

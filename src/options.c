@@ -415,8 +415,9 @@ static void settle_gate(struct options *options, enum options_action action)
 static int fit_descriptors(struct options *options, struct complaint *complaint)
 {
 	uint64_t limit = options_descriptor_limit();
-	uint64_t reserve = RESERVE_PROCESS +
-	                   (uint64_t)options->workers * (RESERVE_WORKER + options->listens + listen_passed_count() - 1);
+	uint64_t refusals = options->when_full == WHEN_FULL_503 ? OPTIONS_REFUSALS : 0;
+	uint64_t reserve = RESERVE_PROCESS + (uint64_t)options->workers * (RESERVE_WORKER + options->listens +
+	                                                                   listen_passed_count() - 1 + refusals);
 	uint64_t most = limit > reserve ? limit - reserve : 0;
 	char subject[SUBJECT_SIZE];
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "loom/log.h"
+#include "loom/peer_count.h"
 #include "loom/pid_file.h"
 #include "loom/sandbox.h"
 
@@ -155,6 +156,7 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 			.listens = sockets,
 			.access = server->access ? access_log_ring(server->access, started) : NULL,
 			.measure = options->metrics || options->admin,
+			.peers = server->peers,
 			.notify = on_notice,
 			.context = thread,
 			.contain = sandbox_wants_rings(),
@@ -270,73 +272,14 @@ static int build_first(struct server *server)
 	return 0;
 }
 
-/* Answers that ended unfinished, other than for the client's sake. */
-static void log_unfinished(struct worker_thread *thread, const struct worker_notices *notices)
-{
-	unsigned stale = atomic_load_explicit(&notices->stale, memory_order_relaxed);
-	unsigned unreadable = atomic_load_explicit(&notices->unreadable, memory_order_relaxed);
-
-	if (stale != thread->logged_stale)
-		log_warn(
-			"worker %u: %u responses ended unfinished: a streamed file was changed in place (replace files by "
-			"rename)",
-			thread->config.index, stale - thread->logged_stale);
-	if (unreadable != thread->logged_unreadable)
-		log_warn(
-			"worker %u: %u responses ended unfinished: a streamed file could not be read: %s (see the kernel's "
-			"log)",
-			thread->config.index, unreadable - thread->logged_unreadable, strerror(EIO));
-	thread->logged_stale = stale;
-	thread->logged_unreadable = unreadable;
-}
-
-/*
- * Connections to a listener with proxy=on that came to nothing: a mistake in a configuration, this one or the proxy's.
- */
-static void log_unproxied(struct worker_thread *thread, const struct worker_notices *notices)
-{
-	unsigned untrusted = atomic_load_explicit(&notices->untrusted, memory_order_relaxed);
-	unsigned unproxied = atomic_load_explicit(&notices->unproxied, memory_order_relaxed);
-
-	if (untrusted != thread->logged_untrusted)
-		log_warn("worker %u: %u connections to a listener with proxy=on were closed: not from --proxy-from",
-		         thread->config.index, untrusted - thread->logged_untrusted);
-	if (unproxied != thread->logged_unproxied)
-		log_warn(
-			"worker %u: %u connections were closed: a PROXY header was missing or malformed (is the proxy told "
-			"to send it?)",
-			thread->config.index, unproxied - thread->logged_unproxied);
-	thread->logged_untrusted = untrusted;
-	thread->logged_unproxied = unproxied;
-}
-
 void server_log_notices(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
 	for (unsigned i = 0; i < server->options->workers; i++) {
 		struct worker_thread *thread = &server->workers[i];
-		struct worker_notices *notices;
-		unsigned failures, full;
 
-		if (thread->state != THREAD_READY)
-			continue;
-		notices = worker_notices(thread->worker);
-		failures = atomic_load_explicit(&notices->accept_failures, memory_order_relaxed);
-		full = atomic_load_explicit(&notices->full, memory_order_relaxed);
-		if (failures != thread->logged_failures) {
-			int err = atomic_load_explicit(&notices->accept_errno, memory_order_relaxed);
-
-			log_warn("worker %u: accepting failed %u times: %s%s", i, failures - thread->logged_failures,
-			         strerror(err),
-			         err == EMFILE ? " (raise the descriptor limit: ulimit -n, LimitNOFILE=)" : "");
-		}
-		if (full != thread->logged_full)
-			log_warn("worker %u: all %u connections are in use, new ones wait (raise --max-connections)", i,
-			         thread->config.conns);
-		thread->logged_failures = failures;
-		thread->logged_full = full;
-		log_unfinished(thread, notices);
-		log_unproxied(thread, notices);
+		if (thread->state == THREAD_READY)
+			notices_log(&thread->config, worker_notices(thread->worker), &thread->told);
 	}
 	pthread_mutex_unlock(&server->lock);
 }
@@ -509,6 +452,7 @@ static void free_server(struct server *server)
 	}
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
+	peer_count_destroy(server->peers);
 	free(server->inboxes);
 	free(server->workers);
 	free(server);
@@ -536,6 +480,11 @@ int server_run(const struct options *options, const struct server_start *start)
 		goto end;
 	}
 	memset(server->inboxes, 0, options->workers * sizeof(*server->inboxes));
+	if (options->max_per_ip &&
+	    peer_count_create(&server->peers, options->max_connections, options->max_per_ip) < 0) {
+		log_error("out of memory");
+		goto end;
+	}
 
 	/*
 	 * What is cheap to find wrong comes first; and standard output and listeners before anything that takes a number

@@ -136,7 +136,11 @@ int server_listen(struct server *server)
 
 	for (unsigned i = 0; i < server->bound; i++) {
 		struct listening *listening = &server->listening[i];
-		int err = listen_start(&listening->address, listening->fds, listening->n, why, sizeof(why));
+		int err;
+
+		if (server->options->max_unsent)
+			listen_limit_unsent(listening->fds, listening->n, server->options->max_unsent);
+		err = listen_start(&listening->address, listening->fds, listening->n, why, sizeof(why));
 
 		if (err < 0) {
 			log_error("%s", why);

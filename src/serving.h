@@ -23,6 +23,7 @@
 #include "loom/upgrade.h"
 #include "loom/worker.h"
 #include "server_metrics.h"
+#include "server_notices.h"
 
 #define WHY_SIZE 512
 
@@ -50,7 +51,7 @@ struct worker_thread {
 	char features[WHY_SIZE];
 	enum io_limits limits;
 	struct conn_stats stats;
-	unsigned logged_failures, logged_full, logged_stale, logged_unreadable, logged_untrusted, logged_unproxied;
+	struct server_told told;
 };
 
 /* An address, and the sockets that are bound to it: at least one a worker. */
@@ -86,6 +87,7 @@ struct server {
 	struct server_metrics metrics;
 	const char *listeners[OPTIONS_LISTEN_MAX];
 	struct snapshot_inbox *inboxes;
+	struct peer_count *peers; /* NULL without --max-connections-per-ip */
 	struct worker_thread *workers;
 	const struct io_ops *ops;
 	char backend[3 * WHY_SIZE];   /* which, and why */

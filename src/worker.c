@@ -45,6 +45,9 @@ struct worker {
 	struct conn_context context;
 	struct worker_config config;
 	uint32_t most_conns;
+	uint32_t spare_conns; /* beyond them, for refusals */
+	uint32_t *
+		peer_slot; /* of each connection of the pool: PEER_UNCOUNTED, or peer_count_enter()'s; with config.peers */
 	struct wheel_node accept_pause; /* linked while accepting is paused after a failure */
 	struct wheel_node drain_end;    /* linked while draining */
 	enum worker_command obeyed;
@@ -129,10 +132,40 @@ static void notice_ends(struct worker *worker)
 		worker->told = ends;
 }
 
+/* Connections in use. Refusals are none while there are spare ones for them. */
+static uint32_t conns_taken(const struct worker *worker)
+{
+	return worker->context.conns.used - (worker->spare_conns ? worker->context.refusing : 0);
+}
+
+/*
+ * The most refusals at a time. Without spare connections they take those of clients who would be let in, so they are few:
+ * nobody may keep others out by being refused.
+ */
+static uint32_t most_refusals(const struct worker *worker)
+{
+	uint32_t few = worker->most_conns / 8;
+
+	if (worker->spare_conns)
+		return worker->spare_conns;
+	return few < OPTIONS_REFUSALS ? few : OPTIONS_REFUSALS;
+}
+
+static bool is_full(const struct worker *worker)
+{
+	return conns_taken(worker) >= worker->most_conns;
+}
+
+/* Whether who comes when all connections are in use waits in the backlog. */
+static bool lets_wait(const struct worker *worker)
+{
+	return worker->config.options->when_full == WHEN_FULL_WAIT;
+}
+
 static bool may_accept(const struct worker *worker)
 {
 	return worker->obeyed == WORKER_RUN && !worker->accept_pause.next && worker->accepted_count == 0 &&
-	       worker->context.conns.used < worker->most_conns;
+	       !(lets_wait(worker) && is_full(worker));
 }
 
 static void listener_close(struct listener *listener)
@@ -172,6 +205,60 @@ static void steer_listeners(struct worker *worker)
 	}
 }
 
+/* Not let in: told so, if that is wanted and so many are not being told already. */
+static void turn_away(struct worker *worker, int fd)
+{
+	struct conn_context *context = &worker->context;
+
+	if (worker->config.options->when_full != WHEN_FULL_CLOSE && context->refusing < most_refusals(worker) &&
+	    conn_refuse(context, fd))
+		return;
+	close(fd);
+	conn_count(&context->stats.turned_away, 1);
+}
+
+/* Whether the client's address may have one more connection; *slot is what to give back. */
+static bool may_enter(struct worker *worker, int fd, uint32_t *slot)
+{
+	uint64_t address;
+
+	*slot = PEER_UNCOUNTED;
+	if (!worker->config.peer(fd, &address) || peer_count_enter(worker->config.peers, address, slot))
+		return true;
+	atomic_fetch_add_explicit(&worker->notices.crowding, 1, memory_order_relaxed);
+	notice(worker);
+	return false;
+}
+
+/*
+ * Lets a client in, for whom there is a connection. Behind a proxy all have its address, and nobody is counted: whom a
+ * PROXY header names shows later.
+ */
+static void admit(struct worker *worker, int fd, bool proxy)
+{
+	uint32_t slot = PEER_UNCOUNTED;
+	struct conn *conn;
+
+	assert(!is_full(worker));
+	if (worker->config.peers && !proxy && !may_enter(worker, fd, &slot)) {
+		turn_away(worker, fd);
+		return;
+	}
+	conn = conn_accept(&worker->context, fd, proxy);
+	assert(conn);
+	if (slot != PEER_UNCOUNTED)
+		worker->peer_slot[pool_index(&worker->context.conns, conn)] = slot;
+}
+
+/* A connection is over: its address may have another. */
+static void forget_peer(struct worker *worker, const struct conn *conn)
+{
+	uint32_t *slot = &worker->peer_slot[pool_index(&worker->context.conns, conn)];
+
+	peer_count_leave(worker->config.peers, *slot);
+	*slot = PEER_UNCOUNTED;
+}
+
 static void accepted(struct worker *worker, const struct listener *listener, int res)
 {
 	bool proxy = listener->proxy;
@@ -189,17 +276,21 @@ static void accepted(struct worker *worker, const struct listener *listener, int
 		close(res);
 	} else if (worker->obeyed == WORKER_ABORT) {
 		close(res);
-	} else if (worker->accepted_count > 0 || !conn_accept(&worker->context, res, proxy)) {
-		if (worker->accepted_count == ACCEPTED_MAX)
-			close(res);
-		else
-			worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] =
-				(struct accepted){ res, proxy };
-	} else if (worker->context.conns.used == worker->most_conns) {
-		atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
-		conn_count(&worker->context.stats.full, 1);
-		notice(worker);
-		steer_listeners(worker);
+	} else if (worker->accepted_count == 0 && !is_full(worker)) {
+		admit(worker, res, proxy);
+		if (is_full(worker)) {
+			atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
+			conn_count(&worker->context.stats.full, 1);
+			notice(worker);
+			steer_listeners(worker);
+		}
+	} else if (!lets_wait(worker)) {
+		turn_away(worker, res);
+	} else if (worker->accepted_count == ACCEPTED_MAX) {
+		close(res);
+	} else {
+		worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] =
+			(struct accepted){ res, proxy };
 	}
 }
 
@@ -215,13 +306,13 @@ static struct accepted next_accepted(struct worker *worker)
 /* A connection is free again: for one that waits, or for the backlog. */
 static void room_again(struct worker *worker)
 {
-	if (worker->accepted_count > 0) {
+	while (worker->accepted_count > 0 && !is_full(worker)) {
 		struct accepted next = next_accepted(worker);
 
-		conn_accept(&worker->context, next.fd, next.proxy);
-	} else if (worker->context.conns.used == worker->most_conns - 1) {
-		steer_listeners(worker);
+		admit(worker, next.fd, next.proxy);
 	}
+	if (conns_taken(worker) == worker->most_conns - 1)
+		steer_listeners(worker);
 }
 
 static void handle(struct worker *worker, const struct io_event *event)
@@ -235,6 +326,8 @@ static void handle(struct worker *worker, const struct io_event *event)
 		steer_listeners(worker);
 		return;
 	case IO_CLOSED:
+		if (worker->config.peers)
+			forget_peer(worker, (const struct conn *)event->conn);
 		conn_event(&worker->context, event);
 		room_again(worker);
 		return;
@@ -363,8 +456,9 @@ int worker_run(struct worker *worker)
 
 int worker_create(struct worker **out, const struct worker_config *config, char *why, size_t size)
 {
+	const uint32_t spare = config->options->when_full == WHEN_FULL_503 ? OPTIONS_REFUSALS : 0;
 	const struct io_config io_config = {
-		.conns = config->conns,
+		.conns = config->conns + spare,
 		.listeners = config->listens,
 		.files = config->options->stream_above != UINT64_MAX,
 		.contain = config->contain,
@@ -387,9 +481,12 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 		goto fail;
 	if (!worker->config.clock)
 		worker->config.clock = system_clock;
+	if (!worker->config.peer)
+		worker->config.peer = peer_address;
 	worker->context.inbox = config->inbox;
 	worker->context.access = config->access;
 	worker->most_conns = config->conns;
+	worker->spare_conns = spare;
 	worker->context.limits = &config->options->limits;
 	worker->context.timeouts = &config->options->timeouts;
 	worker->context.worker = config->index;
@@ -398,7 +495,12 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.proxy_froms = config->options->proxy_froms;
 
 	worker->listener = calloc(config->listens, sizeof(*worker->listener));
-	err = worker->listener ? conn_context_init(&worker->context, config->conns) : -ENOMEM;
+	if (config->peers)
+		worker->peer_slot = calloc(config->conns + spare, sizeof(*worker->peer_slot));
+	if (worker->listener && (worker->peer_slot || !config->peers))
+		err = conn_context_init(&worker->context, config->conns + spare);
+	else
+		err = -ENOMEM;
 	if (err < 0)
 		goto fail;
 	err = io_create(config->ops, &worker->context.io, &io_config, why, size);
@@ -425,8 +527,10 @@ fail:
 	if (size > 0)
 		snprintf(why, size, "cannot take the memory for %u connections a worker: %s (lower --max-connections)",
 		         config->conns, strerror(-err));
-	if (worker)
+	if (worker) {
 		free(worker->listener);
+		free(worker->peer_slot);
+	}
 	free(worker);
 	return err;
 }
@@ -442,6 +546,7 @@ void worker_destroy(struct worker *worker)
 		snapshot_unpin(worker->context.snapshot, worker->config.index);
 	conn_context_fini(&worker->context);
 	free(worker->listener);
+	free(worker->peer_slot);
 	free(worker);
 }
 

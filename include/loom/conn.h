@@ -44,9 +44,6 @@
 #define CONN_LINGER_MS       5000
 #define CONN_LINGER_BRIEF_MS 1000
 
-/* A client must take at least so many bytes a second of an answer, averaged over --send-timeout. */
-#define CONN_SEND_RATE_MIN 100
-
 /*
  * While draining, a connection that has not begun its first request yet is given so long; and one whose answer was under
  * way, and did not say that it is the last, for the next request. Milliseconds.
@@ -81,6 +78,7 @@ struct conn {
 	bool last : 1;             /* what is being sent is the last answer */
 	bool linger : 1;           /* and the client may still be sending */
 	bool started : 1;          /* the first request has begun */
+	bool refused : 1;          /* it is only told that there is no room: conn_refuse() */
 	unsigned blank : 2;        /* bytes of an empty line that have come before the next request: CR, LF */
 	bool known : 1;            /* conn_peer() has been found out */
 };
@@ -90,6 +88,8 @@ struct input {
 	struct request_parser parser;
 	bool reading; /* parser is in the middle of a request that begins at bytes[0]; else bytes are yet to be read */
 	uint32_t len;
+	uint32_t received;           /* bytes of that request, since conn_rate.c last looked */
+	uint64_t deadline;           /* of that request, absolute */
 	char bytes[2 * IO_RECV_MAX]; /* a head that is almost too long, and one more receive */
 };
 
@@ -104,6 +104,7 @@ struct conn_context {
 	struct snapshot *snapshot;    /* the current one */
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;              /* index, for pins */
+	uint32_t refusing;            /* connections that are being refused now */
 	bool draining;
 	bool say_snapshot;          /* in each answer: --snapshot-header */
 	struct access_ring *access; /* where records for the access log go; NULL: there is none */
@@ -134,9 +135,16 @@ void conn_adopt(struct conn_context *context);
 
 /*
  * Begins a connection on an accepted descriptor; proxy: a PROXY header must come first, within the header deadline.
- * False when there is no room: the descriptor is still the caller's.
+ * NULL when there is no room: the descriptor is still the caller's.
  */
-bool conn_accept(struct conn_context *context, int fd, bool proxy);
+struct conn *conn_accept(struct conn_context *context, int fd, bool proxy);
+
+/*
+ * The same to say 503 and nothing else, whatever the client wants: it is not read from, until the answer is sent, and then
+ * only so that no reset takes the answer away. Takes a connection of the pool for so long, which refusing counts. False
+ * when there is none.
+ */
+bool conn_refuse(struct conn_context *context, int fd);
 
 /*
  * Whether the peer of an accepted descriptor lies in the networks whose PROXY headers are believed; one that does not

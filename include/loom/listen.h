@@ -149,6 +149,14 @@ int listen_passed(struct listen_passed passed[LISTEN_PASSED_MAX], char *why, siz
 int listen_start(struct listen_address *address, int fds[], unsigned n, char *why, size_t size);
 
 /*
+ * Bounds what the kernel holds of a response that the client is not ready to take: so many bytes that have not been sent
+ * (TCP_NOTSENT_LOWAT, tcp(7)), which accepted sockets inherit. Without it a send buffer grows to megabytes, and a thousand
+ * clients that read slowly hold gigabytes of the kernel's memory. Between listen_bind() and listen_start(). A kernel that does
+ * not have it does without; Unix sockets have a bound of their own.
+ */
+void listen_limit_unsent(const int fds[], unsigned n, uint32_t bytes);
+
+/*
  * Whether listen_bind() would succeed now, for a configuration that is only looked at: binds and lets go at once,
  * without waiting; a Unix socket's file is neither made nor removed, its directory must be writable. 0; -EADDRINUSE
  * when somebody listens there; or another -errno. why gets one line with each. Not for passed ones.

@@ -29,14 +29,31 @@ struct limits {
 	uint32_t fields;       /* field lines in a section; then 431 */
 	uint64_t body;         /* of a request, read past; then 413 */
 	uint32_t requests;     /* of one connection, then it is closed; 0: no limit */
+	uint32_t recv_rate; /* a second, of a request, at least, averaged over timeouts.recv_window; then 408; 0: any */
+	uint32_t
+		send_rate; /* a second, of a response, at least, averaged over timeouts.send; 0: any progress will do */
 };
 
 struct timeouts {
-	uint32_t keepalive; /* milliseconds without a byte between two requests */
-	uint32_t header;    /* from a request's first byte to its end; absolute */
-	uint32_t send;      /* without progress of a response */
-	uint32_t grace;     /* from the signal to the end of draining */
+	uint32_t keepalive;   /* milliseconds without a byte between two requests */
+	uint32_t header;      /* from a request's first byte to its end; absolute */
+	uint32_t send;        /* without progress of a response */
+	uint32_t grace;       /* from the signal to the end of draining */
+	uint32_t recv_window; /* what limits.recv_rate is averaged over */
 };
+
+/* What becomes of clients when all connections are in use. */
+enum when_full {
+	WHEN_FULL_WAIT,  /* they wait in the backlog */
+	WHEN_FULL_503,   /* they are told so */
+	WHEN_FULL_CLOSE, /* they are closed without a word */
+};
+
+/*
+ * The most connections of a worker at a time that only hear a 503, on top of --max-connections; what is beyond them is
+ * closed without a word.
+ */
+#define OPTIONS_REFUSALS 128
 
 /* What a snapshot must pass before it goes live; gate.h says what each rule means. */
 struct gate_rules {
@@ -71,8 +88,11 @@ struct options {
 	const char *backend;      /* "auto" or a name */
 	unsigned workers;         /* 1 or more; "auto" has been resolved (sched_getaffinity(2)) */
 	unsigned max_connections; /* 1 or more; the default has been resolved from the descriptor limit */
-	unsigned max_streams;     /* descriptors that are left for streamed files */
-	uint64_t max_memory;      /* bytes that snapshots may hold, all together */
+	enum when_full when_full;
+	unsigned max_per_ip;  /* connections of one IPv4 address or IPv6 network of 64 bits; 0: no limit */
+	uint32_t max_unsent;  /* bytes of a connection's responses that wait in the kernel; 0: the system's choice */
+	unsigned max_streams; /* descriptors that are left for streamed files */
+	uint64_t max_memory;  /* bytes that snapshots may hold, all together */
 	uint64_t
 		stream_above; /* larger files are streamed, not held in memory; UINT64_MAX: none is, whatever the memory */
 	const char *index;

@@ -26,10 +26,12 @@ struct conn_stats {
 		bytes; /* of answers, heads included, that the kernel has taken; of a send that was given up, those sent */
 	/* By method (what could not be read counts as METHOD_OTHER) and the first digit of the status. */
 	uint64_t answers[STATS_METHODS][STATS_CLASSES];
-	uint64_t stale;      /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
-	uint64_t unreadable; /* and since one could not be read (-EIO) */
-	uint64_t untrusted;  /* connections to a listener with proxy=on from outside of --proxy-from, closed */
-	uint64_t unproxied;  /* and those whose PROXY header was malformed or missing */
+	uint64_t stale;       /* answers that ended unfinished, since a streamed file was changed in place (-ESTALE) */
+	uint64_t unreadable;  /* and since one could not be read (-EIO) */
+	uint64_t untrusted;   /* connections to a listener with proxy=on from outside of --proxy-from, closed */
+	uint64_t unproxied;   /* and those whose PROXY header was malformed or missing */
+	uint64_t refused;     /* connections that were answered 503 unasked: too many in all, or of one address */
+	uint64_t turned_away; /* and those that were closed without a word for the same reasons */
 
 	uint64_t kept;                 /* answers with what is gone from the tree (snapshot_slot.gone) */
 	uint64_t streamed;             /* sends of bytes that lie in a file */

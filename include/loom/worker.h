@@ -13,6 +13,7 @@
 #include "loom/conn.h"
 #include "loom/io.h"
 #include "loom/options.h"
+#include "loom/peer_count.h"
 #include "loom/snapshot.h"
 
 enum worker_command {
@@ -32,7 +33,8 @@ enum worker_command {
 struct worker_notices {
 	atomic_uint accept_failures;
 	atomic_int accept_errno; /* of the last failure */
-	atomic_uint full;        /* times that the last free connection was taken, and accepting stopped */
+	atomic_uint full;        /* times that the last free connection was taken */
+	atomic_uint crowding;    /* connections that were not let in since their address has too many */
 	atomic_uint stale;       /* answers that ended unfinished: a streamed file was changed in place */
 	atomic_uint unreadable;  /* and: a streamed file could not be read */
 	atomic_uint untrusted;   /* connections that were closed: conn_stats.untrusted */
@@ -62,6 +64,9 @@ struct worker_config {
 	unsigned listens;
 	struct access_ring *access; /* for records of the access log; NULL: there is none */
 	bool measure; /* how long turns take: one exact reading of the clock at the beginning of each, and one at its end */
+	struct peer_count *peers; /* of all workers; NULL: addresses are not counted */
+	/* NULL: peer_address(). */
+	bool (*peer)(int fd, uint64_t *address);
 	/* NULL: the system's. */
 	void (*clock)(void *context, uint64_t *monotonic_ms, time_t *real);
 	void (*notify)(void *context); /* may be NULL; must not block */

@@ -124,7 +124,7 @@ class Client:
 
     live = []  # all that were made and not closed; the harness closes them after each test
 
-    def __init__(self, address, rcvbuf=None, bound=BOUND):
+    def __init__(self, address, rcvbuf=None, bound=BOUND, source=None):
         family = socket.AF_UNIX
         if not isinstance(address, str):
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -132,6 +132,8 @@ class Client:
         try:
             if rcvbuf:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+            if source:
+                self.sock.bind((source, 0))
             self.sock.settimeout(bound)
             self.sock.connect(address)
             if family != socket.AF_UNIX:

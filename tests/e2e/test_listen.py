@@ -385,7 +385,7 @@ class Passed(Case):
             counts = [int(one) for one in re.findall(r"worker \d: connections (\d+)", done.stdout.decode())]
             self.note(f"60 connections on {passed.family.name}: {counts}")
             self.assertEqual(sum(counts), 60)
-            self.assertLess(max(counts), 50)  # chance has its say; before they took turns, one of them got all
+            self.assertLess(max(counts), 60)  # chance has its say; before they took turns, one of them got all
             for client in with_all:
                 client.close()
             server.wait_quiet()

@@ -47,6 +47,21 @@ class HeaderTimeout(Case):
             response = client.response()
             self.assertEqual((response.status, response.closes), (408, True))
 
+    def test_a_trickling_body_does_not_extend_it(self):
+        chunks = "Transfer-Encoding: chunked"
+        for what, fields, begin, byte in (("a body", "Content-Length: 60000", b"", b"y"),
+                                          ("chunks", chunks, b"", b"1\r\ny\r\n"),
+                                          ("a chunk's extension", chunks, b"1;x=", b"y"),
+                                          ("trailers", chunks, b"0\r\nX: ", b"y")):
+            with self.server.client() as client:
+                client.send(request("/", fields, method="POST", body=begin))
+                end = time.monotonic() + 60
+                while not select.select([client.sock], [], [], 0.03)[0]:
+                    self.assertLess(time.monotonic(), end, f"{what}, byte by byte, went on for ever")
+                    client.send(byte)
+                response = client.response()
+                self.assertEqual((response.status, response.closes), (408, True), what)
+
     def test_a_body_that_does_not_come_is_cut(self):
         with self.server.client() as client:
             client.send(request("/", "Content-Length: 10", method="POST", body=b"four"))

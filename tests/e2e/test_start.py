@@ -37,6 +37,8 @@ class CommandLine(Case):
                 "keepalive-timeout": ("abc", "-5s", "5 s", "5d", ""), "header-timeout": ("1.5.1",),
                 "send-timeout": ("99999999999999999999s",), "grace": ("s",), "settle": ("fast",),
                 "max-connections": ("0", "-1", "many", "99999999999999999999"), "max-memory": ("12Q", "-1", "M", ""),
+                "when-full": ("429", ""), "max-connections-per-ip": ("-1", "65536"), "min-send-rate": ("x",),
+                "min-recv-rate": ("4G",), "recv-window": ("0",), "max-unsent": ("-1",),
                 "symlinks": ("maybe", ""),
                 "listen": ("nonsense", "127.0.0.1:99999", "127.0.0.1:", "1.2.3:80",
                                                       "unix:", "[::1:80", "::1:80", "localhost:http"),

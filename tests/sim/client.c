@@ -17,13 +17,17 @@
 
 /*
  * Bits of client->possible, for each version: the answer itself; the same, closing the connection since the server is
- * draining; and 408, since the world has kept the request from being whole in time, without content when it was seen to
- * be for HEAD.
+ * draining; 408, since the world has kept the request from being whole in time, without content when it was seen to
+ * be for HEAD; and 503, which is no answer but comes in place of the first.
  */
-#define AS_ASKED      0
-#define CLOSING       16
-#define TOO_LATE      32
-#define TOO_LATE_HEAD 48
+#define GROUP         8 /* more than there are versions */
+#define AS_ASKED      (0 * GROUP)
+#define CLOSING       (1 * GROUP)
+#define TOO_LATE      (2 * GROUP)
+#define TOO_LATE_HEAD (3 * GROUP)
+#define REFUSED       (4 * GROUP)
+
+static_assert(VERSIONS_MAX < GROUP, "a bit for each version");
 
 /* Judging one answer needs its candidates only for a moment, and they are large. */
 static struct site_answer candidate;
@@ -142,18 +146,20 @@ static uint64_t client_write(struct client *client, uint64_t now)
 static void client_ask(const struct client *client, const struct exchange *exchange, unsigned bit,
                        struct site_answer *answer)
 {
-	struct site_question question = exchange->question;
+	struct site_question question;
 
 	if (bit >= TOO_LATE)
 		question = (struct site_question){
 			.is_error = true,
-			.which = ERROR_408,
-			.head = bit >= TOO_LATE_HEAD,
+			.which = bit >= REFUSED ? ERROR_503 : ERROR_408,
+			.head = bit >= TOO_LATE_HEAD && bit < REFUSED,
 		};
+	else
+		question = exchange->question;
 	if (bit >= CLOSING)
 		question.connection = "close";
 	question.identify = client->world->options->snapshot_header;
-	site_answer(client->world->reference[bit % 16], &question, answer);
+	site_answer(client->world->reference[bit % GROUP], &question, answer);
 }
 
 /* Whether bytes are those of the body from there on. */
@@ -226,18 +232,44 @@ static void client_take(struct client *client, const struct site_answer *answer,
 	client->received += len;
 }
 
-/* The first byte of an answer is here: what it may be. */
+/* When a request that is not whole may get 408, at the earliest, and must have got it at the latest. */
+static uint64_t earliest_408(const struct client_world *world)
+{
+	const struct timeouts *timeouts = &world->options->timeouts;
+
+	return world->options->limits.recv_rate && timeouts->recv_window < timeouts->header ? timeouts->recv_window
+	                                                                                    : timeouts->header;
+}
+
+static uint64_t latest_408(const struct client_world *world)
+{
+	const struct timeouts *timeouts = &world->options->timeouts;
+	uint64_t rate = world->options->limits.recv_rate;
+
+	/* What has come is enough for the first window, perhaps, and nothing for the next. */
+	if (rate * timeouts->recv_window >= 1000 && 2 * timeouts->recv_window < timeouts->header)
+		return 2 * timeouts->recv_window;
+	return timeouts->header;
+}
+
+/* The first byte of an answer is here: what it may be. exchange NULL: nothing more was asked. */
 static void client_answer_begins(struct client *client, const struct exchange *exchange, uint64_t now)
 {
 	const struct client_world *world = client->world;
-	unsigned oldest = exchange->oldest > client->seen ? exchange->oldest : client->seen;
-	bool late = now >= exchange->begun + world->options->timeouts.header;
-	bool half = is_half(exchange);
-	bool told_to_close = world->drained && exchange->begun > world->drained && !exchange->closes;
+	unsigned oldest = exchange && exchange->oldest > client->seen ? exchange->oldest : client->seen;
+	bool asked = exchange && exchange->begun;
+	bool late = asked && now >= exchange->begun + earliest_408(world);
+	bool half = asked && is_half(exchange);
+	bool told_to_close = asked && world->drained && exchange->begun > world->drained && !exchange->closes;
+	bool refused = client->answered == 0 && world->refuses;
 
-	require(client, exchange->begun, "client: an answer to request %u, which is not sent yet", client->answered);
+	require(client, asked || refused, "client: an answer to request %u, which is not sent yet", client->answered);
 	client->began_at = now;
 	client->possible = 0;
+	for (unsigned version = client->seen; refused && version <= world->newest; version++)
+		client->possible |= UINT64_C(1) << (REFUSED + version);
+	if (!asked)
+		return;
 	for (unsigned version = oldest; version <= world->newest; version++) {
 		if (half ? late : (exchange->done || exchange->early) && !told_to_close)
 			client->possible |= UINT64_C(1) << (AS_ASKED + version);
@@ -253,37 +285,47 @@ static void client_answer_begins(struct client *client, const struct exchange *e
 static void client_answer_ends(struct client *client, struct exchange *exchange, unsigned bit, uint64_t now)
 {
 	const struct client_world *world = client->world;
-	uint64_t header = world->options->timeouts.header;
+	uint64_t asked_at = bit >= REFUSED ? client->connect_at : exchange->begun;
 	time_t date = 0;
 	bool is_date = http_date_parse(client->date, HTTP_DATE_LEN, world->epoch, &date);
 
-	sim_trace(world->sim, "an answer is whole: request %u, version %u%s", client->answered, bit % 16,
-	          bit >= TOO_LATE  ? ", too late"
-	          : bit >= CLOSING ? ", closing"
-	                           : "");
+	sim_trace(world->sim, "an answer is whole: request %u, version %u%s", client->answered, bit % GROUP,
+	          bit >= REFUSED    ? ", refused"
+	          : bit >= TOO_LATE ? ", too late"
+	          : bit >= CLOSING  ? ", closing"
+	                            : "");
 	require(client,
-	        is_date && date >= world->epoch + (time_t)(exchange->begun / 1000) &&
+	        is_date && date >= world->epoch + (time_t)(asked_at / 1000) &&
 	                date <= world->epoch + (time_t)(now / 1000),
 	        "Date is %.*s", HTTP_DATE_LEN, client->date);
+	client->at = 0;
+	client->answered_at = now;
+	client->seen = bit % GROUP;
+	if (bit >= REFUSED) {
+		client->ending = true;
+		client->refused = true;
+		return;
+	}
+	client->too_slow |= (is_half(exchange) || bit >= TOO_LATE) &&
+	                    now < exchange->begun + world->options->timeouts.header;
 	if (is_half(exchange)) {
+		uint64_t latest = latest_408(world);
 		uint64_t since = exchange->begun > client->answered_at ? exchange->begun : client->answered_at;
 
-		require(client, !world->prompt || now <= since + header + SLACK_MS, "408 too late, by %llu ms",
-		        (unsigned long long)(now - since - header - SLACK_MS));
+		require(client, !world->prompt || now <= since + latest + SLACK_MS, "408 too late, by %llu ms",
+		        (unsigned long long)(now - since - latest - SLACK_MS));
 	}
-	client->seen = bit % 16;
 	client->hits += bit < TOO_LATE && !exchange->question.is_error;
 	client->ending = exchange->closes || bit >= CLOSING;
 	client->answered++;
-	client->answered_at = now;
-	client->at = 0;
 }
 
 _Noreturn static void client_wrong(struct client *client, const struct exchange *exchange, const char *bytes,
                                    size_t len)
 {
-	fprintf(stderr, "request %u: %.*s\n", client->answered, (int)(exchange->end - exchange->start),
-	        client->script.bytes + exchange->start);
+	if (exchange)
+		fprintf(stderr, "request %u: %.*s\n", client->answered, (int)(exchange->end - exchange->start),
+		        client->script.bytes + exchange->start);
 	if (client->possible) {
 		client_ask(client, exchange, (unsigned)__builtin_ctzll(client->possible), &candidate);
 		fprintf(stderr, "answer, from byte %zu of %zu + %zu; a right one begins: %.*s\n", client->at,
@@ -302,7 +344,8 @@ static void client_judge(struct client *client, const char *bytes, size_t len, u
 		size_t used;
 		unsigned first;
 
-		require(client, exchange && !client->ending, "client: %zu bytes that nobody has asked for", len);
+		require(client, (exchange || client->world->refuses) && !client->ending,
+		        "client: %zu bytes that nobody has asked for", len);
 		if (client->at == 0)
 			client_answer_begins(client, exchange, now);
 		for (uint64_t bits = client->possible; bits; bits &= bits - 1) {
@@ -332,7 +375,7 @@ static void client_judge(struct client *client, const char *bytes, size_t len, u
 /* A 408 without content ends with its head; that it has none shows only now. */
 static void client_ends_with_a_head(struct client *client, uint64_t now)
 {
-	uint64_t bits = client->possible >> TOO_LATE_HEAD << TOO_LATE_HEAD;
+	uint64_t bits = client->possible >> TOO_LATE_HEAD << TOO_LATE_HEAD & ~(UINT64_MAX << REFUSED);
 	unsigned bit;
 
 	if (client->at == 0 || !bits)
@@ -349,7 +392,7 @@ static bool client_is_too_slow(const struct client *client, uint64_t now)
 	uint64_t time = now - client->began_at;
 
 	return time + QUICK_MS >= client->world->options->timeouts.send &&
-	       client->at * 1000 < time * 2 * CONN_SEND_RATE_MIN;
+	       client->at * 1000 < time * 2 * client->world->options->limits.send_rate;
 }
 
 /* For how long an idle connection may still ask when draining has begun. */

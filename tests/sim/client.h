@@ -25,6 +25,7 @@ struct client_world {
 	uint64_t aborted; /* when the server was told to close everything */
 	bool prompt;      /* there are slots for all, and accepting never fails: the server is quick */
 	bool crowded;     /* more may be accepted than there is any room for: some are turned away */
+	bool refuses;     /* and some get 503 */
 	const struct snapshot *reference[VERSIONS_MAX + 1]; /* copies that the server knows nothing of */
 };
 
@@ -66,7 +67,9 @@ struct client {
 	unsigned seen;     /* the oldest version that may come */
 	bool deaf;         /* will not mind the server's FIN */
 	uint64_t ended_at;
-	bool ending; /* the last answer said that there is no other */
+	bool ending;   /* the last answer said that there is no other */
+	bool too_slow; /* a 408 came before --header-timeout: --min-recv-rate */
+	bool refused;  /* it was the 503 that comes unasked */
 	uint64_t answered_at;
 
 	uint64_t end_at;    /* for the tails that end some time; 0: not set */

@@ -66,6 +66,7 @@ struct run {
 static unsigned long long seed_now;
 static struct sim *sim_now_running;
 static struct snapshot *references[VERSIONS_MAX + 1];
+static unsigned refused, too_slow; /* clients of all runs that were told 503; requests that were ended by their rate */
 
 /* The worker closes listening and surplus descriptors itself: those of the simulation come here. */
 int close(int fd)
@@ -357,6 +358,10 @@ static void run_to_its_end(struct run *run)
 	}
 
 	check_stats(run);
+	for (unsigned i = 0; i < run->n; i++) {
+		refused += run->clients[i].refused;
+		too_slow += run->clients[i].too_slow;
+	}
 	snapshot_retract(&run->inbox); /* for what was published after the last turn */
 	worker_destroy(run->worker);
 	access_ring_destroy(&run->ring);
@@ -386,6 +391,7 @@ static void run_init(struct run *run, uint64_t dice)
 		.head = 1500 + (uint32_t)sim_below(&run->dice, 3000),
 		.fields = 64,
 		.body = 200 + sim_below(&run->dice, 8000),
+		.send_rate = 100,
 	};
 	run->options.stream_above = 0;
 	run->options.snapshot_header = sim_chance(&run->dice, 300);
@@ -406,13 +412,20 @@ static void test_seed(uint64_t seed)
 		.send = 1000 * some(&run, 30),
 		.grace = 100 * some(&run, 100),
 	};
+	if (sim_chance(&run.dice, 200)) {
+		run.options.limits.recv_rate = some(&run, 2000);
+		run.options.timeouts.recv_window = 100 * some(&run, 50);
+	}
+	run.options.when_full = (enum when_full)sim_below(&run.dice, 3);
 	run.n = sim_chance(&run.dice, 20) ? CLIENTS_MAX : some(&run, 12);
 	conns = sim_chance(&run.dice, 700) ? run.n : some(&run, run.n);
 	spread = some(&run, 5000);
 	run_world(&run, seed, &weather, conns);
 	/* A crowd in bad weather waits for its turn, and nothing says how long. */
-	run.world.prompt = conns == run.n && weather.accept_fails == 0 && (run.n < CLIENTS_MAX || weather.late == 0);
-	run.world.crowded = run.n > conns + 60;
+	run.world.prompt = conns == run.n && weather.accept_fails == 0 &&
+	                   (run.n < CLIENTS_MAX || (weather.late == 0 && weather.sluggish == 0));
+	run.world.crowded = run.n > conns + (run.options.when_full == WHEN_FULL_CLOSE ? 0 : 60);
+	run.world.refuses = run.n > conns && run.options.when_full == WHEN_FULL_503;
 	for (unsigned i = 0; i < run.n; i++)
 		client_init(&run.clients[i], &run.world, sim_random(&run.dice), sim_random(&run.dice),
 		            (enum script_tail)sim_below(&run.dice, SCRIPT_TAILS),
@@ -454,7 +467,8 @@ static void test_splits(uint64_t seed)
 		uint64_t dice = seed;
 
 		run_init(&run, seed);
-		run.options.timeouts = (struct timeouts){ 600000, 600000, 600000, 1000 };
+		run.options.timeouts =
+			(struct timeouts){ .keepalive = 600000, .header = 600000, .send = 600000, .grace = 1000 };
 		run.n = 1;
 		run.dice += round;
 		if (round > 0)
@@ -527,6 +541,10 @@ int main(int argc, char *argv[])
 	}
 	for (unsigned version = 1; version <= VERSIONS_MAX; version++)
 		site_free(references[version]);
-	printf("test_conn: seeds %llu to %llu: ok\n", from, to);
+	printf("test_conn: seeds %llu to %llu: ok; %u clients refused, %u too slow\n", from, to, refused, too_slow);
+	if (to - from >= 900 && (refused == 0 || too_slow == 0)) {
+		fprintf(stderr, "test_conn: what is to be tried has not come about\n");
+		return 1;
+	}
 	return 0;
 }

@@ -545,7 +545,8 @@ START_TEST(a_dump_gives_the_same_options)
 		"keepalive-timeout = 1\nheader-timeout=250ms\nmax-connections = 50\nmax-memory=1g\nstream-above = off\n"
 		"index = [x]\nhidden = 1\nsymlinks = follow\ncache-control = a ;b\nimmutable = auto\nimmutable = /a=b\n"
 		"no-nosniff = yes\nencodings = none\nno-compress = yes\ncache-dir = c\nwatch = off\n"
-		"keep-generations = 0\n"
+		"keep-generations = 0\nwhen-full = close\nmax-connections-per-ip = 9\nmax-unsent = 0\nmin-send-rate = 2k\n"
+		"min-recv-rate = 7\nrecv-window = 9s\n"
 		"gate = index,vanished=50%\nadmin = unix:/a\nsnapshot-header = yes\ngrace = 0\nuser = loom\ngroup = 5\n"
 		"sandbox = off\nsandbox-read = /a\nsandbox-read = /b c\nquiet = 1\n",
 	};

@@ -122,7 +122,8 @@ START_TEST(every_option_is_read)
 		"--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 		"--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
 		"--no-nosniff --gate links,vanished=7% --user www-data --group 33 --sandbox on --sandbox-read /srv/a "
-		"--sandbox-read=b site");
+		"--sandbox-read=b --when-full 503 --max-connections-per-ip 12 --max-unsent 64K --min-send-rate 1K "
+		"--min-recv-rate=500 --recv-window 250ms site");
 	ck_assert_str_eq(options.root, "site");
 	ck_assert_uint_eq(options.listens, 2);
 	ck_assert_str_eq(options.listen[0], "127.0.0.1:0");
@@ -171,6 +172,12 @@ START_TEST(every_option_is_read)
 	ck_assert(!options.nosniff);
 	ck_assert(!options.gate.index && options.gate.vanished && options.gate.links && options.gate.chosen);
 	ck_assert_uint_eq(options.gate.percent, 7);
+	ck_assert_int_eq(options.when_full, WHEN_FULL_503);
+	ck_assert_uint_eq(options.max_per_ip, 12);
+	ck_assert_uint_eq(options.max_unsent, 65536);
+	ck_assert_uint_eq(options.limits.send_rate, 1024);
+	ck_assert_uint_eq(options.limits.recv_rate, 500);
+	ck_assert_uint_eq(options.timeouts.recv_window, 250);
 }
 END_TEST
 
@@ -520,6 +527,12 @@ static const char *const mistakes[][3] = {
 	{ "--max-body 2T", "--max-body: '2T' is out of range", "at most 1T" },
 	{ "--max-body -1", "--max-body: '-1' is no size", "512K" },
 	{ "--max-requests 4294967296", "--max-requests: '4294967296' is out of range", "0 to 4294967295" },
+	{ "--when-full 429", "--when-full: '429' is not one of", "wait|503|close" },
+	{ "--max-connections-per-ip 65536", "--max-connections-per-ip: '65536' is out of range", "0 to 65535" },
+	{ "--max-connections-per-ip -1", "--max-connections-per-ip: '-1'", "0 to 65535" },
+	{ "--min-send-rate fast", "--min-send-rate: 'fast' is no size", "" },
+	{ "--min-recv-rate 2G", "--min-recv-rate: '2G' is out of range", "0 to 1073741824 bytes" },
+	{ "--recv-window 0", "--recv-window: '0' is out of range", "1ms" },
 	{ "--max-requests 1K", "--max-requests: '1K' is no number", "0 to 4294967295" },
 	{ "--encodings deflate", "--encodings: 'deflate'", "gzip, br, zstd" },
 	{ "--encodings gzip,deflate", "--encodings: 'deflate'", "gzip, br, zstd" },
@@ -673,6 +686,10 @@ START_TEST(connections_fit_the_descriptors)
 	ck_assert_uint_eq(options.max_streams, 0);
 	expect_error("-w 2 --max-connections 921", "--max-connections: 921 is more than the limit of 1000 open files");
 	expect_error("-w 2 --max-connections 921", "at most 920");
+	/* Who is told 503 has a descriptor, too. */
+	expect_run("-w 2 --max-connections 664 --when-full 503");
+	expect_error("-w 2 --max-connections 665 --when-full 503", "at most 664");
+	expect_run("-w 2 --max-connections 920 --when-full close");
 	set_descriptors(72, 72);
 	expect_error("-w 1", "limit of 72 open files leaves none for connections");
 	ck_assert_int_eq(parse("--help"), OPTIONS_HELP);
@@ -826,7 +843,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 55);
+	ck_assert_int_eq(compared, 61);
 	free(help);
 	free(manual);
 }
@@ -873,7 +890,7 @@ START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
 			compared += compare_with_file_manual(line, manual);
 	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
 		entries++;
-	ck_assert_int_eq(compared, 48);
+	ck_assert_int_eq(compared, 54);
 	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);

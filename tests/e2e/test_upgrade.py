@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 
 from case import Case, noise, stamped, is_whole, write
 from client import Client, Ended, Malformed, request
@@ -101,6 +102,12 @@ class UpgradeCase(Case):
         self.assertEqual(int(match[2]), before)
         return self.loom.follow(int(match[1]))
 
+    def by_signal(self):
+        taken = len(re.findall("pid [0-9]+ has taken over", self.loom.log()))
+        self.loom.signal(signal.SIGUSR2)
+        wait_for(lambda: len(re.findall("pid [0-9]+ has taken over", self.loom.log())) > taken, "the successor")
+        return self.loom.follow(int(re.findall("pid ([0-9]+) has taken over", self.loom.log())[-1]))
+
     def has_ended(self, process, status=0):
         self.assertEqual(process.wait(BOUND), status)
 
@@ -152,11 +159,42 @@ class UnderLoad(UpgradeCase):
                   f"{crowd.unanswered} ended between two answers")
         self.assertEqual((crowd.refused, crowd.reset, crowd.wrong), (0, 0, 0), "; ".join(crowd.details[:5]))
 
-    def by_signal(self):
-        taken = len(re.findall("pid [0-9]+ has taken over", self.loom.log()))
-        self.loom.signal(signal.SIGUSR2)
-        wait_for(lambda: len(re.findall("pid [0-9]+ has taken over", self.loom.log())) > taken, "the successor")
-        return self.loom.follow(int(re.findall("pid ([0-9]+) has taken over", self.loom.log())[-1]))
+
+class FromAManager(UpgradeCase):
+    """The same with sockets that a service manager has opened: by name, and all of them without --listen."""
+    matrix = "backends"
+    cost = 5
+
+    @classmethod
+    def plant(cls, root):
+        write(root, "index.html", b"home")
+
+    def test_sockets_by_name(self):
+        self.hand_over(("systemd:web", "fd:4"), "web:other")
+
+    def test_all_sockets(self):
+        self.hand_over((), "web:other")
+
+    def hand_over(self, listen, names):
+        sockets = [socket.create_server(("127.0.0.1", 0), backlog=100) for _ in range(2)]
+        for one in sockets:
+            self.addCleanup(one.close)
+        self.begin("--grace=1h", listen=listen, passed=sockets, names=names, sockets=2, workers=2)
+        for one in sockets:
+            one.close()  # as a manager would not; so nobody but loom has them, and nothing hides a gap
+        crowds = []
+        try:
+            for address in self.loom.addresses:
+                crowds.append(Crowd(SimpleNamespace(address=address), ["/"], lambda target, response: response.body == b"home", 4, 2, 0.02))
+            for upgrade in range(3):
+                self.has_ended(self.by_signal())
+                answers = [crowd.answers for crowd in crowds]
+                wait_for(lambda: all(now.answers > before + 20 for now, before in zip(crowds, answers)), "more answers")
+        finally:
+            for crowd in crowds:
+                crowd.stop()
+        for crowd in crowds:
+            self.assertEqual((crowd.refused, crowd.reset, crowd.wrong), (0, 0, 0), "; ".join(crowd.details[:5]))
 
 
 class Successors(UpgradeCase):

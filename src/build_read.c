@@ -397,7 +397,7 @@ int build_read(struct builder *builder, struct walk *walk)
 	memcpy(crew->taken, builder->jobs, builder->job_count * sizeof(struct build_job *));
 	crew->count = builder->job_count;
 	crew->max_memory = builder->request->options->max_memory;
-	crew->settle = builder->request->options->settle;
+	crew->settle = builder->request->settle;
 	crew->background = builder->previous != NULL;
 	atomic_init(&crew->members, 1);
 	crew->walk = walk;

@@ -379,13 +379,15 @@ static void draw_paths(struct canvas *canvas, struct look *now, const struct loo
 
 		count->rate = count->requests > before ? (double)(count->requests - before) / seconds : 0;
 	}
-	qsort(now->counts, now->count, sizeof(*now->counts), by_rate);
+	if (now->count > 0)
+		qsort(now->counts, now->count, sizeof(*now->counts), by_rate);
 	draw(canvas, "%s", "");
 	draw(canvas, "requests/s     requests  path");
 	for (size_t i = 0; i < now->count && (canvas->terminal || i < PATHS_PLAIN); i++)
 		draw(canvas, "%10.0f %12" PRIu64 "  %s", now->counts[i].rate, now->counts[i].requests,
 		     now->counts[i].path);
-	qsort(now->counts, now->count, sizeof(*now->counts), by_path);
+	if (now->count > 0)
+		qsort(now->counts, now->count, sizeof(*now->counts), by_path);
 }
 
 static void draw_all(struct look *now, const struct look *last, bool terminal)

@@ -25,6 +25,8 @@
 #include "loom/watch.h"
 #include "reloader.h"
 
+#define YOUNG_MS     1000 /* a file must have been left alone for --settle, but for no more than this, */
+#define ASKED_MS     100  /* and when somebody says that he is done, for no more than this */
 #define AGAIN_MIN_MS 100  /* before a file that was being written is tried again, however short the settle time */
 #define RETRY_MS     5000 /* after any other failure, when nothing changes meanwhile; doubled each time */
 #define RETRY_MAX_MS 120000
@@ -54,6 +56,8 @@ static void restless(struct reload *reload, uint64_t now, uint64_t settle)
 {
 	if (reload->restless_since == NEVER)
 		reload->restless_since = now;
+	if (reload->asked && settle > ASKED_MS)
+		settle = ASKED_MS;
 	reload->build_at = earlier(now + settle, reload->restless_since + reload->options.settle_max);
 }
 
@@ -115,6 +119,7 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 		.variants = reload->variants,
 		.keep_from = generations_current(reload->generations),
 		.now = now_ms(),
+		.settle = (uint32_t)earlier(reload->options.settle, reload->asked ? ASKED_MS : YOUNG_MS),
 		.restless = reload->taken_restless = is_restless(reload, now_ms()),
 		.make_room = make_room,
 		.directory = reload->watch ? tell_watch : NULL,

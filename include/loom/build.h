@@ -24,6 +24,7 @@ struct build_request {
 	unsigned workers;                /* shares that the snapshot is born with */
 	const struct snapshot *previous; /* may be NULL: where unchanged assets are taken from */
 	struct variants *variants; /* where coded variants are asked for; NULL: there are those beside the files */
+	uint32_t settle; /* milliseconds that a file must have been left alone for when it is read; 0: it need not */
 	bool restless; /* the tree never comes to rest: what cannot be read whole now stays as it was in previous, or is
 	                * left out, with a warning; no -EAGAIN for the sake of a file */
 	/* Frees something that is held for comfort alone, such as an old generation. False: there is nothing left. May be NULL.
@@ -53,7 +54,7 @@ struct build_request {
  * A file whose content has changed gets a Last-Modified later than before, whatever its time says, so that no date
  * stands for two contents; or none, while there is no such date that is not in the future.
  *
- *   -EAGAIN: a file changed while it was read, or less than options->settle before, or ROOT is another directory by now;
+ *   -EAGAIN: a file changed while it was read, or less than request->settle before, or ROOT is another directory by now;
  *            try again when the tree has rested
  *   -ENOSPC: the tree needs more than options->max_memory (why says how much and what to do)
  *   -ENFILE: more files would have to be streamed than options->max_streams

@@ -141,7 +141,8 @@ class Figures(Metered):
             self.assertFalse([one for one in after.families if "epoll" in one])
 
     def test_connections_by_state(self):
-        server = self.begin("--keepalive-timeout=1h", "--header-timeout=1h", "--send-timeout=1h", "--max-connections=500")
+        server = self.begin("--keepalive-timeout=1h", "--header-timeout=1h", "--send-timeout=1h", "--max-connections=500",
+                            workers=1)
         idle = [server.client() for _ in range(5)]
         for client in idle:
             client.ask("/")
@@ -169,7 +170,7 @@ class Figures(Metered):
         wait_for(lambda: not any(states().values()), "connections to be gone")
 
     def test_timeouts_and_limits(self):
-        server = self.begin("--header-timeout=200ms", "--max-connections=2")
+        server = self.begin("--header-timeout=200ms", "--max-connections=2", workers=1)
         with server.client() as slow:
             slow.send(b"GET / HTTP/1.1\r\n")
             self.assertEqual(slow.response().status, 408)
@@ -181,7 +182,7 @@ class Figures(Metered):
         wait_for(lambda: self.scrape(server).get("loom_connections_exhausted_total") >= 1, "no connection to be left")
 
     def test_accept_failures(self):
-        server = self.begin("--max-connections=2")
+        server = self.begin("--max-connections=2", workers=1)
         before = self.scrape(server)
         self.assertEqual(before.get("loom_accept_failures_total"), 0)
         server.wait_quiet()
@@ -455,7 +456,7 @@ class Health(Metered):
 
     def test_while_draining(self):
         write(self.root, "503.html", b"an error page is not for probes")
-        server = self.begin("--health=/healthz", "--grace=1h")
+        server = self.begin("--health=/healthz", "--grace=1h", workers=1)
         os.unlink(os.path.join(self.root, "503.html"))
         download = server.client(rcvbuf=64 << 10)  # keeps it from ending
         download.send(request("/huge.bin"))

@@ -1132,17 +1132,17 @@ START_TEST(a_file_that_was_written_a_moment_ago_is_not_taken)
 {
 	struct snapshot *snapshot = NULL;
 
-	tree.options.settle = 1000 * (LATER + 60);
+	tree.settle = 1000 * (LATER + 60);
 	tree_put("file", "half");
 	tree_clock_ahead = LATER;
 	ck_assert_int_eq(tree_build(NULL, &snapshot), -EAGAIN);
 	ck_assert_str_eq(tree.why, "file changed while it was being read");
-	tree.options.settle = 1000 * (LATER - 1);
+	tree.settle = 1000 * (LATER - 1);
 	snapshot = tree_snapshot(NULL);
 	tree_serves(snapshot, "/file", "half");
 	build_free(snapshot);
 	/* A time that lies ahead is another clock's. */
-	tree.options.settle = 1000 * LATER;
+	tree.settle = 1000 * LATER;
 	tree_clock_ahead = JUST_NOW;
 	snapshot = tree_snapshot(NULL);
 	build_free(snapshot);

@@ -27,6 +27,7 @@ struct tree {
 	char root[64];
 	struct options options;
 	struct variants *variants; /* for the next builds; NULL: none are made */
+	uint32_t settle;           /* of the requests that follow */
 	char why[512];
 	char log[16384]; /* of the last build */
 	unsigned directories;
@@ -108,6 +109,7 @@ static inline void tree_teardown(void)
 	tree.variants = NULL;
 	tree_before_read = NULL;
 	tree_clock_ahead = tree_clock_at = 0;
+	tree.settle = 0;
 	tree_remove(tree.root);
 }
 
@@ -188,6 +190,7 @@ static inline int tree_build(const struct snapshot *previous, struct snapshot **
 		.workers = tree.options.workers,
 		.previous = previous,
 		.variants = tree.variants,
+		.settle = tree.settle,
 		.directory = tree_directory,
 		.context = &tree,
 	};

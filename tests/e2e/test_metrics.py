@@ -116,7 +116,7 @@ class Figures(Metered):
 
     def test_backend(self):
         """What the backend counts follows from what was asked of it."""
-        server = self.begin()
+        server = self.begin(workers=1)
         with server.client() as client:
             client.ask("/")
             before = self.scrape(server)

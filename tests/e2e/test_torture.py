@@ -150,7 +150,7 @@ class Torture(Case):
     stream_above = 0
     in_place = True
     slow_clients = 0
-    reloads_min = 2
+    reloads_min = 2 if LONG else 1
     patience = 60
 
     def may_cut(self, target):
@@ -189,7 +189,8 @@ class Torture(Case):
             type(self).server = None  # of this test, and not shared: Case.run() ends it
         if self.stream_above:
             large = sum(len(body) > self.stream_above for body in upheaval.on_disk().values())
-            wait_for(lambda: self.server.streamed() <= large, "no more files to be open than are streamed")
+            # A thread of the lowest priority may have one open still, on a busy machine for long.
+            wait_for(lambda: self.server.streamed() <= large + 4, "no more files to be open than are streamed")
         self.verdict(upheaval, clients, took)
 
     def converge(self, upheaval):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the end-to-end suite: every test class on every backend and number of workers, several at a time.
 
-    run.py [--backend NAME] [--workers N] [--jobs N] [--list] [PATTERN ...]
+    run.py [--backend NAME] [--workers N] [--jobs N] [--without PATTERN] [--list] [PATTERN ...]
 
 A PATTERN is a part of `file.Class.test`. Environment: LOOM_BINARY, the server; LOOM_REQUIRE_BACKENDS, backends whose
 lack is a failure and not a skip; LOOM_E2E_LONG=1, the long variants; LOOM_E2E_TREE, one more directory to serve and
@@ -144,6 +144,7 @@ def main():
     parser.add_argument("--backend", action="append", choices=BACKENDS)
     parser.add_argument("--workers", action="append", type=int)
     parser.add_argument("--jobs", type=int, default=2 * len(os.sched_getaffinity(0)))
+    parser.add_argument("--without", action="append", default=[], metavar="PATTERN", help="leave these out")
     parser.add_argument("--times", action="store_true", help="say how long each test took")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
@@ -156,6 +157,7 @@ def main():
     jobs = []
     for name, cls in classes().items():
         tests = tests_of(name, cls, options.patterns)
+        tests = [test for test in tests if not any(one in f"{name}.{test}" for one in options.without)]
         counts = (options.workers or WORKERS)[:1 if cls.matrix == "backends" else None]
         pairs = [("any", 2)] if cls.matrix == "once" else [
             (backend, workers) for backend in options.backend or BACKENDS for workers in counts]

@@ -53,7 +53,7 @@ class WhenFull(Limited):
 
     def full(self, when, count=3, **more):
         server = self.start(f"--when-full={when}", f"--max-connections={count}", "--keepalive-timeout=1h",
-                            "--header-timeout=1h", **more)
+                            "--header-timeout=1h", workers=1, **more)  # places are each worker's own
         return server, self.holders(server, count)
 
     def test_503(self):
@@ -175,7 +175,7 @@ class WhenFull(Limited):
     def test_one_at_a_time(self):
         """Every second one finds it full, and the one after does not: nothing of a refusal stays behind."""
         for when in ("503", "close"):
-            server = self.start(f"--when-full={when}", "--max-connections=1", "--keepalive-timeout=1h")
+            server = self.start(f"--when-full={when}", "--max-connections=1", "--keepalive-timeout=1h", workers=1)
             for _ in range(20):
                 with wait_for(lambda: holder(server), "the only place") as one:
                     with server.client() as other:
@@ -448,7 +448,7 @@ class Greed(Limited):
         return client, threads
 
     def beside(self, ask):
-        server = self.start("--keepalive-timeout=1h")
+        server = self.start("--keepalive-timeout=1h", workers=1)
         stop = threading.Event()
         greedy = [self.greedy(server, ask, stop) for _ in range(3)]
         took = []
@@ -479,7 +479,7 @@ class Greed(Limited):
 
     def test_what_a_range_bomb_gets(self):
         """All in one, or joined (RFC 9110 14.2): never more than the file."""
-        server = self.start()
+        server = self.start(workers=1)
         size = 8 << 20
         for ranges in ("0-," * 60 + "0-", ",".join(f"{at}-" for at in range(60)), "0-,-1," * 30 + "5-"):
             with server.client() as client:

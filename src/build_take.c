@@ -60,8 +60,9 @@ static int look_again(struct walk *walk, const struct build_job *job)
 	if (job->body->file)
 		return content_check(&job->content, job->body->file->fd);
 	fd = walk_open(walk, job->key + 1);
+	/* Gone, or something has taken its place or its directory's: want of descriptors is another matter. */
 	if (fd < 0)
-		return fd == -ENOENT ? -EAGAIN : fd;
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV || fd == -ENXIO ? -EAGAIN : fd;
 	err = content_check(&job->content, fd);
 	close(fd);
 	return err;

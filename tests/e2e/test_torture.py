@@ -154,7 +154,8 @@ class Torture(Case):
     patience = 60
 
     def may_cut(self, target):
-        return self.stream_above and self.in_place and target.startswith("/place/")
+        # Its own rename changes a file's ctime as a write does that has set mtime back: nobody can tell them apart.
+        return self.stream_above and (self.in_place and target.startswith("/place/") or target.startswith("/moves/"))
 
     def test_every_body_is_one_whole_version(self):
         seed = int(os.environ.get("LOOM_E2E_SEED") or random.randrange(1 << 32))

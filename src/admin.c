@@ -349,21 +349,6 @@ int admin_socket(const struct admin *admin, const struct listen_address **addres
 	return admin->fd;
 }
 
-/* From a predecessor: 1, 0 when it has nothing for this path, or -errno. */
-static int take_socket(struct admin *admin, struct inherited *inherited, const char *text, char *why, size_t size)
-{
-	unsigned n;
-	int *fds, taken;
-
-	taken = inherit_take(inherited, INHERIT_ADMIN, text, 1, &admin->address, &fds, &n, why, size);
-	if (taken <= 0)
-		return taken;
-	admin->fd = fds[0];
-	admin->inherited = true;
-	free(fds);
-	return 1;
-}
-
 int admin_bind(struct admin **out, const char *path, struct inherited *inherited, char *why, size_t size)
 {
 	struct admin *admin = calloc(1, sizeof(*admin));
@@ -388,7 +373,8 @@ int admin_bind(struct admin **out, const char *path, struct inherited *inherited
 	if (!err)
 		err = listen_parse(text, &admin->address, why, size);
 	if (!err)
-		err = take_socket(admin, inherited, text, why, size);
+		err = inherit_take_one(inherited, INHERIT_ADMIN, text, &admin->address, &admin->fd, why, size);
+	admin->inherited = err > 0;
 	if (!err) {
 		before = umask(S_IXUSR | S_IRWXG | S_IRWXO);
 		err = listen_bind(&admin->address, &admin->fd, 1, why, size);

@@ -219,6 +219,19 @@ int inherit_take(struct inherited *inherited, char kind, const char *text, unsig
 	return 1;
 }
 
+int inherit_take_one(struct inherited *inherited, char kind, const char *text, struct listen_address *address, int *fd,
+                     char *why, size_t size)
+{
+	unsigned n;
+	int *fds, taken = inherit_take(inherited, kind, text, 1, address, &fds, &n, why, size);
+
+	if (taken > 0) {
+		*fd = fds[0];
+		free(fds);
+	}
+	return taken;
+}
+
 static void close_rest(struct inherited *inherited)
 {
 	for (unsigned i = 0; i < inherited->groups; i++) {

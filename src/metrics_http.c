@@ -272,22 +272,6 @@ static void *metrics_run(void *argument)
 	return NULL;
 }
 
-/* From a predecessor: 1, 0 when it has nothing for this address, or -errno. */
-static int take_socket(struct metrics_http *http, const char *address, struct inherited *inherited, char *why,
-                       size_t size)
-{
-	unsigned n;
-	int *fds, taken;
-
-	taken = inherit_take(inherited, INHERIT_METRICS, address, 1, &http->address, &fds, &n, why, size);
-	if (taken <= 0)
-		return taken;
-	http->fd = fds[0];
-	http->inherited = true;
-	free(fds);
-	return 1;
-}
-
 int metrics_http_bind(struct metrics_http **out, const char *address, struct inherited *inherited, char *why,
                       size_t size)
 {
@@ -308,7 +292,8 @@ int metrics_http_bind(struct metrics_http **out, const char *address, struct inh
 	if (!err)
 		err = listen_parse(address, &http->address, why, size);
 	if (!err)
-		err = take_socket(http, address, inherited, why, size);
+		err = inherit_take_one(inherited, INHERIT_METRICS, address, &http->address, &http->fd, why, size);
+	http->inherited = err > 0;
 	if (!err) {
 		err = listen_bind(&http->address, &http->fd, 1, why, size);
 		if (err)

@@ -60,28 +60,39 @@ static int take_inherited(struct server *server, const struct listen_address *li
 	return err < 0 ? err : taken;
 }
 
-static int bind_own(struct server *server, const struct listen_address *like, const char *text, char *why, size_t size)
+struct listening *server_new_listening(struct server *server, const struct listen_address *like, const char *text,
+                                       char *why, size_t size)
 {
-	unsigned workers = server->options->workers;
 	struct listening *listening = server_next_listening(server, like, text, why, size);
-	int err;
 
 	if (!listening)
-		return -E2BIG;
-	listening->n = workers;
-	listening->fds = calloc(workers, sizeof(*listening->fds));
-	if (!listening->fds) {
-		snprintf(why, size, "%s", strerror(ENOMEM));
-		return -ENOMEM;
+		return NULL;
+	listening->n = server->options->workers;
+	listening->fds = calloc(listening->n, sizeof(*listening->fds));
+	if (listening->fds)
+		return listening;
+	snprintf(why, size, "%s", strerror(ENOMEM));
+	return NULL;
+}
+
+int server_keep_listening(struct server *server, struct listening *listening, int err)
+{
+	if (err) {
+		free(listening->fds);
+		listening->fds = NULL;
 	}
-	err = listen_bind(&listening->address, listening->fds, workers, why, size);
-	if (err == 0) {
-		server->bound++;
-		return 0;
-	}
-	free(listening->fds);
-	listening->fds = NULL;
+	server->bound += err == 0;
 	return err;
+}
+
+static int bind_own(struct server *server, const struct listen_address *like, const char *text, char *why, size_t size)
+{
+	struct listening *listening = server_new_listening(server, like, text, why, size);
+
+	if (!listening)
+		return -ENOMEM;
+	return server_keep_listening(server, listening,
+	                             listen_bind(&listening->address, listening->fds, listening->n, why, size));
 }
 
 int server_bind(struct server *server)

@@ -15,9 +15,7 @@
 static int adopt(struct server *server, const struct listen_address *like, const char *text, int fd, char *why,
                  size_t size)
 {
-	unsigned workers = server->options->workers;
 	struct listening *listening;
-	int err;
 
 	for (unsigned i = 0; i < server->bound; i++) {
 		if (server->listening[i].fds[0] == fd) {
@@ -25,23 +23,12 @@ static int adopt(struct server *server, const struct listen_address *like, const
 			return -EINVAL;
 		}
 	}
-	listening = server_next_listening(server, like, text, why, size);
+	listening = server_new_listening(server, like, text, why, size);
 	if (!listening)
-		return -E2BIG;
-	listening->n = workers;
-	listening->fds = calloc(workers, sizeof(*listening->fds));
-	if (!listening->fds) {
-		snprintf(why, size, "%s", strerror(ENOMEM));
 		return -ENOMEM;
-	}
-	err = listen_take_over(&listening->address, &fd, 1, listening->fds, workers, why, size);
-	if (err == 0) {
-		server->bound++;
-		return 0;
-	}
-	free(listening->fds);
-	listening->fds = NULL;
-	return err;
+	return server_keep_listening(
+		server, listening,
+		listen_take_over(&listening->address, &fd, 1, listening->fds, listening->n, why, size));
 }
 
 /* What systemd has passed, for people. */

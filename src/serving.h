@@ -147,6 +147,11 @@ int server_deal(const struct server *server, struct worker_thread *thread, unsig
 struct listening *server_next_listening(struct server *server, const struct listen_address *like, const char *text,
                                         char *why, size_t size);
 
+/* The same with room for a descriptor a worker, and what becomes of it: err 0 counts it, otherwise it is freed. Returns err. */
+struct listening *server_new_listening(struct server *server, const struct listen_address *like, const char *text,
+                                       char *why, size_t size);
+int server_keep_listening(struct server *server, struct listening *listening, int err);
+
 /* server_passed.c */
 
 /* Takes the sockets over that a value of --listen names. 0, or -errno with one line in why. */

@@ -44,6 +44,10 @@ int inherit_open(struct inherited **inherited, char *why, size_t size);
 int inherit_take(struct inherited *inherited, char kind, const char *text, unsigned want,
                  struct listen_address *address, int **fds, unsigned *n, char *why, size_t size);
 
+/* The same for an address that has one socket: *fd is it, and the caller's to close. */
+int inherit_take_one(struct inherited *inherited, char kind, const char *text, struct listen_address *address, int *fd,
+                     char *why, size_t size);
+
 /* Closes what was not taken, and tells the predecessor that this process serves. NULL is allowed. */
 void inherit_ready(struct inherited *inherited);
 

@@ -109,6 +109,7 @@ START_TEST(all_are_taken_and_more_are_opened)
 		ck_assert_int_eq(taken[i], fds[i]);
 	ck_assert_uint_eq(cookies(taken, n), n); /* each has its own queue */
 	ck_assert_int_eq(listen_start(&address, taken, n, why, sizeof(why)), 0);
+	free(taken);
 	/* Once. */
 	ck_assert_int_eq(inherit_take(inherited, INHERIT_LISTEN, text, 1, &address, &taken, &n, why, sizeof(why)), 0);
 
@@ -163,8 +164,10 @@ START_TEST(an_address_is_known_again)
 	ck_assert_int_eq(inherit_take(inherited, INHERIT_ADMIN, now, 1, &address, &taken, &n, why, sizeof(why)), 0);
 	ck_assert_int_eq(inherit_take(inherited, INHERIT_LISTEN, now, 1, &address, &taken, &n, why, sizeof(why)),
 	                 texts[_i].same);
-	if (texts[_i].same)
+	if (texts[_i].same) {
 		ck_assert_int_eq(((struct sockaddr_in *)&address.addr)->sin_port, port);
+		free(taken);
+	}
 	inherit_ready(inherited);
 	ck_assert_str_eq(said(channel), texts[_i].same ? "ready 0\n" : "ready\n");
 	/* What is not taken is closed: the predecessor's is the last. */

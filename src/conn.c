@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conn_access.h"
@@ -50,6 +51,8 @@ int conn_context_init(struct conn_context *context, uint32_t conns)
 		err = conn_peers_init(context, conns);
 	if (err == 0 && context->access)
 		err = pool_create(&context->notes, sizeof(struct access_notes), conns);
+	if (err == 0 && !(context->parser.memo = calloc(1, request_memo_size())))
+		err = -ENOMEM;
 	if (err < 0)
 		conn_context_fini(context);
 	return err;
@@ -62,6 +65,8 @@ void conn_context_fini(struct conn_context *context)
 	pool_destroy(&context->outputs);
 	conn_peers_fini(context);
 	pool_destroy(&context->notes);
+	free(context->parser.memo);
+	context->parser.memo = NULL;
 }
 
 static void ask_for_bytes(struct conn_context *context, struct conn *conn)

@@ -17,6 +17,7 @@
 
 #include "loom/chars.h"
 #include "request_fields.h"
+#include "request_memo.h"
 
 #define STRING_OF(number) #number
 #define STRING(macro)     STRING_OF(macro)
@@ -169,9 +170,18 @@ static const llhttp_settings_t settings = {
 	.on_headers_complete = on_headers_complete,
 };
 
+static void begin_llhttp(struct request_parser *parser)
+{
+	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
+	parser->llhttp.lenient_flags = LENIENT_VERSION; /* the version is judged below, with 505 */
+	parser->llhttp.data = parser;
+	parser->fresh = false;
+}
+
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base)
 {
 	parser->known_host_len = 0;
+	parser->memo = NULL;
 	request_next(parser, limits, base);
 }
 
@@ -179,9 +189,8 @@ void request_next(struct request_parser *parser, const struct limits *limits, co
 {
 	assert(limits->head <= REQUEST_HEAD_MAX && limits->request_line < limits->head);
 
-	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
-	parser->llhttp.lenient_flags = LENIENT_VERSION; /* the version is judged below, with 505 */
-	parser->llhttp.data = parser;
+	parser->llhttp.method = HTTP_DELETE; /* as long as nothing is known of it; the rest waits for begin_llhttp() */
+	parser->fresh = true;
 	parser->limits = limits;
 	parser->base = base;
 	parser->name = parser->value = (struct span){ 0 };
@@ -340,6 +349,9 @@ static enum request_progress head_complete(struct request_parser *parser, const 
 		request->status = 417;
 	if (!request->has_body && request->method != METHOD_CONNECT) {
 		request->framed = true;
+		/* In HTTP/1.1 the field lines mean the same whatever the request line is, if there is no body. */
+		if (parser->memo && bytes == parser->base && request->minor == 1)
+			request_memo_keep(parser->memo, parser->base, request);
 		return REQUEST_COMPLETE;
 	}
 	/*
@@ -363,6 +375,51 @@ static enum request_progress head_complete(struct request_parser *parser, const 
 	}
 }
 
+/*
+ * The length of a request line that any reader would take: GET, an origin form of what RFC 3986 allows in a path and a
+ * query, HTTP/1.1, single spaces. 0: it is another, or not whole.
+ */
+static size_t plain_line(const char *bytes, size_t len, struct span *target)
+{
+	const char *at = bytes + strlen("GET "), *end = bytes + len;
+	static const char rest[] = " HTTP/1.1\r\n";
+
+	if (len < strlen("GET /") || memcmp(bytes, "GET /", strlen("GET /")) != 0)
+		return 0;
+	while (at < end && chars_in(CHARS_PATH, *at))
+		at++;
+	if (at < end && *at == '?')
+		for (at++; at < end && chars_in(CHARS_PATH, *at);)
+			at++;
+	if ((size_t)(end - at) < strlen(rest) || memcmp(at, rest, strlen(rest)) != 0)
+		return 0;
+	*target = (struct span){ (uint16_t)strlen("GET "), (uint16_t)((size_t)(at - bytes) - strlen("GET ")) };
+	return (size_t)(at - bytes) + strlen(rest);
+}
+
+/* A request whose line is plain and whose field lines are remembered: its length. 0: it has to be read. */
+static size_t read_again(struct request_parser *parser, const char *bytes, size_t len)
+{
+	const struct limits *limits = parser->limits;
+	const struct request_memo_block *block;
+	struct span target;
+	size_t line;
+
+	line = plain_line(bytes, len < limits->request_line ? len : limits->request_line, &target);
+	if (line == 0)
+		return 0;
+	block = request_memo_find(parser->memo, bytes + line, len - line);
+	if (!block || block->said.fields > limits->fields || line + block->len > limits->head)
+		return 0;
+	request_memo_apply(block, (uint16_t)line, &parser->request);
+	parser->request.target = target;
+	parser->request.method = METHOD_GET;
+	/* What others ask the parser for. */
+	parser->llhttp.http_major = parser->llhttp.http_minor = 1;
+	parser->line_read = true;
+	return parser->request.head_len;
+}
+
 bool request_is_head(const struct request_parser *parser)
 {
 	return parser->llhttp.method == HTTP_HEAD && !parser->method_unknown;
@@ -383,6 +440,12 @@ enum request_progress request_read(struct request_parser *parser, const char *by
 	if (parser->method_unknown)
 		return read_unknown_method(parser, bytes + len);
 
+	if (parser->fresh) {
+		if (parser->memo && (*used = read_again(parser, bytes, len)) > 0)
+			return REQUEST_COMPLETE;
+		*used = len;
+		begin_llhttp(parser);
+	}
 	for (const char *at = bytes, *end = bytes + len; at < end;) {
 		/* llhttp tells of the end of the target when it sees the byte after the space. */
 		uint32_t limit = parser->line_read ? parser->limits->head : parser->limits->request_line + 1;

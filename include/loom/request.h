@@ -1,6 +1,6 @@
 /*
- * request.h - from bytes to a request: llhttp, made as strict as RFC 9112 asks, with limits. Pure: no system call, no
- * allocation, no clock.
+ * request.h - from bytes to a request: llhttp, made as strict as RFC 9112 asks, with limits; or a look at what the same
+ * bytes were found to say before. Pure: no system call, no allocation, no clock.
  *
  * The bytes of a request head must lie in one piece of memory that may grow, or move, between calls: a request holds
  * offsets into it, never pointers. Bytes of a body are looked at once and need not be kept.
@@ -86,12 +86,15 @@ struct request_parser {
 	struct span name; /* of the field line being read */
 	struct span value;
 	uint16_t line_end;   /* where the line read last ends, trailing white space aside */
+	bool fresh;          /* nothing has been read; llhttp is not set up */
 	bool line_read;      /* the target is complete */
 	bool method_unknown; /* llhttp has given up on the method; see request.c */
 	struct request_lines lines;
 	struct chunked chunked;
 	uint64_t length; /* Content-Length; of a body that is being read: what is still to come */
 	struct request request;
+
+	struct request_memo *memo; /* what requests have said before; NULL: nothing is remembered */
 
 	/* The last valid Host, which most requests of a client repeat: the same bytes need no second look. */
 	uint8_t known_host_len;
@@ -104,10 +107,20 @@ enum request_progress {
 	REQUEST_FAILED,   /* request.status says why; nothing after this can be read: answer and close */
 };
 
+/*
+ * The last field lines that parsers were shown, with what they say, so that the same need not be read again: so many bytes
+ * of memory, about 70 KiB, zeroed, of which only what is used is touched. For parsers of one thread.
+ */
+struct request_memo;
+size_t request_memo_size(void);
+
 /* Begins a request whose head lies, or will lie, at base. */
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base);
 
-/* The same on a parser that has read requests before, or is zeroed: what it remembers of them saves work. */
+/*
+ * The same on a parser that has read requests before, or is zeroed, its memo being set or NULL: what it remembers of them
+ * saves work.
+ */
 void request_next(struct request_parser *parser, const struct limits *limits, const char *base);
 
 /* Makes an error of a request that has just begun, because of what came before it: as if request_read() had failed. */

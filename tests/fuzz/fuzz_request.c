@@ -86,6 +86,33 @@ static void read_requests(struct readings *readings, const uint8_t *bytes, size_
 	}
 }
 
+/* By a parser that remembers what earlier inputs have said, and each request twice, so that it remembers this one, too. */
+static void read_from_memory(struct readings *readings, const uint8_t *bytes, size_t len)
+{
+	static struct request_parser parser;
+	size_t at = 0;
+
+	if (!parser.memo)
+		parser.memo = calloc(1, request_memo_size());
+	readings->n = 0;
+	while ((at += model_empty_line(bytes + at, len - at)) < len && readings->n < REQUESTS) {
+		struct reading *reading = &readings->reading[readings->n++];
+
+		for (int turn = 0; turn < 2; turn++) {
+			char *copy = fuzz_copy(bytes + at, len - at);
+
+			request_next(&parser, &limits, copy);
+			reading->progress = request_read(&parser, copy, len - at, &reading->used);
+			free(copy);
+		}
+		reading->request = parser.request;
+		reading->begin = at;
+		if (reading->progress != REQUEST_COMPLETE || !reading->request.framed)
+			return;
+		at += reading->used;
+	}
+}
+
 static void check_span(const struct reading *reading, const struct span *span)
 {
 	fuzz_require((size_t)span->at + span->len <= reading->request.head_len, "a span beyond the head");
@@ -179,6 +206,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	read_requests(&whole, bytes, len, FUZZ_WHOLE);
 	for (unsigned i = 0; i < whole.n; i++)
 		compare_with_model(&whole.reading[i], bytes + whole.reading[i].begin, len - whole.reading[i].begin);
+	read_from_memory(&split, bytes, len);
+	compare(&split, &whole, "from memory");
 	read_requests(&split, bytes, len, FUZZ_BYTEWISE);
 	compare(&split, &whole, "a byte at a time");
 	read_requests(&split, bytes, len, fuzz_pieces(data));

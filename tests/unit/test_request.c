@@ -12,9 +12,15 @@
 static const struct limits standard = { .request_line = 8192, .head = 16384, .fields = 100, .body = 65536 };
 static struct limits limits;
 
+/* A parser that reads everything once more, and remembers it from test to test. */
+static struct request_parser remembering;
+
 static void setup(void)
 {
 	limits = standard;
+	if (!remembering.memo)
+		remembering.memo = calloc(1, request_memo_size());
+	ck_assert_ptr_nonnull(remembering.memo);
 }
 
 struct reading {
@@ -45,10 +51,59 @@ static struct reading read_in_pieces(const char *bytes, size_t len, size_t piece
 	return reading;
 }
 
+static void compare_spans(const struct span *is, const struct span *should, const char *what)
+{
+	ck_assert_msg(is->at == should->at && is->len == should->len, "%s: %u bytes at %u instead of %u at %u", what,
+	              is->len, is->at, should->len, should->at);
+}
+
+/* The same by the parser that remembers: twice, since the second time it may know. */
+static void read_from_memory(const char *bytes, size_t len, const struct reading *whole)
+{
+	for (int turn = 0; turn < 2; turn++) {
+		const struct request *is = &remembering.request, *should = &whole->request;
+		char *copy = malloc(len);
+		size_t used;
+
+		memcpy(copy, bytes, len);
+		request_next(&remembering, &limits, copy);
+		ck_assert_int_eq(request_read(&remembering, copy, len, &used), whole->progress);
+		if (whole->progress != REQUEST_MORE) {
+			ck_assert_uint_eq(used, whole->used);
+			ck_assert_uint_eq(is->status, should->status);
+		}
+		if (whole->progress == REQUEST_COMPLETE) {
+			ck_assert_uint_eq(is->method, should->method);
+			ck_assert_uint_eq(is->minor, should->minor);
+			ck_assert_uint_eq(is->keep_alive, should->keep_alive);
+			ck_assert_uint_eq(is->framed, should->framed);
+			ck_assert_uint_eq(is->has_body, should->has_body);
+			ck_assert_uint_eq(is->in_body, should->in_body);
+			ck_assert_uint_eq(is->hosts, should->hosts);
+			ck_assert_uint_eq(is->present, should->present);
+			ck_assert_uint_eq(is->repeated, should->repeated);
+			ck_assert_uint_eq(is->fields, should->fields);
+			ck_assert_uint_eq(is->head_len, should->head_len);
+			ck_assert_uint_eq(is->body_len, should->body_len);
+			compare_spans(&is->target, &should->target, "target");
+			for (unsigned i = 0; i < REQUEST_FIELDS; i++)
+				compare_spans(&is->field[i], &should->field[i], "field");
+			compare_spans(&is->referer, &should->referer, "Referer");
+			compare_spans(&is->agent, &should->agent, "User-Agent");
+			ck_assert_uint_eq(request_is_head(&remembering), should->method == METHOD_HEAD);
+			ck_assert_uint_eq(remembering.llhttp.http_major, 1);
+			ck_assert_uint_eq(remembering.llhttp.http_minor, should->minor);
+			ck_assert(remembering.line_read);
+		}
+		free(copy);
+	}
+}
+
 static struct reading read_bytes(const char *bytes, size_t len)
 {
 	struct reading whole = read_in_pieces(bytes, len, len);
 
+	read_from_memory(bytes, len, &whole);
 	for (size_t piece = 1; piece < len && piece <= (len < 1000 ? 40 : 3); piece++) {
 		struct reading again = read_in_pieces(bytes, len, piece);
 
@@ -645,6 +700,102 @@ START_TEST(test_a_head_may_move)
 }
 END_TEST
 
+/* Each of these before each of those, so that every block of lines is met again after another request line. */
+START_TEST(test_lines_are_remembered)
+{
+	static const char *const lines[] = {
+		"GET / HTTP/1.1\r\n",         "GET /a/longer/path?and=a&query=1 HTTP/1.1\r\n",
+		"GET /a?b?c HTTP/1.1\r\n",    "GET /a#b HTTP/1.1\r\n",
+		"GET /a|b HTTP/1.1\r\n",      "GET /\x80 HTTP/1.1\r\n",
+		"GET /%41%zz HTTP/1.1\r\n",   "GET  / HTTP/1.1\r\n",
+		"GET / HTTP/1.0\r\n",         "GET /after HTTP/1.1\r\n",
+		"GET /a?b\x80 HTTP/1.1\r\n",  "GET /a?b\t HTTP/1.1\r\n",
+		"GET /a?b#c HTTP/1.1\r\n",    "GET /a?b\x7f HTTP/1.1\r\n",
+		"GET /a?\"b\" HTTP/1.1\r\n",  "GET / HTTP/1.1\n",
+		"GET / HTTP/1.2\r\n",         "GET / HTTP/2.0\r\n",
+		"GET http://a/ HTTP/1.1\r\n", "HEAD / HTTP/1.1\r\n",
+		"POST / HTTP/1.1\r\n",        "OPTIONS * HTTP/1.1\r\n",
+		"CONNECT a:1 HTTP/1.1\r\n",   "GET / HTTP/1.1 \r\n",
+		"GET / http/1.1\r\n",         "get / HTTP/1.1\r\n",
+	};
+	static const char *const blocks[] = {
+		HOST "\r\n",
+		"Host: b\r\n\r\n",
+		"Host:\r\n\r\n",
+		"\r\n",
+		HOST HOST "\r\n",
+		HOST "Connection: close\r\n\r\n",
+		"Connection: keep-alive\r\n" HOST "\r\n",
+		HOST "Accept-Encoding: br\r\nReferer: http://a/\r\nUser-Agent: \r\n\r\n",
+		HOST "Range: bytes=0-1\r\nIf-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n\r\n",
+		HOST "Content-Length: 0\r\n\r\n",
+		HOST "Content-Length: 3\r\n\r\nabc",
+		HOST CHUNKED "0\r\n\r\n",
+		HOST "Expect: 100-continue\r\n\r\n",
+		HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+		HOST "Expect: the end\r\n\r\n",
+		HOST "Trailing: white space  \t\r\n\r\n",
+		HOST "No colon\r\n\r\n",
+		HOST "Folded: a\r\n b\r\n\r\n",
+		"Host: a\n\r\n",
+		HOST "\n",
+		HOST "\r\nGET / HTTP/1.1\r\n" HOST "\r\n",
+		HOST,
+	};
+	char text[500];
+
+	for (int turn = 0; turn < 2; turn++)
+		for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
+			for (size_t j = 0; j < sizeof(blocks) / sizeof(*blocks); j++) {
+				snprintf(text, sizeof(text), "%s%s", lines[i], blocks[j]);
+				read_text(text);
+			}
+}
+END_TEST
+
+/* What is remembered of a block does not escape the limits, which may have become lower (SIGHUP). */
+START_TEST(test_limits_hold_for_what_is_remembered)
+{
+	static const char text[] = "GET /123456789 HTTP/1.1\r\n" HOST "A: b\r\nC: d\r\n\r\n";
+	const uint32_t line = 25, head = sizeof(text) - 1;
+	const struct {
+		uint32_t line, head, fields;
+		unsigned status;
+	} rows[] = {
+		{ line, head, 3, 0 }, { line, head, 2, 431 }, { line, head - 1, 3, 431 },
+		{ 10, head, 3, 414 }, { 1, 2, 1, 414 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		limits = standard;
+		ck_assert_uint_eq(read_text(text).request.status, 0);
+		limits.request_line = rows[i].line;
+		limits.head = rows[i].head;
+		limits.fields = rows[i].fields;
+		ck_assert_uint_eq(read_text(text).request.status, rows[i].status);
+	}
+}
+END_TEST
+
+/* More blocks than there is room for, of all lengths, each of which is asked for in turn. */
+START_TEST(test_many_lines_are_remembered)
+{
+	char text[1400], value[1200];
+
+	memset(value, 'v', sizeof(value));
+	for (int turn = 0; turn < 3; turn++)
+		for (int len = 0; len < (int)sizeof(value); len += 7) {
+			struct reading whole;
+
+			snprintf(text, sizeof(text), "GET /%d HTTP/1.1\r\n" HOST "%s: %.*s\r\n\r\n", len * turn,
+			         len % 2 ? "If-None-Match" : "Cookie", len, value);
+			whole = read_in_pieces(text, strlen(text), strlen(text));
+			ck_assert_int_eq(whole.progress, REQUEST_COMPLETE);
+			read_from_memory(text, strlen(text), &whole);
+		}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("request");
@@ -666,6 +817,9 @@ int main(void)
 	tcase_add_test(tcase, test_the_preface_of_http_2_is_an_error_however_it_comes);
 	tcase_add_test(tcase, test_what_is_for_head);
 	tcase_add_test(tcase, test_a_head_may_move);
+	tcase_add_test(tcase, test_lines_are_remembered);
+	tcase_add_test(tcase, test_limits_hold_for_what_is_remembered);
+	tcase_add_test(tcase, test_many_lines_are_remembered);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "loom/chars.h"
+#include "loom/target.h"
 #include "request_fields.h"
 #include "request_memo.h"
 
@@ -379,21 +380,22 @@ static enum request_progress head_complete(struct request_parser *parser, const 
  * The length of a request line that any reader would take: GET, an origin form of what RFC 3986 allows in a path and a
  * query, HTTP/1.1, single spaces. 0: it is another, or not whole.
  */
-static size_t plain_line(const char *bytes, size_t len, struct span *target)
+static size_t plain_line(const char *bytes, size_t len, struct span *target, uint16_t *path_len)
 {
-	const char *at = bytes + strlen("GET "), *end = bytes + len;
+	const char *const path = bytes + strlen("GET "), *const end = bytes + len, *at;
 	static const char rest[] = " HTTP/1.1\r\n";
+	bool normal;
 
 	if (len < strlen("GET /") || memcmp(bytes, "GET /", strlen("GET /")) != 0)
 		return 0;
-	while (at < end && chars_in(CHARS_PATH, *at))
-		at++;
+	at = target_path_end(path, end, &normal);
+	*path_len = normal ? (uint16_t)(at - path) : 0;
 	if (at < end && *at == '?')
 		for (at++; at < end && chars_in(CHARS_PATH, *at);)
 			at++;
 	if ((size_t)(end - at) < strlen(rest) || memcmp(at, rest, strlen(rest)) != 0)
 		return 0;
-	*target = (struct span){ (uint16_t)strlen("GET "), (uint16_t)((size_t)(at - bytes) - strlen("GET ")) };
+	*target = (struct span){ (uint16_t)strlen("GET "), (uint16_t)(at - path) };
 	return (size_t)(at - bytes) + strlen(rest);
 }
 
@@ -403,9 +405,10 @@ static size_t read_again(struct request_parser *parser, const char *bytes, size_
 	const struct limits *limits = parser->limits;
 	const struct request_memo_block *block;
 	struct span target;
+	uint16_t path_len;
 	size_t line;
 
-	line = plain_line(bytes, len < limits->request_line ? len : limits->request_line, &target);
+	line = plain_line(bytes, len < limits->request_line ? len : limits->request_line, &target, &path_len);
 	if (line == 0)
 		return 0;
 	block = request_memo_find(parser->memo, bytes + line, len - line);
@@ -413,6 +416,7 @@ static size_t read_again(struct request_parser *parser, const char *bytes, size_
 		return 0;
 	request_memo_apply(block, (uint16_t)line, &parser->request);
 	parser->request.target = target;
+	parser->request.path_len = path_len;
 	parser->request.method = METHOD_GET;
 	/* What others ask the parser for. */
 	parser->llhttp.http_major = parser->llhttp.http_minor = 1;

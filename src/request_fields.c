@@ -225,3 +225,16 @@ bool request_next_line(const struct request *request, enum request_field field, 
 	}
 	return false;
 }
+
+void request_wishes(const struct request *request, const char *head, struct coding_wishes *wishes)
+{
+	struct span line = request->field[FIELD_ACCEPT_ENCODING];
+	struct coding_list list;
+
+	coding_list_begin(&list, wishes);
+	do
+		coding_list_line(&list, head + line.at, line.len);
+	while (request_repeats(request, FIELD_ACCEPT_ENCODING) &&
+	       request_next_line(request, FIELD_ACCEPT_ENCODING, head, &line));
+	coding_list_end(&list);
+}

@@ -48,19 +48,23 @@ const struct request_memo_block *request_memo_find(struct request_memo *memo, co
 	return NULL;
 }
 
-/* A value stands behind a name, so that none of them is at 0: that is, there is none. */
-static void move(struct span *span, uint16_t by)
+/* A value stands behind a name: at 0 there is none. */
+static void move_noted(struct span *span, uint16_t by)
 {
-	span->at = (uint16_t)(span->at + (span->at ? by : 0));
+	if (span->at > 0)
+		span->at = (uint16_t)(span->at + by);
 }
 
-/* By so many bytes, modulo 2^16. */
-static void move_all(struct request *request, uint16_t by)
+/* All spans of field lines, by so many bytes modulo 2^16. */
+static void move(struct request *request, uint16_t by)
 {
-	for (unsigned i = 0; i < REQUEST_FIELDS; i++)
-		move(&request->field[i], by);
-	move(&request->referer, by);
-	move(&request->agent, by);
+	for (unsigned present = request->present; present; present &= present - 1) {
+		struct span *span = &request->field[__builtin_ctz(present)];
+
+		span->at = (uint16_t)(span->at + by);
+	}
+	move_noted(&request->referer, by);
+	move_noted(&request->agent, by);
 }
 
 void request_memo_keep(struct request_memo *memo, const char *base, const struct request *request)
@@ -79,7 +83,11 @@ void request_memo_keep(struct request_memo *memo, const char *base, const struct
 	block->len = (uint32_t)len;
 	block->said = *request;
 	block->said.target = (struct span){ 0 };
-	move_all(&block->said, (uint16_t)-at);
+	if (request_has(request, FIELD_ACCEPT_ENCODING)) {
+		request_wishes(request, base, &block->said.wishes);
+		block->said.has_wishes = true;
+	}
+	move(&block->said, (uint16_t)-at);
 	memcpy(block->bytes, base + at, len);
 	memo->recent = block;
 }
@@ -87,6 +95,6 @@ void request_memo_keep(struct request_memo *memo, const char *base, const struct
 void request_memo_apply(const struct request_memo_block *block, uint16_t at, struct request *request)
 {
 	*request = block->said;
-	move_all(request, at);
+	move(request, at);
 	request->head_len = at + block->len;
 }

@@ -42,7 +42,7 @@ const struct request_memo_block *request_memo_find(struct request_memo *memo, co
 /* Keeps the field lines of a request whose head, at base, was read to its end and found to be sound and without a body. */
 void request_memo_keep(struct request_memo *memo, const char *base, const struct request *request);
 
-/* What the block says, of a request whose field lines begin at. Its target is not set. */
+/* What the block says, of a request whose field lines begin at. Neither its target nor the length of a path is set. */
 void request_memo_apply(const struct request_memo_block *block, uint16_t at, struct request *request);
 
 #endif

@@ -79,6 +79,21 @@ static bool is_health(const struct target *target, const struct snapshot *snapsh
 	       memcmp(target->path, snapshot->health, snapshot->health_len) == 0;
 }
 
+static int read_target(const struct request *request, const char *head, char *scratch, struct target *target)
+{
+	const char *text = head + request->target.at;
+
+	if (request->path_len == 0)
+		return target_parse(text, request->target.len, scratch, target);
+	target->path = text;
+	target->path_len = request->path_len;
+	if (request->path_len < request->target.len) {
+		target->query = text + request->path_len;
+		target->query_len = (size_t)request->target.len - request->path_len;
+	}
+	return 0;
+}
+
 /*
  * Target and method: 0 with *slot set, or without it when it is --health that is asked for; or the status of an answer
  * that every snapshot has (200: to OPTIONS).
@@ -86,7 +101,7 @@ static bool is_health(const struct target *target, const struct snapshot *snapsh
 static unsigned find(const struct request *request, const char *head, const struct response_context *context,
                      struct target *target, const struct snapshot_slot **slot)
 {
-	int err = target_parse(head + request->target.at, request->target.len, context->scratch, target);
+	int err = read_target(request, head, context->scratch, target);
 
 	if (err == -ENOENT && request->method != METHOD_CONNECT)
 		return request->method == METHOD_OTHER ? 405 : 404;
@@ -113,24 +128,18 @@ static const struct representation *choose_variant(const struct request *request
 	const struct representation *const *coded;
 	struct span line = request->field[FIELD_ACCEPT_ENCODING];
 	size_t sizes[CODINGS];
-	struct coding_wishes wishes;
-	struct coding_list list;
+	struct coding_wishes wishes = request->wishes;
 	enum content_coding chosen;
 
 	if (!request_has(request, FIELD_ACCEPT_ENCODING))
 		return slot->representation;
-	/* Identity alone is refused only by somebody who says "q=0". */
-	if (slot->variants == 0 && !request_repeats(request, FIELD_ACCEPT_ENCODING) &&
-	    !memchr(head + line.at, '0', line.len))
-		return slot->representation;
-
-	coding_list_begin(&list, &wishes);
-	do
-		coding_list_line(&list, head + line.at, line.len);
-	while (request_repeats(request, FIELD_ACCEPT_ENCODING) &&
-	       request_next_line(request, FIELD_ACCEPT_ENCODING, head, &line));
-	coding_list_end(&list);
-
+	if (!request->has_wishes) {
+		/* Identity alone is refused only by somebody who says "q=0". */
+		if (slot->variants == 0 && !request_repeats(request, FIELD_ACCEPT_ENCODING) &&
+		    !memchr(head + line.at, '0', line.len))
+			return slot->representation;
+		request_wishes(request, head, &wishes);
+	}
 	if (slot->variants == 0)
 		return wishes.q[CODING_IDENTITY] ? slot->representation : NULL;
 	coded = snapshot->variants[slot->variants].coded;

@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -108,23 +107,6 @@ static bool is_authority(const char *text, size_t len)
 	return authority_parse(text, len, &host_len, &has_port) && host_len > 0 && has_port;
 }
 
-/* The end of the path, or NULL when a byte stands in it that must not. *normal: nothing in it has to be rewritten. */
-static const char *scan_path(const char *at, const char *end, bool *normal)
-{
-	*normal = true;
-	for (;; at++) {
-		while (at < end && chars_in(CHARS_PLAIN, *at))
-			at++;
-		if (at == end || *at == '?')
-			return at;
-		if (!chars_in(CHARS_PATH, *at))
-			return NULL;
-		/* A dot after a slash may be a dot segment or a hidden name; the slow way finds out. */
-		if (*at == '%' || (at + 1 < end && (at[1] == '/' || at[1] == '.')))
-			*normal = false;
-	}
-}
-
 int target_parse(const char *text, size_t len, char *scratch, struct target *target)
 {
 	const char *end = text + len, *path_end;
@@ -148,10 +130,10 @@ int target_parse(const char *text, size_t len, char *scratch, struct target *tar
 		text = path;
 	}
 
-	path_end = scan_path(text, end, &normal);
-	if (!path_end)
-		return -EINVAL;
+	path_end = target_path_end(text, end, &normal);
 	if (path_end < end) {
+		if (*path_end != '?')
+			return -EINVAL;
 		target->query = path_end;
 		target->query_len = (size_t)(end - path_end);
 		for (const char *at = path_end; at < end; at++)

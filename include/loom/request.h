@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "loom/chunked.h"
+#include "loom/coding.h"
 #include "loom/options.h"
 
 /* The longest head that limits may allow: spans are of 16 bits, and a remainder must fit an input buffer (conn.h). */
@@ -66,6 +67,9 @@ struct request {
 	uint32_t head_len; /* bytes of the head, its empty line included, once it is complete */
 	uint64_t body_len; /* bytes of the body read past, its framing included */
 	struct span target;
+	uint16_t path_len;           /* of a target that is normal already (target.h), up to its query; 0: who knows */
+	bool has_wishes;             /* that wishes is set: they were worth remembering */
+	struct coding_wishes wishes; /* what Accept-Encoding says; request_wishes() */
 	struct span field[REQUEST_FIELDS]; /* the value of the first such line, white space around it aside */
 	struct span referer;               /* the same, for the log alone; at is 0 when there was none */
 	struct span agent;                 /* of User-Agent */
@@ -150,6 +154,9 @@ static inline bool request_repeats(const struct request *request, enum request_f
  * where the head lies. False when there is none left.
  */
 bool request_next_line(const struct request *request, enum request_field field, const char *head, struct span *value);
+
+/* What all lines of Accept-Encoding say together, of which there is at least one. head: as above. */
+void request_wishes(const struct request *request, const char *head, struct coding_wishes *wishes);
 
 /* Whether the request, whole or not, is known to be for HEAD: then the answer has no content, be it an error. */
 bool request_is_head(const struct request_parser *parser);

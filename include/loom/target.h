@@ -11,7 +11,10 @@
 #ifndef LOOM_TARGET_H
 #define LOOM_TARGET_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "loom/chars.h"
 
 enum target_form {
 	TARGET_PATH,      /* origin-form or absolute-form */
@@ -26,6 +29,24 @@ struct target {
 	const char *query; /* with its '?', as sent; NULL when there is none */
 	size_t query_len;
 };
+
+/*
+ * Where a path ends that begins at: the first byte that must not stand in one. *normal: it is the key as it is, since nothing
+ * in it has to be decoded, merged or removed.
+ */
+static inline const char *target_path_end(const char *at, const char *end, bool *normal)
+{
+	*normal = true;
+	for (;; at++) {
+		while (at < end && chars_in(CHARS_PLAIN, *at))
+			at++;
+		if (at == end || !chars_in(CHARS_PATH, *at))
+			return at;
+		/* A dot after a slash may be a dot segment or a hidden name; the slow way finds out. */
+		if (*at == '%' || (at + 1 < end && (at[1] == '/' || at[1] == '.')))
+			*normal = false;
+	}
+}
 
 /*
  * 0, -EINVAL (answer 400) or -ENOENT (answer 404). scratch: at least len bytes; path may point into it.

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "loom/request.h"
+#include "loom/target.h"
 
 static const struct limits standard = { .request_line = 8192, .head = 16384, .fields = 100, .body = 65536 };
 static struct limits limits;
@@ -57,6 +58,34 @@ static void compare_spans(const struct span *is, const struct span *should, cons
 	              is->len, is->at, should->len, should->at);
 }
 
+/* What is said of the path is what a look at the target would find. */
+static void compare_target(const struct request *request, const char *head)
+{
+	char scratch[16384];
+	struct target target;
+
+	if (request->path_len == 0)
+		return;
+	ck_assert_int_eq(target_parse(head + request->target.at, request->target.len, scratch, &target), 0);
+	ck_assert_int_eq(target.form, TARGET_PATH);
+	ck_assert_ptr_eq(target.path, head + request->target.at);
+	ck_assert_uint_eq(target.path_len, request->path_len);
+	ck_assert_uint_eq(target.query_len, request->target.len - request->path_len);
+}
+
+/* What is remembered of Accept-Encoding is what its lines say. */
+static void compare_wishes(const struct request *is, const struct request *should, const char *head)
+{
+	struct coding_wishes wishes;
+
+	if (!is->has_wishes)
+		return;
+	ck_assert(request_has(should, FIELD_ACCEPT_ENCODING));
+	request_wishes(should, head, &wishes);
+	for (unsigned i = 0; i < CODINGS; i++)
+		ck_assert_int_eq(is->wishes.q[i], wishes.q[i]);
+}
+
 /* The same by the parser that remembers: twice, since the second time it may know. */
 static void read_from_memory(const char *bytes, size_t len, const struct reading *whole)
 {
@@ -90,6 +119,8 @@ static void read_from_memory(const char *bytes, size_t len, const struct reading
 				compare_spans(&is->field[i], &should->field[i], "field");
 			compare_spans(&is->referer, &should->referer, "Referer");
 			compare_spans(&is->agent, &should->agent, "User-Agent");
+			compare_target(is, copy);
+			compare_wishes(is, should, copy);
 			ck_assert_uint_eq(request_is_head(&remembering), should->method == METHOD_HEAD);
 			ck_assert_uint_eq(remembering.llhttp.http_major, 1);
 			ck_assert_uint_eq(remembering.llhttp.http_minor, should->minor);
@@ -704,6 +735,9 @@ END_TEST
 START_TEST(test_lines_are_remembered)
 {
 	static const char *const lines[] = {
+		"GET /a/./b HTTP/1.1\r\n",    "GET /a//b HTTP/1.1\r\n",
+		"GET //a HTTP/1.1\r\n",       "GET /.a HTTP/1.1\r\n",
+		"GET /a/..?b HTTP/1.1\r\n",   "GET /a%20b HTTP/1.1\r\n",
 		"GET / HTTP/1.1\r\n",         "GET /a/longer/path?and=a&query=1 HTTP/1.1\r\n",
 		"GET /a?b?c HTTP/1.1\r\n",    "GET /a#b HTTP/1.1\r\n",
 		"GET /a|b HTTP/1.1\r\n",      "GET /\x80 HTTP/1.1\r\n",
@@ -727,6 +761,7 @@ START_TEST(test_lines_are_remembered)
 		HOST "Connection: close\r\n\r\n",
 		"Connection: keep-alive\r\n" HOST "\r\n",
 		HOST "Accept-Encoding: br\r\nReferer: http://a/\r\nUser-Agent: \r\n\r\n",
+		HOST "Accept-Encoding: gzip;q=0.5, identity;q=0\r\nA: b\r\nAccept-Encoding: br\r\n\r\n",
 		HOST "Range: bytes=0-1\r\nIf-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n\r\n",
 		HOST "Content-Length: 0\r\n\r\n",
 		HOST "Content-Length: 3\r\n\r\nabc",
@@ -750,6 +785,19 @@ START_TEST(test_lines_are_remembered)
 				snprintf(text, sizeof(text), "%s%s", lines[i], blocks[j]);
 				read_text(text);
 			}
+}
+END_TEST
+
+START_TEST(test_what_is_remembered_is_used)
+{
+	static const char first[] = "GET /a HTTP/1.1\r\n" HOST "Accept-Encoding: br\r\n\r\n";
+	static const char text[] = "GET /another?query HTTP/1.1\r\n" HOST "Accept-Encoding: br\r\n\r\n";
+
+	read_text(first);
+	read_text(text);
+	ck_assert(remembering.request.has_wishes);
+	ck_assert_int_eq(remembering.request.wishes.q[CODING_BR], CODING_Q_MAX);
+	ck_assert_uint_eq(remembering.request.path_len, strlen("/another"));
 }
 END_TEST
 
@@ -818,6 +866,7 @@ int main(void)
 	tcase_add_test(tcase, test_what_is_for_head);
 	tcase_add_test(tcase, test_a_head_may_move);
 	tcase_add_test(tcase, test_lines_are_remembered);
+	tcase_add_test(tcase, test_what_is_remembered_is_used);
 	tcase_add_test(tcase, test_limits_hold_for_what_is_remembered);
 	tcase_add_test(tcase, test_many_lines_are_remembered);
 	suite_add_tcase(suite, tcase);

@@ -116,19 +116,23 @@ static void drop_bounding_set(void)
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
+/* Who has nothing to give up does not ask for it: under a service manager's filter capset(2) may be forbidden. */
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = { 0 };
+	struct __user_cap_data_struct data[2] = { 0 }, before[2];
 	uint64_t permitted;
 
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
+	memcpy(before, data, sizeof(before));
 	permitted = ((uint64_t)data[1].permitted << 32 | data[0].permitted) & KEPT;
 	for (unsigned i = 0; i < 2; i++) {
 		data[i].permitted = data[i].effective = (uint32_t)(permitted >> 32 * i);
 		data[i].inheritable = 0;
 	}
+	if (memcmp(before, data, sizeof(before)) == 0)
+		return 0;
 	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 

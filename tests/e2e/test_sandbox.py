@@ -8,10 +8,12 @@ import subprocess
 
 from case import Case, noise, stamped, write
 from client import BOUND
-from server import BINARY, deny, environment, run, sanitized, wait_for
+from server import BINARY, deny, environment, libc, run, sanitized, wait_for
 from test_admin import LOOMCTL
 
-SECCOMP, LANDLOCK_CREATE_RULESET = 317 if os.uname().machine == "x86_64" else 277, 444
+SECCOMP, CAPSET = (317, 126) if os.uname().machine == "x86_64" else (277, 91)
+LANDLOCK_CREATE_RULESET = 444
+PR_SET_SECUREBITS, SECBIT_NOROOT = 28, 1
 NOBODY = 65534
 
 
@@ -289,6 +291,17 @@ class Words(Case):
                     status, _, err = run([*mode, "--sandbox=on", "--listen=127.0.0.1:0", self.root], before_exec=before)
                     self.assertEqual(status, 1)
                     self.assertRegex(err, rf"\Aloom: [^\n]*--sandbox=on cannot be had: {name}[^\n]*\n\Z")
+
+    def test_nothing_to_give_up(self):
+        """As a service manager starts us: without capabilities, and with a filter that denies to change them."""
+        def bare():
+            if os.getuid() == 0:
+                libc.prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0)  # root gets none at exec
+            deny(CAPSET, errno.EPERM)
+
+        server = self.start(before_exec=bare)
+        self.assertEqual(server.get("/").status, 200)
+        self.assertEqual(int(thread_status(server.pid, server.pid)["CapPrm"], 16), 0)
 
     def test_sanitizers_and_valgrind(self):
         """They need system calls of their own: auto is off there, with a word, and on is refused."""

@@ -26,6 +26,7 @@ static void usage(FILE *out)
 	        "  -s SOCKET   unix:/path or /path, as loom --admin has it; default: $LOOM_ADMIN\n"
 	        "  -1          once: the answers to top and status as they come, also on a terminal\n"
 	        "  -n N        top and status N times, a second apart, also when this is no terminal\n"
+	        "  -h          print this\n"
 	        "\n"
 	        "commands: status, snapshots, diff A [B], reload, pin [ID], rollback [ID], unpin, metrics, top [N], upgrade,\n"
 	        "          help\n");

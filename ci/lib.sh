@@ -44,6 +44,15 @@ compile() {
 	quietly ninja -C "$build" "$@"
 }
 
+# debian_root OUTPUT SUITE [PACKAGES]: a minimal Debian with these packages (and commas) in it, from where apt reads them here.
+debian_root() {
+	local sources
+
+	mapfile -t sources < <(find /etc/apt/sources.list /etc/apt/sources.list.d -type f \
+		\( -name '*.list' -o -name '*.sources' \) 2>/dev/null)
+	quietly mmdebstrap --variant=minbase ${3:+--include="$3"} "$2" "$1" "${sources[@]}"
+}
+
 # The sanitizers of Debian 12's compilers cannot live with all the address randomisation that newer kernels give.
 if setarch -R true 2>/dev/null; then
 	unrandomised=(setarch -R)

@@ -113,10 +113,11 @@ def main():
     listener.listen(4096)
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notices.bind("\0loom-installed")  # of the network namespace, so that it is there below ROOT too
-    notices.settimeout(BOUND)
+    notices.settimeout(0.2)
 
     def become():
-        os.dup2(listener.fileno(), 3, inheritable=True)
+        os.dup2(listener.fileno(), 3)
+        os.set_inheritable(3, True)  # also where it was 3 before
         os.chroot(root)
         os.chdir("/")
         prctl = ctypes.CDLL(None).prctl
@@ -141,8 +142,7 @@ def main():
         os.dup2(log, 2)
         become()
     try:
-        while b"READY=1" not in notices.recv(4096).split(b"\n"):
-            pass
+        wait_ready(notices, pid)
         print("   READY=1")
         check(root)
         os.kill(pid, signal.SIGTERM)
@@ -151,16 +151,26 @@ def main():
             time.sleep(0.05)
         expect("SIGTERM: it ends with status 0", status[0] == pid and os.waitstatus_to_exitcode(status[1]) == 0)
         pid = 0
-    except TimeoutError:
-        raise SystemExit("installed.py: it does not say READY=1") from None
     finally:
         if pid:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # which does no harm to one that has ended, and was not waited for
         with open(f"{root}/../{os.path.basename(root)}.log", encoding="utf-8", errors="replace") as log:
             print("".join(f"   | {line}" for line in log), end="")
         os.unlink(log.name)
         subprocess.run(["umount", f"{root}/proc"], check=True)
     shutil.rmtree(f"{root}/run/loom")  # as systemd does when a service has ended
+
+
+def wait_ready(notices, pid):
+    end = time.monotonic() + BOUND
+    while time.monotonic() < end:
+        try:
+            if b"READY=1" in notices.recv(4096).split(b"\n"):
+                return
+        except TimeoutError:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                raise SystemExit("installed.py: it ended before it was ready") from None
+    raise SystemExit("installed.py: it does not say READY=1")
 
 
 def check(root):

@@ -283,6 +283,25 @@ class Successors(UpgradeCase):
         client.close()
         self.has_ended(before)
 
+    def test_health_is_the_service_s(self):
+        """Who still asks the old one for health hears of the service, which goes on."""
+        huge = noise("huge", 24 << 20)
+        write(self.root, "huge.bin", huge)
+        self.begin("--health=/healthz", "--drain-delay=1h", "--grace=1h", "--send-timeout=1h")
+        client = self.loom.client(rcvbuf=64 << 10)
+        client.send(request("/huge.bin"))
+        client.read_head()
+        before = self.upgrade()
+        client.send(request("/healthz"))
+        self.assertTrue(client.read_body(len(huge)) == huge)
+        response = client.response()
+        self.assertEqual((response.status, response.closes), (200, True))
+        client.close()
+        self.has_ended(before)
+        self.loom.signal(signal.SIGTERM)
+        wait_for(lambda: self.loom.get("/healthz").status == 503, "the successor's turn to end")
+        self.loom.signal(signal.SIGTERM)
+
     def test_the_admin_socket_moves(self):
         self.begin()
         inode = os.stat(self.path).st_ino

@@ -48,6 +48,7 @@ struct run {
 	struct snapshot *published[VERSIONS_MAX + 1];
 	uint64_t publish_at[VERSIONS_MAX + 1];
 	uint64_t command_at; /* 0: when all clients have left */
+	uint64_t duck_at;    /* before it: WORKER_LAME_DUCK; 0: never, or it was */
 	enum worker_command command;
 	uint64_t hits;           /* of versions that are freed */
 	struct conn_stats stats; /* at the end */

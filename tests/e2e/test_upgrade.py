@@ -182,17 +182,21 @@ class FromAManager(UpgradeCase):
         self.begin("--grace=1h", listen=listen, passed=sockets, names=names, sockets=2, workers=2)
         for one in sockets:
             one.close()  # as a manager would not; so nobody but loom has them, and nothing hides a gap
+        upgrades, keeping, coming = (10, 32, 4) if LONG else (3, 4, 2)  # to each of the two
         crowds = []
         try:
             for address in self.loom.addresses:
-                crowds.append(Crowd(SimpleNamespace(address=address), ["/"], lambda target, response: response.body == b"home", 4, 2, 0.02))
-            for upgrade in range(3):
+                crowds.append(Crowd(SimpleNamespace(address=address), ["/"],
+                                    lambda target, response: response.body == b"home", keeping, coming, 0.02))
+            for _ in range(upgrades):
                 self.has_ended(self.by_signal())
                 answers = [crowd.answers for crowd in crowds]
                 wait_for(lambda: all(now.answers > before + 20 for now, before in zip(crowds, answers)), "more answers")
         finally:
             for crowd in crowds:
                 crowd.stop()
+        self.note(f"{upgrades} upgrades: " + " and ".join(f"{crowd.answers} answers, {crowd.connections} connections"
+                                                           for crowd in crowds))
         for crowd in crowds:
             self.assertEqual((crowd.refused, crowd.reset, crowd.wrong), (0, 0, 0), "; ".join(crowd.details[:5]))
 

@@ -281,6 +281,7 @@ void life_drain(struct server *server, enum worker_command command)
 	server_unlink(server);
 	server->command = command;
 	server_command(server, command);
+	reload_drain(server->reload);
 }
 
 /* Load balancers take this loom out while it still serves whomever they send. */

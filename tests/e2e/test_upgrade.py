@@ -287,6 +287,33 @@ class Successors(UpgradeCase):
         client.close()
         self.has_ended(before)
 
+    def test_the_old_one_compresses_no_more(self):
+        """Its threads of the lowest priority took seconds to end, on a busy machine, after it had drained."""
+        huge = noise("huge", 24 << 20)
+        write(self.root, "huge.bin", huge)
+        self.begin("--grace=1h", "--send-timeout=1h")
+        client = self.loom.client(rcvbuf=64 << 10)
+        client.send(request("/huge.bin"))
+        client.read_head()
+
+        def compressing(pid):
+            names = []
+            for task in os.listdir(f"/proc/{pid}/task"):
+                try:
+                    with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
+                        names.append(file.read())
+                except OSError:
+                    pass  # it has ended meanwhile
+            return names.count("loom-variants\n")
+
+        self.assertGreater(compressing(self.loom.pid), 0)
+        before = self.upgrade()
+        wait_for(lambda: compressing(before.pid) == 0, "its threads to end")
+        self.assertIsNone(before.poll())
+        self.assertTrue(client.read_body(len(huge)) == huge)
+        client.close()
+        self.has_ended(before)
+
     def test_health_is_the_service_s(self):
         """Who still asks the old one for health hears of the service, which goes on."""
         huge = noise("huge", 24 << 20)
@@ -305,6 +332,7 @@ class Successors(UpgradeCase):
         self.loom.signal(signal.SIGTERM)
         wait_for(lambda: self.loom.get("/healthz").status == 503, "the successor's turn to end")
         self.loom.signal(signal.SIGTERM)
+        self.loom.wait_exit()
 
     def test_the_admin_socket_moves(self):
         self.begin()

@@ -289,7 +289,7 @@ static enum answered answer_request(struct conn_context *context, struct conn *c
 		const struct response_context plan = {
 			.snapshot = context->snapshot,
 			.now = context->real,
-			.draining = context->draining,
+			.unhealthy = context->unhealthy,
 			.may_keep_alive = !context->draining && !is_last_request(context, conn),
 			.scratch = context->scratch,
 		};

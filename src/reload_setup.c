@@ -18,6 +18,9 @@
 
 #define THREADS_MAX 4 /* that make variants: each may take a hundred megabytes for the largest files */
 
+/* For these threads to end, once they are told: as soon as the server drains. */
+#define VARIANTS_PATIENCE_MS 1000
+
 /* ROOT without the working directory: it may be deleted and made again, and "." would not find the new one. */
 static char *absolute(const char *root)
 {
@@ -83,6 +86,7 @@ static int create_variants(struct reload *reload, char *why, size_t size)
 		                                : (unsigned)cpus,
 		.cache_dir = reload->options.cache_dir,
 		.max_memory = reload->options.max_memory,
+		.patience = VARIANTS_PATIENCE_MS,
 		.news = variant_news,
 		.context = reload,
 	};
@@ -252,6 +256,12 @@ void reload_status(struct reload *reload, struct reload_status *status)
 struct generations *reload_generations(struct reload *reload)
 {
 	return reload->generations;
+}
+
+void reload_drain(struct reload *reload)
+{
+	if (reload->variants)
+		variants_stop(reload->variants);
 }
 
 void reload_destroy(struct reload *reload)

@@ -223,7 +223,7 @@ void response_plan(struct response *response, const struct request *request, con
 	if (status) {
 		set_error(response, status, context->snapshot);
 	} else if (!slot) {
-		set_answer(response, context->draining ? ANSWER_DRAINING : ANSWER_HEALTHY, context->snapshot);
+		set_answer(response, context->unhealthy ? ANSWER_DRAINING : ANSWER_HEALTHY, context->snapshot);
 	} else if (slot->representation->location_end) {
 		response->representation = slot->representation;
 		response->query = target.query;

@@ -88,7 +88,7 @@ int life_begin(struct server *server)
 	notify_open(&server->notify);
 	server->managed = server->notify.fd >= 0;
 	server->has_place = inherit_fd(start->inherited) < 0;
-	server->watchdog_at = NEVER;
+	server->watchdog_at = server->drain_at = NEVER;
 	server->watchdog.workers = server->options->workers;
 	server->watchdog.seen = calloc(server->options->workers, sizeof(*server->watchdog.seen));
 	if (!server->watchdog.seen) {
@@ -270,6 +270,7 @@ void life_drain(struct server *server, enum worker_command command)
 {
 	uint32_t grace = live_options(&server->live)->timeouts.grace;
 
+	server->drain_at = NEVER;
 	server_metrics_drain(&server->metrics);
 	if (server->admin)
 		admin_drain(server->admin);
@@ -280,16 +281,34 @@ void life_drain(struct server *server, enum worker_command command)
 	server_unlink(server);
 	server->command = command;
 	server_command(server, command);
+	reload_drain(server->reload);
+}
+
+/* Load balancers take this loom out while it still serves whomever they send. */
+static void announce_end(struct server *server, uint32_t delay)
+{
+	log_info("ending: serving on for %u ms, in which --health answers 503; then draining", delay);
+	server->drain_at = life_now() + delay;
+	server_metrics_drain(&server->metrics);
+	if (server->admin)
+		admin_drain(server->admin);
+	server->command = WORKER_LAME_DUCK;
+	server_command(server, WORKER_LAME_DUCK);
 }
 
 static void end(struct server *server)
 {
+	uint32_t delay = live_options(&server->live)->drain_delay;
 	bool upgrading = upgrade_time(&server->upgrade) != NEVER;
 
 	upgrade_abort(&server->upgrade);
 	if (server->command == WORKER_RUN && server->has_place)
 		notify_send(&server->notify, "STOPPING=1\nSTATUS=Draining");
-	life_drain(server, server->command < WORKER_DRAIN ? WORKER_DRAIN : WORKER_ABORT);
+	/* A successor that is not needed shares its sockets with who goes on, and has nobody to tell. */
+	if (delay > 0 && server->command == WORKER_RUN && server->has_place)
+		announce_end(server, delay);
+	else
+		life_drain(server, server->command < WORKER_DRAIN ? WORKER_DRAIN : WORKER_ABORT);
 	if (upgrading)
 		upgrade_go_on(server, "loom is ending");
 }
@@ -326,6 +345,8 @@ static int time_left(const struct server *server, uint64_t now)
 
 	if (server->watchdog_at < next)
 		next = server->watchdog_at;
+	if (server->drain_at < next)
+		next = server->drain_at;
 	if (server->keeps > 0 && server->keep_until < next && server->upgrade.state == UPGRADE_GONE)
 		next = server->keep_until;
 	if (repeats >= 0 && now + (uint64_t)repeats < next)
@@ -373,6 +394,8 @@ void life_supervise(struct server *server)
 		if (fds[3].revents)
 			look_at_predecessor(server);
 		obey_signals(server);
+		if (life_now() >= server->drain_at)
+			life_drain(server, WORKER_DRAIN);
 		upgrade_supervise(server, life_now());
 		look_at_workers(server, life_now());
 	}

@@ -109,6 +109,7 @@ struct server {
 	uint64_t keep_until;         /* milliseconds */
 	bool managed;                /* there is a service manager, which starts what has died */
 	enum worker_command command; /* that the workers have */
+	uint64_t drain_at;           /* milliseconds: the end of --drain-delay; UINT64_MAX: none */
 	bool has_place;              /* no predecessor is in it any more: admin socket, pid file and notices are ours */
 	bool reloading;              /* a service manager waits for READY=1, */
 	uint64_t reload_ticket;      /* until this is answered */

@@ -32,7 +32,7 @@
 #include "loom/memory.h"
 
 #define EXPIRY_DAYS    30
-#define PATIENCE       5  /* seconds for threads to end */
+#define LOOK_MS        20 /* between two looks whether threads have ended */
 #define SNAPSHOTS_PART 16 /* of the memory that is allowed is not for variants */
 
 struct variant {
@@ -57,7 +57,7 @@ struct yard {
 	struct job_heap heap;
 	struct job *done;
 	bool expire;
-	atomic_bool stop; /* set under the mutex, looked at without it by the encoders */
+	atomic_bool stop; /* looked at without the mutex by the encoders */
 };
 
 struct variants {
@@ -71,6 +71,7 @@ struct variants {
 	bool expired;
 	pthread_t *threads;
 	unsigned running;
+	_Atomic uint64_t stopped; /* milliseconds of CLOCK_MONOTONIC: when the threads were told to end; 0: not yet */
 
 	struct yard yard;
 
@@ -78,6 +79,7 @@ struct variants {
 	struct cache *cache; /* NULL: none */
 	char *cache_dir;
 	uint64_t max_memory;
+	uint32_t patience;
 	void (*news)(void *context);
 	void *context;
 
@@ -269,6 +271,7 @@ int variants_create(struct variants **out, const struct variants_config *config,
 	variants->news = config->news;
 	variants->context = config->context;
 	variants->max_memory = config->max_memory;
+	variants->patience = config->patience;
 	variants->mask = 255;
 	variants->buckets = calloc(variants->mask + 1, sizeof(struct entry *));
 	variants->cache_dir = strdup(config->cache_dir ? config->cache_dir : "");
@@ -302,33 +305,67 @@ static void free_job(struct job *job)
 	free(job);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * All threads are to end. The mutex may be held by one that gets no processor, and is not waited for: who was between its
+ * look at stop and its sleep is woken by the next call.
+ */
+static void tell_to_stop(struct variants *variants)
+{
+	const struct sched_param param = { 0 };
+	struct yard *yard = &variants->yard;
+	uint64_t never = 0;
+	bool locked;
+
+	atomic_compare_exchange_strong(&variants->stopped, &never, now_ms());
+	atomic_store(&yard->stop, true);
+	for (unsigned i = 0; i < variants->running; i++)
+		pthread_setschedparam(variants->threads[i], SCHED_OTHER, &param);
+	locked = pthread_mutex_trylock(&yard->mutex) == 0;
+	pthread_cond_broadcast(&yard->wakeup);
+	if (locked)
+		pthread_mutex_unlock(&yard->mutex);
+}
+
+void variants_stop(struct variants *variants)
+{
+	tell_to_stop(variants);
+}
+
 /*
  * Whether all threads have ended. On their way to the next look at stop they need a fifth of a second of a processor,
  * two seconds at worst; where others leave them none, and loom may not raise their priority again, that can be minutes.
  */
 static bool stop_threads(struct variants *variants)
 {
-	const struct sched_param param = { 0 };
-	struct yard *yard = &variants->yard;
-	struct timespec until;
+	uint64_t now;
 
-	pthread_mutex_lock(&yard->mutex);
-	atomic_store(&yard->stop, true);
-	pthread_cond_broadcast(&yard->wakeup);
-	pthread_mutex_unlock(&yard->mutex);
-	for (unsigned i = 0; i < variants->running; i++)
-		pthread_setschedparam(variants->threads[i], SCHED_OTHER, &param);
+	do {
+		struct timespec look;
 
-	clock_gettime(CLOCK_REALTIME, &until); /* the clock of pthread_timedjoin_np() */
-	until.tv_sec += PATIENCE;
-	while (variants->running > 0 &&
-	       pthread_timedjoin_np(variants->threads[variants->running - 1], NULL, &until) == 0)
-		variants->running--;
+		tell_to_stop(variants);
+		now = now_ms();
+		/* The clock of pthread_timedjoin_np(), which is what ThreadSanitizer knows. */
+		clock_gettime(CLOCK_REALTIME, &look);
+		look.tv_nsec += LOOK_MS * 1000000;
+		look.tv_sec += look.tv_nsec / 1000000000;
+		look.tv_nsec %= 1000000000;
+		while (variants->running > 0 &&
+		       pthread_timedjoin_np(variants->threads[variants->running - 1], NULL, &look) == 0)
+			variants->running--;
+	} while (variants->running > 0 && now < variants->stopped + variants->patience);
 	if (variants->running == 0)
 		return true;
 
-	pthread_mutex_lock(&yard->telling); /* whoever was just telling has done so */
-	pthread_mutex_unlock(&yard->telling);
+	pthread_mutex_lock(&variants->yard.telling); /* whoever was just telling has done so */
+	pthread_mutex_unlock(&variants->yard.telling);
 	for (unsigned i = 0; i < variants->running; i++)
 		pthread_detach(variants->threads[i]);
 	log_debug("%u threads that compress are left behind: no processor is free for them to end", variants->running);

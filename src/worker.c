@@ -162,9 +162,15 @@ static bool lets_wait(const struct worker *worker)
 	return worker->config.options->when_full == WHEN_FULL_WAIT;
 }
 
+/* Whether clients may come. */
+static bool is_open(const struct worker *worker)
+{
+	return worker->obeyed <= WORKER_LAME_DUCK;
+}
+
 static bool may_accept(const struct worker *worker)
 {
-	return worker->obeyed == WORKER_RUN && !worker->accept_pause.next && worker->accepted_count == 0 &&
+	return is_open(worker) && !worker->accept_pause.next && worker->accepted_count == 0 &&
 	       !(lets_wait(worker) && is_full(worker));
 }
 
@@ -185,7 +191,7 @@ static void steer_listeners(struct worker *worker)
 
 		switch (listener->state) {
 		case LISTENER_OFF:
-			if (worker->obeyed != WORKER_RUN) {
+			if (!is_open(worker)) {
 				listener_close(listener);
 			} else if (accept) {
 				listener->state = LISTENER_ON;
@@ -355,10 +361,16 @@ static void expire(struct worker *worker)
 static void obey(struct worker *worker)
 {
 	enum worker_command command = (enum worker_command)atomic_load_explicit(&worker->command, memory_order_relaxed);
+	bool patient;
 
 	if (command == worker->obeyed)
 		return;
+	/* Who has been told to send clients elsewhere may have one more on its way, as has whoever knows of a successor. */
+	patient = command == WORKER_YIELD || worker->obeyed == WORKER_LAME_DUCK;
 	worker->obeyed = command;
+	worker->context.unhealthy = command != WORKER_YIELD;
+	if (command == WORKER_LAME_DUCK)
+		return;
 	worker->context.draining = true;
 	steer_listeners(worker);
 	if (command == WORKER_ABORT) {
@@ -368,7 +380,7 @@ static void obey(struct worker *worker)
 		return;
 	}
 	wheel_set(&worker->context.wheel, &worker->drain_end, worker->context.now + worker->context.timeouts->grace);
-	conn_drain(&worker->context, command == WORKER_YIELD);
+	conn_drain(&worker->context, patient);
 }
 
 /* Others have settings for us that are not in effect yet. Deadlines that are set already stay. */
@@ -387,7 +399,7 @@ static void adopt_settings(struct worker *worker)
 
 static bool is_over(const struct worker *worker)
 {
-	if (worker->obeyed == WORKER_RUN || worker->context.conns.used > 0 || worker->accepted_count > 0)
+	if (is_open(worker) || worker->context.conns.used > 0 || worker->accepted_count > 0)
 		return false;
 	for (unsigned i = 0; i < worker->listeners; i++)
 		if (worker->listener[i].state != LISTENER_CLOSED)

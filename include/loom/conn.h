@@ -106,6 +106,7 @@ struct conn_context {
 	unsigned worker;              /* index, for pins */
 	uint32_t refusing;            /* connections that are being refused now */
 	bool draining;
+	bool unhealthy;             /* --health says so: others are to take the clients */
 	bool say_snapshot;          /* in each answer: --snapshot-header */
 	struct access_ring *access; /* where records for the access log go; NULL: there is none */
 	uint64_t turn;              /* microseconds, monotonic, of this turn, for the log; 0: not looked at yet */

@@ -117,6 +117,7 @@ struct options {
 	const char *health;        /* the path, and target, that tells whether loom is serving; NULL: none */
 	const char *pid_file;      /* NULL: none */
 	uint32_t upgrade_timeout;  /* milliseconds that a successor has to become ready */
+	uint32_t drain_delay;      /* milliseconds from the signal to end to draining */
 	const char *user;          /* a name or a number; NULL: as it was started */
 	const char *group;         /* likewise; NULL: the user's */
 	enum sandbox_mode sandbox;

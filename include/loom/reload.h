@@ -110,6 +110,12 @@ void reload_status(struct reload *reload, struct reload_status *status);
 struct generations *reload_generations(struct reload *reload);
 
 /*
+ * The server drains: what nobody would wait for any more is stopped early, so that it does not hold the end up. Any
+ * thread.
+ */
+void reload_drain(struct reload *reload);
+
+/*
  * Stops and joins the thread and frees every snapshot. All workers must have ended and have given their shares back;
  * their inboxes are retracted here. An asset still shared would be a bug: asserted.
  */

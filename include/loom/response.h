@@ -43,7 +43,7 @@ struct response {
 struct response_context {
 	const struct snapshot *snapshot;
 	time_t now;
-	bool draining;       /* what --health answers */
+	bool unhealthy;      /* --health answers that no more clients should come */
 	bool may_keep_alive; /* false when the server is about to close: draining, the last request of a connection */
 	char *scratch;       /* at least as long as the target */
 };

@@ -32,6 +32,7 @@ struct variants_config {
 	 * snapshots which are to have it. 0: all is kept.
 	 */
 	uint64_t max_memory;
+	uint32_t patience; /* milliseconds that a thread has to end, from when it is told */
 	/*
 	 * Called on a thread of variants.c when there is something for variants_collect(), for each variant. Must not
 	 * block. Not called any more once variants_destroy() has returned.
@@ -44,9 +45,15 @@ struct variants_config {
 int variants_create(struct variants **variants, const struct variants_config *config, char *why, size_t size);
 
 /*
- * Stops the threads, in the middle of their work, and drops what is held. NULL is allowed. A thread that does not end
- * within seconds, on a machine that leaves it no processor, is left behind with all of the store, for the end of the
- * process to clear away: it does no harm, and tells no news.
+ * No more is made: the threads are told to end, in the middle of their work, and nobody waits for them. For a process
+ * that has nobody left to make variants for, so that its end is not held up by them. Any thread; once is enough.
+ */
+void variants_stop(struct variants *variants);
+
+/*
+ * Stops the threads, in the middle of their work, and drops what is held. NULL is allowed. A thread that has not ended in
+ * time, on a machine that leaves it no processor, is left behind with all of the store, for the end of the process to
+ * clear away: it does no harm, and tells no news.
  */
 void variants_destroy(struct variants *variants);
 

@@ -18,9 +18,10 @@
 
 enum worker_command {
 	WORKER_RUN,
-	WORKER_YIELD, /* a successor accepts from the same sockets: as DRAIN, but idle clients may ask once more */
-	WORKER_DRAIN, /* stop accepting, finish what is under way */
-	WORKER_ABORT, /* close everything now */
+	WORKER_LAME_DUCK, /* goes on, but --health says that clients are to be sent elsewhere: --drain-delay */
+	WORKER_YIELD,     /* a successor accepts from the same sockets: as DRAIN, but idle clients may ask once more */
+	WORKER_DRAIN,     /* stop accepting, finish what is under way */
+	WORKER_ABORT,     /* close everything now */
 };
 
 /*

@@ -163,6 +163,50 @@ class Drain(Case):
             self.assertEqual(server.get("/").status, 200)
 
 
+class LameDuck(Case):
+    """--drain-delay: whoever asks for health hears that this one ends, before anybody is refused."""
+    matrix = "backends"
+
+    def test_it_serves_and_says_so(self):
+        server = self.start("--health=/healthz", "--drain-delay=1h", "--grace=1h", workers=2)
+        kept = server.client()
+        self.assertEqual(kept.ask("/healthz").status, 200)
+        server.signal(signal.SIGTERM)
+        wait_for(lambda: "serving on for" in server.log(), "the announcement")
+        wait_for(lambda: kept.ask("/healthz").status == 503, "503 for who is connected")
+        for _ in range(20):  # of both workers
+            with server.client() as client:
+                self.assertEqual(client.ask("/").status, 200)
+                response = client.ask("/healthz")
+                self.assertEqual((response.status, response.closes), (503, False))
+                self.kept(client)
+        self.kept(kept)
+        self.assertTrue(server.running())
+        server.signal(signal.SIGTERM)  # it need not last
+        wait_for(lambda: refuses(server), "the port to refuse")
+        server.wait_exit()
+        self.assertIn("draining", server.log())
+
+    def test_it_ends_by_itself(self):
+        server = self.start("--drain-delay=100ms", "--grace=1h")
+        server.signal(signal.SIGTERM)
+        server.wait_exit()
+        self.assertRegex(server.log(), r"(?s)serving on for 100 ms.*draining: ")
+
+    def test_a_third_signal_ends_at_once(self):
+        write(self.root, "huge.bin", noise("huge", 24 << 20))
+        server = self.start("--drain-delay=1h", "--grace=1h", "--send-timeout=1h")
+        client = server.client(rcvbuf=64 << 10)
+        client.send(request("/huge.bin"))
+        client.read_head()
+        for said in ("serving on", "draining: "):
+            server.signal(signal.SIGTERM)
+            wait_for(lambda: said in server.log(), said)  # pylint: disable=cell-var-from-loop
+        self.assertTrue(server.running())
+        server.signal(signal.SIGTERM)
+        server.wait_exit()
+
+
 class Restart(Case):
     """The same port at once, whatever the last owner left behind."""
     cost = 2

@@ -86,7 +86,7 @@ class CommandLine(Case):
             for option in ("listen", "port", "backend", "workers", "keepalive-timeout", "header-timeout",
                            "send-timeout", "max-connections", "max-memory", "index", "hidden", "symlinks", "settle",
                            "watch", "settle-max", "stream-above", "keep-generations", "keep-for", "admin", "metrics", "health",
-                           "snapshot-header", "grace", "user", "group", "sandbox", "sandbox-read", "version", "help"):
+                           "snapshot-header", "drain-delay", "grace", "user", "group", "sandbox", "sandbox-read", "version", "help"):
                 self.assertIn("--" + option, out)
         status, out, err = run(["--version"])
         self.assertEqual((status, err), (0, ""))

@@ -182,17 +182,21 @@ class FromAManager(UpgradeCase):
         self.begin("--grace=1h", listen=listen, passed=sockets, names=names, sockets=2, workers=2)
         for one in sockets:
             one.close()  # as a manager would not; so nobody but loom has them, and nothing hides a gap
+        upgrades, keeping, coming = (10, 32, 4) if LONG else (3, 4, 2)  # to each of the two
         crowds = []
         try:
             for address in self.loom.addresses:
-                crowds.append(Crowd(SimpleNamespace(address=address), ["/"], lambda target, response: response.body == b"home", 4, 2, 0.02))
-            for upgrade in range(3):
+                crowds.append(Crowd(SimpleNamespace(address=address), ["/"],
+                                    lambda target, response: response.body == b"home", keeping, coming, 0.02))
+            for _ in range(upgrades):
                 self.has_ended(self.by_signal())
                 answers = [crowd.answers for crowd in crowds]
                 wait_for(lambda: all(now.answers > before + 20 for now, before in zip(crowds, answers)), "more answers")
         finally:
             for crowd in crowds:
                 crowd.stop()
+        self.note(f"{upgrades} upgrades: " + " and ".join(f"{crowd.answers} answers, {crowd.connections} connections"
+                                                           for crowd in crowds))
         for crowd in crowds:
             self.assertEqual((crowd.refused, crowd.reset, crowd.wrong), (0, 0, 0), "; ".join(crowd.details[:5]))
 
@@ -282,6 +286,53 @@ class Successors(UpgradeCase):
         self.assertTrue(client.read_body(len(huge)) == huge)
         client.close()
         self.has_ended(before)
+
+    def test_the_old_one_compresses_no_more(self):
+        """Its threads of the lowest priority took seconds to end, on a busy machine, after it had drained."""
+        huge = noise("huge", 24 << 20)
+        write(self.root, "huge.bin", huge)
+        self.begin("--grace=1h", "--send-timeout=1h")
+        client = self.loom.client(rcvbuf=64 << 10)
+        client.send(request("/huge.bin"))
+        client.read_head()
+
+        def compressing(pid):
+            names = []
+            for task in os.listdir(f"/proc/{pid}/task"):
+                try:
+                    with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
+                        names.append(file.read())
+                except OSError:
+                    pass  # it has ended meanwhile
+            return names.count("loom-variants\n")
+
+        self.assertGreater(compressing(self.loom.pid), 0)
+        before = self.upgrade()
+        wait_for(lambda: compressing(before.pid) == 0, "its threads to end")
+        self.assertIsNone(before.poll())
+        self.assertTrue(client.read_body(len(huge)) == huge)
+        client.close()
+        self.has_ended(before)
+
+    def test_health_is_the_service_s(self):
+        """Who still asks the old one for health hears of the service, which goes on."""
+        huge = noise("huge", 24 << 20)
+        write(self.root, "huge.bin", huge)
+        self.begin("--health=/healthz", "--drain-delay=1h", "--grace=1h", "--send-timeout=1h")
+        client = self.loom.client(rcvbuf=64 << 10)
+        client.send(request("/huge.bin"))
+        client.read_head()
+        before = self.upgrade()
+        client.send(request("/healthz"))
+        self.assertTrue(client.read_body(len(huge)) == huge)
+        response = client.response()
+        self.assertEqual((response.status, response.closes), (200, True))
+        client.close()
+        self.has_ended(before)
+        self.loom.signal(signal.SIGTERM)
+        wait_for(lambda: self.loom.get("/healthz").status == 503, "the successor's turn to end")
+        self.loom.signal(signal.SIGTERM)
+        self.loom.wait_exit()
 
     def test_the_admin_socket_moves(self):
         self.begin()

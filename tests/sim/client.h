@@ -21,7 +21,7 @@ struct client_world {
 	time_t epoch;     /* the real time when the world's clock was 0 */
 	unsigned newest;  /* version published last */
 	uint64_t drained; /* when draining began; 0: not yet */
-	bool yielding;    /* by WORKER_YIELD: idle clients may ask once more */
+	bool yielding;    /* by WORKER_YIELD, or after WORKER_LAME_DUCK: idle clients may ask once more */
 	uint64_t aborted; /* when the server was told to close everything */
 	bool prompt;      /* there are slots for all, and accepting never fails: the server is quick */
 	bool crowded;     /* more may be accepted than there is any room for: some are turned away */

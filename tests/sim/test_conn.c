@@ -48,6 +48,7 @@ struct run {
 	struct snapshot *published[VERSIONS_MAX + 1];
 	uint64_t publish_at[VERSIONS_MAX + 1];
 	uint64_t command_at; /* 0: when all clients have left */
+	uint64_t duck_at;    /* before it: WORKER_LAME_DUCK; 0: never, or it was */
 	enum worker_command command;
 	uint64_t hits;           /* of versions that are freed */
 	struct conn_stats stats; /* at the end */
@@ -132,13 +133,21 @@ static uint64_t run_publish(struct run *run, uint64_t now)
 
 static uint64_t run_operate(struct run *run, uint64_t now)
 {
+	if (run->duck_at > 0 && now < run->duck_at)
+		return run->duck_at;
+	if (run->duck_at > 0) {
+		sim_trace(run->sim, "lame duck");
+		run->duck_at = 0;
+		run->world.yielding = true;
+		worker_command(run->worker, WORKER_LAME_DUCK);
+	}
 	if (run->command_at == 0)
 		return SIM_NEVER;
 	if (now < run->command_at)
 		return run->command_at;
 	sim_trace(run->sim, run->command == WORKER_DRAIN ? "drain" : run->command == WORKER_YIELD ? "yield" : "abort");
 	run->world.drained = now;
-	run->world.yielding = run->command == WORKER_YIELD;
+	run->world.yielding |= run->command == WORKER_YIELD;
 	if (run->command == WORKER_ABORT)
 		run->world.aborted = now;
 	run->command_at = 0;
@@ -437,6 +446,8 @@ static void test_seed(uint64_t seed)
 		              : sim_chance(&run.dice, 500) ? WORKER_YIELD
 		                                           : WORKER_DRAIN;
 		run.command_at = run.start + 1 + sim_below(&run.dice, spread * 2 + 2000);
+		if (run.command != WORKER_YIELD && sim_chance(&run.dice, 500))
+			run.duck_at = run.start + 1 + sim_below(&run.dice, run.command_at - run.start);
 	}
 	run_to_its_end(&run);
 }

@@ -547,7 +547,7 @@ START_TEST(a_dump_gives_the_same_options)
 		"no-nosniff = yes\nencodings = none\nno-compress = yes\ncache-dir = c\nwatch = off\n"
 		"keep-generations = 0\nwhen-full = close\nmax-connections-per-ip = 9\nmax-unsent = 0\nmin-send-rate = 2k\n"
 		"min-recv-rate = 7\nrecv-window = 9s\n"
-		"gate = index,vanished=50%\nadmin = unix:/a\nsnapshot-header = yes\ngrace = 0\nuser = loom\ngroup = 5\n"
+		"gate = index,vanished=50%\nadmin = unix:/a\nsnapshot-header = yes\ndrain-delay = 3s\ngrace = 0\nuser = loom\ngroup = 5\n"
 		"sandbox = off\nsandbox-read = /a\nsandbox-read = /b c\nquiet = 1\n",
 	};
 

@@ -59,6 +59,7 @@ static const struct {
 	{ "max-requests = 3\n", "max-requests = 3\n", "", "" },
 	{ "max-body = 64K\n", "max-body = 65536\n", "", "" },
 	{ "", "keepalive-timeout = 5000ms\n", "", "" }, /* the default in other words */
+	{ "", "drain-delay = 1s\n", "drain-delay", "" },
 	{ "", "grace = 1s\nsettle = 1s\nverbose = yes\n", "settle, grace, verbose", "" },
 	{ "verbose = yes\n", "verbose = no\n", "verbose", "" },
 	{ "verbose = no\n", "", "", "" },

@@ -97,6 +97,7 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(options.timeouts.header, 10000);
 	ck_assert_uint_eq(options.timeouts.send, 30000);
 	ck_assert_uint_eq(options.timeouts.grace, 10000);
+	ck_assert_uint_eq(options.drain_delay, 0);
 	ck_assert_uint_eq(options.limits.request_line, 8192);
 	ck_assert_uint_eq(options.limits.head, 16384);
 	ck_assert_uint_eq(options.limits.fields, 100);
@@ -118,7 +119,7 @@ START_TEST(every_option_is_read)
 		"-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
 		"--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
 		"--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --keep-generations 0 "
-		"--keep-for 5s --admin unix:/run/admin --metrics :9100 --health /healthz --snapshot-header --grace 1h -v --max-request-line 1K --max-head=4K "
+		"--keep-for 5s --admin unix:/run/admin --metrics :9100 --health /healthz --snapshot-header --drain-delay 5s --grace 1h -v --max-request-line 1K --max-head=4K "
 		"--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 		"--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
 		"--no-nosniff --gate links,vanished=7% --user www-data --group 33 --sandbox on --sandbox-read /srv/a "
@@ -154,6 +155,7 @@ START_TEST(every_option_is_read)
 	ck_assert_str_eq(options.metrics, ":9100");
 	ck_assert_str_eq(options.health, "/healthz");
 	ck_assert(options.snapshot_header);
+	ck_assert_uint_eq(options.drain_delay, 5000);
 	ck_assert_uint_eq(options.timeouts.grace, 3600000);
 	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
 	ck_assert_uint_eq(options.limits.request_line, 1024);
@@ -843,7 +845,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 61);
+	ck_assert_int_eq(compared, 62);
 	free(help);
 	free(manual);
 }
@@ -890,7 +892,7 @@ START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
 			compared += compare_with_file_manual(line, manual);
 	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
 		entries++;
-	ck_assert_int_eq(compared, 54);
+	ck_assert_int_eq(compared, 55);
 	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);

@@ -129,6 +129,11 @@ int variants_create(struct variants **variants, const struct variants_config *co
 	return 0;
 }
 
+void variants_stop(struct variants *variants)
+{
+	ck_assert_ptr_eq(variants, &store);
+}
+
 void variants_destroy(struct variants *variants)
 {
 	if (!variants)

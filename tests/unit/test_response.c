@@ -689,7 +689,7 @@ START_TEST(test_health)
 
 	snapshot.health = "/plain";
 	snapshot.health_len = 6;
-	draining.draining = true;
+	draining.unhealthy = true;
 	draining.may_keep_alive = false;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct response response = plan(rows[i].request);

@@ -235,7 +235,7 @@ static inline void tree_news(void *context)
 /* From now on builds ask for variants. */
 static inline void tree_compress(void)
 {
-	const struct variants_config config = { .threads = 2, .news = tree_news };
+	const struct variants_config config = { .threads = 2, .patience = 60000, .news = tree_news };
 
 	ck_assert_msg(variants_create(&tree.variants, &config, tree.why, sizeof(tree.why)) == 0, "%s", tree.why);
 }

@@ -4,6 +4,8 @@
 #include "fault.h"
 
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct fault_state fault;
 struct seam seam;
@@ -23,7 +25,10 @@ const char *const fault_names[FAULT_CALLS] = {
 	[FAULT_pread64] = "pread64",
 	[FAULT_read] = "read",
 	[FAULT_write] = "write",
+	[FAULT_eventfd_write] = "eventfd_write",
 	[FAULT_epoll_wait] = "epoll_wait",
+	[FAULT_sched_setscheduler] = "sched_setscheduler",
+	[FAULT_nice] = "nice",
 	[FAULT_epoll_ctl] = "epoll_ctl",
 	[FAULT_epoll_ctl_del] = "epoll_ctl_del",
 	[FAULT_cachestat] = "cachestat",
@@ -79,5 +84,7 @@ bool fault_hits(enum fault_call call)
 	if (seen < fault.plan.at || seen - fault.plan.at >= (fault.plan.how == FAULT_PERSISTS ? FAULT_TIMES : 1))
 		return false;
 	atomic_fetch_add(&fault.fired, 1);
+	if (seam.told > 0)
+		syscall(SYS_write, seam.told, "!", 1);
 	return true;
 }

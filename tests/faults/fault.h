@@ -22,8 +22,11 @@ enum fault_call {
 	FAULT_preadv64v2,
 	FAULT_pread64,
 	FAULT_read,
-	FAULT_write,
+	FAULT_write,         /* but for what follows */
+	FAULT_eventfd_write, /* write(2) of the 8 bytes of an eventfd: a wake is lost */
 	FAULT_epoll_wait,
+	FAULT_sched_setscheduler,
+	FAULT_nice,
 	FAULT_epoll_ctl, /* but for what follows */
 	FAULT_epoll_ctl_del,
 	/* By syscall(2). */
@@ -95,6 +98,8 @@ bool fault_hits(enum fault_call call);
 struct seam {
 	bool sleepless;   /* no wait waits: the driver of the scenario has the only thread */
 	bool would_sleep; /* told: the last wait found nothing, and would have waited */
+	bool urgent; /* no thread lowers its priority: idle ones would wait for the rest of the machine */
+	int told; /* a descriptor that gets a byte when the fault has happened; 0: none */
 	int cold;         /* of so many reads that do not wait, one says that it would have to; 0: as it is */
 	int cold_count;
 	int narrow; /* of so many sendfile(2), one takes a part only */

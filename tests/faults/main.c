@@ -1,7 +1,7 @@
 /*
  * main.c - loom's backends with each fault of rows.c at each place of a fixed scenario, one cell after the other.
  *
- *     faults BACKEND [--slice N] [--jobs N] [--table FILE] [--row TEXT]
+ *     faults BACKEND|reloader [--slice N] [--jobs N] [--table FILE] [--row TEXT]
  *
  * A child process plays the cells, so that one that crashes or hangs is a result and not the end; the parent goes on behind
  * it. --slice N: the first error of each row and an Nth of the others, and an Nth of the places, for a quick look. The table is a line a row, for ci/faults.
@@ -21,6 +21,7 @@
 #include "loom/io.h"
 #include "rows.h"
 #include "stage.h"
+#include "tree_show.h"
 
 #define HANG_SECONDS 60
 #define PLACES_MAX   5000
@@ -50,7 +51,7 @@ struct task {
 
 static struct task task[TASKS_MAX];
 static unsigned tasks;
-static const struct io_ops *ops;
+static const struct io_ops *ops; /* NULL: the reloader */
 static unsigned slice = 1, jobs = 6;
 
 static void fail(struct tally *tally, const char *what)
@@ -88,8 +89,12 @@ static void child(const struct task *self, const char *report)
 		struct verdict verdict;
 
 		alarm(HANG_SECONDS);
-		stage_run(self->act, &plan, self->value->effect == STOPS, tally->patience ? 100 : 1, &verdict);
-		judge(self->value, &verdict);
+		if (ops) {
+			stage_run(self->act, &plan, self->value->effect == STOPS, tally->patience ? 100 : 1, &verdict);
+			judge(self->value, &verdict);
+		} else {
+			tree_show_run(&plan, self->value->effect, tally->patience ? 5 : 1, &verdict);
+		}
 		if (verdict.wrong[0] && tally->patience++ < 1)
 			_exit(AGAIN);
 		tally->patience = 0;
@@ -223,20 +228,20 @@ static const char *how_name(const struct row *row, const struct value *value, ch
 
 static bool wanted(const struct row *row)
 {
-	return strcmp(ops->name, "epoll") == 0 ? row->epoll : row->uring;
+	return !ops || (strcmp(ops->name, "epoll") == 0 ? row->epoll : row->uring);
 }
 
 static void plan(const char *only)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < rows_count; i++) {
-		const struct row *row = &rows[i];
+	for (unsigned i = 0; i < (ops ? rows_count : tree_rows_count); i++) {
+		const struct row *row = ops ? &rows[i] : &tree_rows[i];
 
 		if (!wanted(row) || (only && !strstr(row->about, only) && strcmp(only, fault_names[row->call]) != 0))
 			continue;
 		for (const struct value *value = row->values; value->value >= 0; value++, n++)
-			for (enum act act = 0; act < ACTS && tasks < TASKS_MAX; act++)
+			for (enum act act = 0; act < (ops ? ACTS : 1) && tasks < TASKS_MAX; act++)
 				if (value == row->values || n % slice == 0)
 					task[tasks++] = (struct task){
 						.row = row,
@@ -247,7 +252,18 @@ static void plan(const char *only)
 	}
 }
 
-static void play_all(void)
+static void say(const struct task *self)
+{
+	const struct tally *result = &self->result;
+	char text[64];
+
+	printf("%s %s, %s, %s: %u tried, %u cut off, %u stopped, %u failed %s\n", result->failed ? "FAILED" : "ok",
+	       self->row->about, how_name(self->row, self->value, text, sizeof(text)), act_names[self->act],
+	       result->tried, result->cut, result->stopped, result->failed, result->wrong);
+	fflush(stdout);
+}
+
+static void play_all(bool all)
 {
 	struct tally *tallies = mmap(NULL, jobs * sizeof(*tallies), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 	                             -1, 0);
@@ -276,6 +292,8 @@ static void play_all(void)
 			if (!job[i] || job[i]->pid != pid || ended(job[i], status))
 				continue;
 			job[i]->result = *job[i]->tally;
+			if (all || job[i]->result.failed)
+				say(job[i]);
 			job[i] = NULL;
 			running--;
 		}
@@ -283,10 +301,11 @@ static void play_all(void)
 	free(job);
 }
 
-/* What has come of it: a line a task in the table, and on standard output those that failed. */
-static int tell(FILE *out, bool all)
+/* What has come of it: a line a task in the table. */
+static int tell(FILE *out)
 {
 	static const char *const effects[] = { [PASSES] = "passes", [HARMS] = "harms", [STOPS] = "stops" };
+	const char *name = ops ? ops->name : "reloader";
 	unsigned cells = 0, failed = 0, never = 0;
 
 	for (unsigned i = 0; i < tasks; i++) {
@@ -298,19 +317,15 @@ static int tell(FILE *out, bool all)
 		cells += result->tried;
 		failed += result->failed;
 		if (out)
-			fprintf(out, "%s\t%s\t%s\t%s\t%s\t%u\t%u\t%u\t%u\t%u\t%s\n", ops->name, self->row->about, how,
+			fprintf(out, "%s\t%s\t%s\t%s\t%s\t%u\t%u\t%u\t%u\t%u\t%s\n", name, self->row->about, how,
 			        act_names[self->act], effects[self->value->effect], result->tried, result->cut,
 			        result->stopped, result->failed, result->turns, result->wrong);
-		if (result->failed || all)
-			printf("%s %s, %s, %s: %u tried, %u cut off, %u stopped, %u failed %s\n",
-			       result->failed ? "FAILED" : "ok", self->row->about, how, act_names[self->act],
-			       result->tried, result->cut, result->stopped, result->failed, result->wrong);
-		if (self->act == ACT_DRAIN && !result->tried && !self[-1].result.tried && slice == 1) {
+		if (slice == 1 && !result->tried && (ops ? self->act == ACT_DRAIN && !self[-1].result.tried : true)) {
 			printf("FAILED: the scenario never comes to %s, %s\n", self->row->about, how);
 			never++;
 		}
 	}
-	printf("%s: %u cells, %u failed\n", ops->name, cells, failed);
+	printf("%s: %u cells, %u failed\n", name, cells, failed);
 	printf("%u passed, %u failed, 0 skipped\n", cells - failed, failed + never);
 	return failed || never ? 1 : 0;
 }
@@ -334,8 +349,8 @@ int main(int argc, char *argv[])
 	for (unsigned i = 0; argc > 1 && io_backends[i]; i++)
 		if (strcmp(io_backends[i]->name, argv[1]) == 0)
 			ops = io_backends[i];
-	if (!ops || !slice || !jobs) {
-		fprintf(stderr, "faults BACKEND [--slice N] [--jobs N] [--table FILE] [--row TEXT]\n");
+	if (argc < 2 || (!ops && strcmp(argv[1], "reloader") != 0) || !slice || !jobs) {
+		fprintf(stderr, "faults BACKEND|reloader [--slice N] [--jobs N] [--table FILE] [--row TEXT]\n");
 		return 2;
 	}
 	if (table && !(out = fopen(table, "we"))) {
@@ -343,12 +358,19 @@ int main(int argc, char *argv[])
 		return 2;
 	}
 	prctl(PR_SET_TIMERSLACK, 1);
-	stage_prepare(ops);
-	check_model();
+	if (ops) {
+		stage_prepare(ops);
+		check_model();
+	} else {
+		tree_show_prepare();
+	}
 	plan(only);
-	play_all();
-	status = tell(out, only);
-	stage_dismantle();
+	play_all(only);
+	status = tell(out);
+	if (ops)
+		stage_dismantle();
+	else
+		tree_show_dismantle();
 	if (out)
 		fclose(out);
 	return status;

@@ -68,7 +68,20 @@ MOVES(send, (int a, const void *b, size_t n, int d), (a, b, n, d), n)
 MOVES(sendto, (int a, const void *b, size_t n, int d, const struct sockaddr *e, socklen_t f), (a, b, n, d, e, f), n)
 MOVES(pread64, (int a, void *b, size_t n, off_t d), (a, b, n, d), n)
 MOVES(read, (int a, void *b, size_t n), (a, b, n), n)
-MOVES(write, (int a, const void *b, size_t n), (a, b, n), n)
+
+ssize_t __real_write(int, const void *, size_t);
+ssize_t __wrap_write(int, const void *, size_t);
+ssize_t __wrap_write(int fd, const void *bytes, size_t n)
+{
+	if (fault_hits(n == sizeof(uint64_t) ? FAULT_eventfd_write : FAULT_write)) {
+		if (fault.plan.how != FAULT_SHORT)
+			return MINUS(ssize_t);
+		if (fault.plan.value == 0)
+			return 0;
+		n = n < (size_t)fault.plan.value ? n : (size_t)fault.plan.value;
+	}
+	return __real_write(fd, bytes, n);
+}
 
 ssize_t __real_sendfile64(int, int, off_t *, size_t);
 ssize_t __wrap_sendfile64(int, int, off_t *, size_t);
@@ -153,6 +166,31 @@ int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 	if (fault.plan.how == FAULT_DONE)
 		__real_epoll_ctl(epoll, op, fd, event);
 	return MINUS(int);
+}
+
+int __real_sched_setscheduler(pid_t, int, const struct sched_param *);
+int __wrap_sched_setscheduler(pid_t, int, const struct sched_param *);
+int __wrap_sched_setscheduler(pid_t pid, int policy, const struct sched_param *param)
+{
+	if (fault_hits(FAULT_sched_setscheduler))
+		return MINUS(int);
+	return seam.urgent ? 0 : __real_sched_setscheduler(pid, policy, param);
+}
+
+int __real_nice(int);
+int __wrap_nice(int);
+int __wrap_nice(int more)
+{
+	if (fault_hits(FAULT_nice))
+		return MINUS(int);
+	return seam.urgent ? 0 : __real_nice(more);
+}
+
+int __real_pthread_setschedparam(pthread_t, int, const struct sched_param *);
+int __wrap_pthread_setschedparam(pthread_t, int, const struct sched_param *);
+int __wrap_pthread_setschedparam(pthread_t thread, int policy, const struct sched_param *param)
+{
+	return seam.urgent ? 0 : __real_pthread_setschedparam(thread, policy, param);
 }
 
 int __wrap___asprintf_chk(char **, int, const char *, ...);

@@ -26,7 +26,8 @@ const struct row tree_rows[] = {
 	ROW(open64, OPEN_ERRORS),
 	ROW(openat64, OPEN_ERRORS, P(ENOSPC), P(EDQUOT), P(EROFS), P(EEXIST)),
 	ROW(read, P(EAGAIN), P(EBADF), P(EFAULT), P(EINTR), P(EINVAL), P(EIO), P(EISDIR)),
-	{ FAULT_read, FAULT_SHORT, VALUES(P(0), P(1), P(2000)), true, true, "read" },
+	/* 0: a file that ends before it should, and did not change, is taken for one of /proc, and left out. */
+	{ FAULT_read, FAULT_SHORT, VALUES(H(0), P(1), P(2000)), true, true, "read" },
 	ROW(fstat64, STAT_ERRORS),
 	ROW(stat64, STAT_ERRORS),
 	ROW(fstatat64, STAT_ERRORS),

@@ -101,6 +101,8 @@ def serves(path):
         answer = b""
         while data := client.recv(65536):
             answer += data
+        if not answer:
+            raise ConnectionResetError("closed without an answer")
         return answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"home")
 
 

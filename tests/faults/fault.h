@@ -98,8 +98,8 @@ bool fault_hits(enum fault_call call);
 struct seam {
 	bool sleepless;   /* no wait waits: the driver of the scenario has the only thread */
 	bool would_sleep; /* told: the last wait found nothing, and would have waited */
-	bool urgent; /* no thread lowers its priority: idle ones would wait for the rest of the machine */
-	int told; /* a descriptor that gets a byte when the fault has happened; 0: none */
+	bool urgent;      /* no thread lowers its priority: idle ones would wait for the rest of the machine */
+	int told;         /* a descriptor that gets a byte when the fault has happened; 0: none */
 	int cold;         /* of so many reads that do not wait, one says that it would have to; 0: as it is */
 	int cold_count;
 	int narrow; /* of so many sendfile(2), one takes a part only */

@@ -4,7 +4,8 @@
  *     faults BACKEND|reloader [--slice N] [--jobs N] [--table FILE] [--row TEXT]
  *
  * A child process plays the cells, so that one that crashes or hangs is a result and not the end; the parent goes on behind
- * it. --slice N: the first error of each row and an Nth of the others, and an Nth of the places, for a quick look. The table is a line a row, for ci/faults.
+ * it. --slice N: the first error of each row and an Nth of the others, and an Nth of the places, for a quick look. The
+ * table is a line a row, for ci/faults.
  */
 #include <errno.h>
 #include <fcntl.h>

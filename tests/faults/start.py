@@ -4,8 +4,9 @@
     start.py LOOM-FAULTS BACKEND [--slice N] [--jobs N] [--table FILE] [--row CALL]
 
 LOOM-FAULTS is the server's objects with the seam in front of the C library (start.c). After each fault either the server
-says one clear line and ends with status 1 (2: what the command line asks for cannot be had), or it serves, answers, and ends with status 0 when it is told to. A crash, an
-assertion, a silent end and one that hangs are failures. The last line is `N passed, N failed, N skipped`.
+says one clear line and ends with status 1 (2: what the command line asks for cannot be had), or it serves, answers, and ends
+with status 0 when it is told to. A crash, an assertion, a silent end and one that hangs are failures. The last line is
+`N passed, N failed, N skipped`.
 """
 import argparse
 import concurrent.futures
@@ -134,9 +135,10 @@ class Place:
                "FAULT": f"{call}={number}={at}", "FAULT_TOLD": str(told)}
         process = subprocess.Popen(
             [options.binary, f"--backend={options.backend}", "--listen=127.0.0.1:0", f"--listen=unix:{path}",
-             f"--admin=unix:{scratch}/admin", "--metrics=127.0.0.1:0", f"--access-log={scratch}/access", f"--pid-file={scratch}/pid",
-             f"--cache-dir={scratch}/cache", "--stream-above=100k", os.path.join(base, "root")],
-            env=env, pass_fds=[told], preexec_fn=low_limit, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+             f"--admin=unix:{scratch}/admin", "--metrics=127.0.0.1:0", f"--access-log={scratch}/access",
+             f"--pid-file={scratch}/pid", f"--cache-dir={scratch}/cache", "--stream-above=100k", os.path.join(base, "root")],
+            env=env, pass_fds=[told], preexec_fn=low_limit, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE)
         try:
             self.watch(process, path, call, error)
         except subprocess.TimeoutExpired:

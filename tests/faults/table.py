@@ -2,6 +2,7 @@
 """Makes docs/fault-matrix.md of the tables that ci/faults has had written: table.py DIRECTORY."""
 import os
 import pathlib
+import re
 import sys
 import time
 
@@ -57,7 +58,9 @@ def rows(path):
     return [line.rstrip("\n").split("\t") for line in path.open(encoding="utf-8")]
 
 
-def result(failed, wrong):
+def result(failed, wrong, tried):
+    if not int(tried):
+        return "**never made**"
     return "ok" if int(failed) == 0 else f"**{failed} failed**: {wrong}"
 
 
@@ -71,7 +74,7 @@ def backend(name, lines):
         cells += tried
         bad += failed + (tried == 0)
         text += (f"| {about} | {how} | {effect} | {' + '.join(str(one[0]) for one in both)} | {cut} | {stopped} | "
-                 f"{max(one[4] for one in both)} | {result(failed, both[0][5] or both[-1][5])}{'' if tried else ' **never made**'} |\n")
+                 f"{max(one[4] for one in both)} | {result(failed, both[0][5] or both[-1][5], tried)} |\n")
     return text, cells, bad
 
 
@@ -80,8 +83,7 @@ def reloader(lines):
     for _, about, how, _, effect, tried, cut, _, failed, _, wrong in lines:
         cells += int(tried)
         bad += int(failed) + (int(tried) == 0)
-        text += (f"| {about} | {how} | {effect} | {tried} | {cut} | {result(failed, wrong)}"
-                 f"{'' if int(tried) else ' **never made**'} |\n")
+        text += f"| {about} | {how} | {effect} | {tried} | {cut} | {result(failed, wrong, tried)} |\n"
     return text, cells, bad
 
 
@@ -90,8 +92,8 @@ def start(name, lines):
     for _, call, error, tried, serves, refuses, failed, wrong, line in lines:
         cells += int(tried)
         bad += int(failed) + (int(tried) == 0)
-        line = line.replace("|", "\\|")
-        text += f"| {call} | {error} | {tried} | {serves} | {refuses} | {result(failed, wrong)}{'' if int(tried) else ' **never made**'} | {line[:120]} |\n"
+        line = re.sub(r"/tmp/\S*/", "/.../", line).replace("|", "\\|")[:120]
+        text += f"| {call} | {error} | {tried} | {serves} | {refuses} | {result(failed, wrong, tried)} | {line} |\n"
     return text, cells, bad
 
 

@@ -34,7 +34,7 @@ const struct row tree_rows[] = {
 	ROW(fstatfs64, P(EBADF), P(EFAULT), P(EINTR), P(EIO), P(ENOMEM), P(ENOSYS), P(EOVERFLOW)),
 	ROW(fdopendir, P(EBADF), P(EMFILE), P(ENFILE), H(ENOENT), P(ENOMEM), H(ENOTDIR)),
 	ROW(readdir64, P(EBADF), P(EFAULT), P(EINVAL), H(ENOENT), H(ENOTDIR), P(EIO)),
-	ROW(close, P(EBADF), P(EINTR), P(EIO), P(ENOSPC), P(EDQUOT)),
+	{ FAULT_close, FAULT_DONE, VALUES(P(EBADF), P(EINTR), P(EIO), P(ENOSPC), P(EDQUOT)), true, true, "close" },
 	ROW(inotify_add_watch, P(EACCES), P(EBADF), P(EEXIST), P(EFAULT), P(EINVAL), P(ENAMETOOLONG), P(ENOENT), P(ENOMEM),
 		P(ENOSPC), P(ENOTDIR)),
 	ROW(inotify_rm_watch, P(EBADF), P(EINVAL)),

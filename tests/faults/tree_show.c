@@ -47,7 +47,7 @@ static struct {
 	unsigned descriptors;
 	uint64_t held, grows; /* bytes, and how many more with each version: variants are remembered */
 	unsigned since;       /* the version at which so many were held */
-	uint64_t coded[2]; /* variants in even and odd versions */
+	uint64_t coded[2];    /* variants in even and odd versions */
 } show;
 
 static void die(const char *what)
@@ -89,7 +89,8 @@ static void write_file(const char *name, const char *text, size_t size)
 	if (fd < 0 || write(fd, text, size) != (ssize_t)size)
 		die(path);
 	/* Long at rest; and another time for each version, as another writing would have. */
-	futimens(fd, (struct timespec[]){ { .tv_sec = 1600000000 + show.version }, { .tv_sec = 1600000000 + show.version } });
+	futimens(fd, (struct timespec[]){ { .tv_sec = 1600000000 + show.version },
+	                                  { .tv_sec = 1600000000 + show.version } });
 	close(fd);
 }
 
@@ -140,7 +141,8 @@ static bool is_version(unsigned version, bool lacking)
 		if (!is && lacking)
 			continue;
 		text_of(i, version, text);
-		if (!is || slot->representation->body_len != SIZE || memcmp(slot->representation->body, text, SIZE) != 0)
+		if (!is || slot->representation->body_len != SIZE ||
+		    memcmp(slot->representation->body, text, SIZE) != 0)
 			return false;
 	}
 	return true;
@@ -282,8 +284,9 @@ static void check_leaks(struct verdict *verdict, unsigned patience)
 		adopt();
 		if (pause_until(&left))
 			continue;
-		snprintf(verdict->wrong, sizeof(verdict->wrong), "%u descriptors and %lu bytes are held, and should be %u and %lu at most",
-		         descriptors(), (unsigned long)memory_held(), show.descriptors, (unsigned long)most);
+		snprintf(verdict->wrong, sizeof(verdict->wrong),
+		         "%u descriptors and %lu bytes are held, and should be %u and %lu at most", descriptors(),
+		         (unsigned long)memory_held(), show.descriptors, (unsigned long)most);
 		return;
 	}
 }

@@ -172,6 +172,8 @@ static bool ended(struct task *self, int status)
 		tally->at += slice;
 	}
 	unlink(report);
+	if (!ops)
+		tree_show_forget(self->pid);
 	self->pid = 0;
 	if (tally->over || tally->failed > 20)
 		return false;

@@ -60,18 +60,33 @@ void tree_show_prepare(void)
 {
 	fault_exempt = true;
 	seam.urgent = true;
-	snprintf(show.dir, sizeof(show.dir), "/tmp/loom-faults-tree-XXXXXX");
+	/* In memory, where that can be had: thousands of files come and go. */
+	snprintf(show.dir, sizeof(show.dir), "%s/loom-faults-tree-XXXXXX",
+	         access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (!mkdtemp(show.dir))
 		die("mkdtemp");
 }
 
-void tree_show_dismantle(void)
+static void clear_away(const char *paths)
 {
-	char command[128];
+	char command[256];
 
-	snprintf(command, sizeof(command), "rm -rf -- %s", show.dir);
+	snprintf(command, sizeof(command), "rm -rf -- %s", paths);
 	if (system(command) != 0)
 		perror(show.dir);
+}
+
+void tree_show_forget(pid_t pid)
+{
+	char paths[200];
+
+	snprintf(paths, sizeof(paths), "%s/%d %s/%d-cache", show.dir, (int)pid, show.dir, (int)pid);
+	clear_away(paths);
+}
+
+void tree_show_dismantle(void)
+{
+	clear_away(show.dir);
 }
 
 static void write_file(const char *name, const char *text, size_t size)

@@ -5,6 +5,8 @@
 #ifndef LOOM_TESTS_TREE_SHOW_H
 #define LOOM_TESTS_TREE_SHOW_H
 
+#include <sys/types.h>
+
 #include "fault.h"
 #include "rows.h"
 #include "stage.h"
@@ -12,6 +14,9 @@
 /* The directory, once for all processes; and its end. Exits with a line when that fails. */
 void tree_show_prepare(void);
 void tree_show_dismantle(void);
+
+/* What a process that has ended has left. */
+void tree_show_forget(pid_t pid);
 
 /* One reload with the fault and one without. In a process that has called it before: with the same reloader. */
 void tree_show_run(const struct fault *plan, enum effect effect, unsigned patience, struct verdict *verdict);

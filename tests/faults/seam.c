@@ -193,7 +193,7 @@ int __wrap_pthread_setschedparam(pthread_t thread, int policy, const struct sche
 	return seam.urgent ? 0 : __real_pthread_setschedparam(thread, policy, param);
 }
 
-int __wrap___asprintf_chk(char **, int, const char *, ...);
+__attribute__((format(printf, 3, 4))) int __wrap___asprintf_chk(char **, int, const char *, ...);
 int __wrap___asprintf_chk(char **out, int flag, const char *format, ...)
 {
 	va_list args;
@@ -205,7 +205,7 @@ int __wrap___asprintf_chk(char **out, int flag, const char *format, ...)
 		return MINUS(int);
 	}
 	va_start(args, format);
-	n = vasprintf(out, format, args); /* NOLINT: the caller's format */
+	n = vasprintf(out, format, args);
 	va_end(args);
 	return n;
 }

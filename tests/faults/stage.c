@@ -31,7 +31,7 @@
 #define CONNS     12           /* fewer than the parties: accepting is turned off and on again */
 #define WINDOW    (256 * 1024) /* of files, so that more than the window is sent by reference */
 #define COLD      5            /* one of so many looks into the page cache says that a page is not there */
-#define NARROW    3            /* one of so many sendfile(2) takes a part, as if there were no room for more */
+#define NARROW    2            /* one of so many sendfile(2) takes a part, as if there were no room for more */
 #define STEP_MS   250          /* of the worker's clock, when all wait */
 #define PAUSES    4            /* of real time before that, of */
 #define PAUSE_US  50

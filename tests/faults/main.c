@@ -109,7 +109,7 @@ static void child(const struct task *self, const char *report)
 			tally->stopped += verdict.stopped;
 			if (verdict.turns > tally->turns)
 				tally->turns = verdict.turns;
-		} else if (!verdict.wrong[0] && tally->at == self->from && tally->missed++ < FIRST_TRIES) {
+		} else if (!verdict.wrong[0] && slice == 1 && tally->at == 1 && tally->missed++ < FIRST_TRIES) {
 			tally->at -= slice; /* some calls are a matter of timing: it may come to the first one yet */
 			continue;
 		} else {

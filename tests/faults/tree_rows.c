@@ -48,10 +48,10 @@ const struct row tree_rows[] = {
 	ROW(realloc, NO_MEMORY),
 	ROW(reallocarray, NO_MEMORY),
 	ROW(aligned_alloc, NO_MEMORY),
-	ROW(strdup, NO_MEMORY),
 	ROW(libdeflate_alloc_compressor, NO_MEMORY),
 	ROW(BrotliEncoderCreateInstance, NO_MEMORY),
 	ROW(ZSTD_createCCtx, NO_MEMORY),
+	/* Of threads that read, which a large tree has: tree_show.c. */
 	ROW(pthread_create, P(EAGAIN), P(EINVAL), P(EPERM)),
 	ROW(sched_setscheduler, P(EINVAL), P(EPERM), P(ESRCH)),
 	ROW(fcntl64, P(EACCES), P(EAGAIN), P(EBADF), P(EINTR), P(EINVAL), P(EMFILE)),

@@ -21,6 +21,7 @@
 #include "loom/reload.h"
 
 #define SIZE  3000
+#define LARGE (5 << 20)
 #define NAMES (sizeof(names) / sizeof(names[0]))
 
 static const struct {
@@ -39,6 +40,7 @@ static struct {
 	char dir[64];
 	char root[96], cache[96];
 	bool begun;
+	bool large; /* so large that several threads read */
 	unsigned version;
 	struct options options;
 	struct snapshot_inbox inbox;
@@ -118,11 +120,23 @@ static void text_of(unsigned name, unsigned version, char text[SIZE])
 		text[at] = line[at % (size_t)len];
 }
 
+/* One file alone is enough for readers to be started (build_read.c); its contents are not looked at. */
+static void write_large(void)
+{
+	static char bytes[LARGE];
+
+	for (size_t at = 0; at + sizeof(show.version) <= sizeof(bytes); at += 512)
+		memcpy(bytes + at, &show.version, sizeof(show.version));
+	write_file("large.bin", bytes, sizeof(bytes));
+}
+
 static void next_version(void)
 {
 	char text[SIZE], path[256];
 
 	show.version++;
+	if (show.large)
+		write_large();
 	for (unsigned i = 0; i < NAMES; i++) {
 		if (names[i].odd && show.version % 2 == 0)
 			continue;
@@ -312,8 +326,11 @@ void tree_show_run(const struct fault *plan, enum effect effect, unsigned patien
 	bool lacking = effect == HARMS;
 
 	*verdict = (struct verdict){ .cut = 0 };
-	if (!show.begun)
+	if (!show.begun) {
+		show.large = plan->call == FAULT_pthread_create || plan->call == FAULT_sched_setscheduler ||
+		             plan->call == FAULT_fcntl64;
 		begin(verdict);
+	}
 	next_version();
 	fault_arm(plan);
 	if (!reload_now(&outcome, patience)) {

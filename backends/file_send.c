@@ -156,11 +156,11 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 		/* An acknowledgement that comes between two pieces must not have the end of the first leave as a packet. */
 		file_cork(conn->fd, true);
 		send->state |= FILE_CORKED;
-		/* For sendfile(2), which knows no MSG_DONTWAIT. */
-		if (!(flags & O_NONBLOCK)) {
-			fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK);
+		/* For sendfile(2), which knows no MSG_DONTWAIT; where that cannot be had all is copied. */
+		if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK) < 0))
+			send->state |= FILE_UNSPLICED;
+		else if (!(flags & O_NONBLOCK))
 			send->state |= FILE_BLOCKING;
-		}
 	}
 }
 

@@ -46,8 +46,10 @@
 #ifndef URING_SINGLE_BUFFERS
 #define URING_SINGLE_BUFFERS 128
 #endif
-#define URING_BUFFERS     (URING_SINGLE_BUFFERS + URING_SHARED_BUFFERS)
+#define URING_BUFFERS (URING_SINGLE_BUFFERS + URING_SHARED_BUFFERS)
+#ifndef URING_BUFFER_SIZE
 #define URING_BUFFER_SIZE 4096
+#endif
 
 _Static_assert(URING_BUFFER_SIZE <= IO_RECV_MAX, "what is lent fits a remainder buffer");
 _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");

@@ -20,7 +20,7 @@
 #define BUFFER     (256 * 1024)
 #define SKIP_FROM  (32 * 1024) /* from so many bytes of a body on, they are thrown away in the kernel */
 #define OPEN_BATCH 50
-#define END_NS     UINT64_C(2000000000) /* how long the end of a run waits for what is outstanding */
+#define END_NS     UINT64_C(10000000000) /* how long the end of a run waits for what is outstanding */
 
 enum state {
 	CLOSED,  /* of an active connection that is opened for each request */
@@ -402,7 +402,7 @@ struct client *client_open(const struct client_options *options)
 			set_free(client, &client->connections[i], CLOSED);
 	}
 	for (unsigned i = first; i < options->connections; i++) {
-		uint64_t late = now_ns() + 10 * END_NS;
+		uint64_t late = now_ns() + END_NS;
 
 		send_batch(client, &client->connections[i], now_ns());
 		/* In batches, as if by many clients. */

@@ -10,7 +10,8 @@ import time
 import unittest
 
 BUILD = os.environ.get('LOOM_BENCH_BUILD', '')
-VARIANTS = [('threads', []), ('select', []), ('select', ['--beyond']), ('poll', []), ('epoll', []), ('epoll', ['--edge']),
+VARIANTS = [('threads', []), ('select', []), ('select', ['--beyond']), ('poll', []), ('epoll', []),
+            ('epoll', ['--edge']),
             ('epoll', ['--edge', '--buffer', '7']), ('epoll', ['--buffer', '7'])]
 SMALL = b'hello\n'
 LARGE = bytes(range(256)) * (1 << 14)  # 4 MiB
@@ -94,7 +95,8 @@ class Baselines(unittest.TestCase):
     def test_slow_reader_gets_all_and_what_it_has_pipelined(self):
         def check(server):
             with server.connect(receive_buffer=65536) as sock:
-                sock.sendall(b'GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n' + b'GET /small.txt HTTP/1.1\r\nHost: a\r\n\r\n'
+                sock.sendall(b'GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n' + b'GET /small.txt HTTP/1.1\r\nHost: '
+                                                                             b'a\r\n\r\n'
                              + b'GET /large.bin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
                 time.sleep(0.1)
                 self.assertEqual(server.ask('/small.txt')[0], 200)  # others are served meanwhile
@@ -104,7 +106,8 @@ class Baselines(unittest.TestCase):
             bodies = []
             while data:
                 head, _, data = data.partition(b'\r\n\r\n')
-                length = next(int(line.split(b':')[1]) for line in head.split(b'\r\n') if line.startswith(b'Content-Length'))
+                length = next(int(line.split(b':')[1]) for line in head.split(b'\r\n')
+                              if line.startswith(b'Content-Length'))
                 bodies.append(data[:length])
                 data = data[length:]
             self.assertEqual(bodies, [LARGE, SMALL, LARGE])

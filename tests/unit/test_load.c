@@ -170,11 +170,12 @@ END_TEST
 
 START_TEST(nonsense_is_told)
 {
-	static const char *const texts[] = { "HTTP/1.1 200 OK\r\nServer: a\r\n\r\n",
-		                             "HTTP/1.1 2x0 OK\r\nContent-Length: 1\r\n\r\n",
-		                             "SSH-2.0-OpenSSH_9.2\r\nContent-Length: 1\r\n\r\n",
-		                             "HTTP/1.1 200 OK\r\n"
-		                             "Transfer-Encoding: chunked\r\n\r\n" };
+	static const char *const texts[] = {
+		"HTTP/1.1 200 OK\r\nServer: a\r\n\r\n",
+		"HTTP/1.1 2x0 OK\r\nContent-Length: 1\r\n\r\n",
+		"SSH-2.0-OpenSSH_9.2\r\nContent-Length: 1\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
 		struct answer answer = { 0 };

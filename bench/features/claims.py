@@ -78,7 +78,7 @@ def threads(points):
 def idle(points):
     svg = charts.lines('What idle connections cost those that ask', series(points, 'connections', 'cpu_us'),
                        'connections, 10 of them active', 'CPU us a request (1 KiB)', x_log=True, y_log=True)
-    first, last = points[0], points[-1]
+    first, last = points[0], [point for point in points if point['slices']][-1]
     parts = []
     for name in MODELS:
         few, many = cost(first, name), cost(last, name)
@@ -179,6 +179,12 @@ def gigabits(point, name):
     return found and found['median']
 
 
+def capacity(point, name):
+    """Gbit/s that a thread which did nothing else would move, by the CPU time that its requests took."""
+    slices = point['slices'].get(name)
+    return 8 * point['size'] / middle(slices, 'cpu_us') / 1000 if slices else None
+
+
 def throughput(points):
     names = ['loom epoll', 'loom io_uring']
     svg = charts.lines('Throughput of one thread', [
@@ -190,20 +196,23 @@ def throughput(points):
     for name in names:
         enough = [point for point in points if (gigabits(point, name) or 0) >= 1]
         if enough:
-            point = enough[0]
-            share = middle(point['slices'][name], 'busy') / gigabits(point, name)
-            said.append(f'{LABELS[name]}: a gigabit is full with answers of {size_text(point["size"])}, for which one '
-                        f'thread works {100 * share:.0f} % of the time; with {size_text(points[-1]["size"])} it moves '
-                        f'{gigabits(points[-1], name) or 0:.0f} Gbit/s')
+            shares = ', '.join(f'{100 / capacity(point, name):.0f} % with answers of {size_text(point["size"])}'
+                               for point in points if capacity(point, name))
+            said.append(f'{LABELS[name]}: a gigabit was full with answers of {size_text(enough[0]["size"])}; of one '
+                        f'CPU it '
+                        f'takes {shares}; the most that was moved is '
+                        f'{max(gigabits(point, name) or 0 for point in points):.1f} Gbit/s')
         elif any(point['slices'].get(name) for point in points):
             said.append(f'{LABELS[name]}: a gigabit was not reached with any of these sizes')
         rows += [[LABELS[name], size_text(point['size']), figure(gigabits(point, name)),
                   figure(middle(point['slices'][name], 'per_second'), 0),
                   figure(middle(point['slices'][name], 'cpu_us')),
-                  figure(middle(point['slices'][name], 'busy'))] for point in points if point['slices'].get(name)]
+                  figure(middle(point['slices'][name], 'busy')), figure(capacity(point, name))] for point in points
+                 if point['slices'].get(name)]
     return told([blocks.heading('One thread saturates a gigabit link'),
                  blocks.figure('claim-throughput.svg', svg, '; '.join(said) + '. ' + LOOPBACK),
-                 blocks.table(['server', 'answer', 'Gbit/s', 'requests/s', 'CPU us/req', 'busy'], rows, (0, 1))],
+                 blocks.table(['server', 'answer', 'Gbit/s', 'requests/s', 'CPU us/req', 'busy',
+                               'Gbit/s of a whole CPU'], rows, (0, 1))],
                 points, lambda point: size_text(point['size']))
 
 

@@ -7,6 +7,7 @@ from rig.servers import Failed
 
 from . import cells
 from .progress import Progress
+from .report import middle
 
 IDLE = [10, 100, 1000, 5000, 10000, 20000]
 IDLE_ACTIVE = 10
@@ -48,7 +49,7 @@ class Field:
         try:
             for name, server in contestants(bench, names).items():
                 try:
-                    server.start(bench.directory, bench.root, bench.cores, connections=connections + 100)
+                    server.start(bench.directory, bench.root, bench.cores, connections=connections + 20)
                     try:
                         self.running[name] = Generator(bench.load, bench.cores, server, bench.file(size), connections,
                                                        active,
@@ -126,8 +127,7 @@ def threads(bench, scale):
         say(bench, f'threads: {connections} connections')
         with Field(bench, ['threads', 'epoll', 'loom epoll', 'loom io_uring'], 1024, connections) as field:
             slices = field.turns(5 if scale else 1, 0.4 if scale else 0.1)
-            slowest = min((min(one['per_second'] for one in those) for those in slices.values()), default=0)
-            rate = round(slowest / 2)
+            rate = round(min((middle(those, 'per_second') for those in slices.values()), default=0) / 2)
             fixed = field.turns(3 if scale else 1, 0.4 if scale else 0.1, rate) if rate else {}
             found.append({'connections': connections, 'slices': slices, 'rate': rate, 'fixed': fixed,
                           'problems': field.problems})
@@ -136,7 +136,9 @@ def threads(bench, scale):
 
 def idle(bench, scale):
     found = []
-    for connections in IDLE if scale else IDLE[:2]:
+    # As many as one process may have, where that is less.
+    most = (machine.raise_descriptor_limit(0) - 100) // 100 * 100
+    for connections in sorted({min(one, most) for one in (IDLE if scale else IDLE[:2])}):
         say(bench, f'idle: {connections} connections')
         with Field(bench, ['select', 'poll', 'epoll', 'threads', 'loom epoll', 'loom io_uring'], 1024, connections,
                    IDLE_ACTIVE) as field:

@@ -311,7 +311,9 @@ class Claims(unittest.TestCase):
         data = [{'size': size, 'problems': {}, 'slices': {'loom epoll': [slice_(10, per_second)]}}
                 for size, per_second in ((200, 100000), (1024, 200000), (16384, 90000))]
         said = claim_result('throughput', data)
-        self.assertIn('a gigabit is full with answers of 1 KiB', said)
+        self.assertIn('a gigabit was full with answers of 1 KiB; of one CPU it takes 625 % with answers of 200 B, 122 '
+                      '% with '
+                      'answers of 1 KiB', said)
         data = [{'size': 200, 'problems': {}, 'slices': {'loom epoll': [slice_(10, 100)]}}]
         self.assertIn('a gigabit was not reached', claim_result('throughput', data))
 

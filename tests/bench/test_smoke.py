@@ -30,6 +30,11 @@ class Smoke(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout + done.stderr
 
+    def has_uring(self):
+        loom = os.path.join(os.path.dirname(BUILD), 'src', 'loom')
+        return subprocess.run([loom, '--backend=io_uring', '--listen', '127.0.0.1:0', '--test', self.directory.name],
+                              capture_output=True, check=False).returncode == 0
+
     def results(self, name):
         with open(os.path.join(self.out, name + '.json'), encoding='utf-8') as file:
             result = json.load(file)
@@ -67,9 +72,8 @@ class Smoke(unittest.TestCase):
     def test_claims(self):
         self.run_it('--smoke', '--claims', '--only', 'threads,idle')
         result, report = self.results('claims-smoke')
-        for points in result['claims'].values():
-            for point in points:
-                self.assertEqual(point['problems'], {})
+        failed = {name for points in result['claims'].values() for point in points for name in point['problems']}
+        self.assertLessEqual(failed, set() if self.has_uring() else {'loom io_uring'})
         self.assertIn('A thread a connection takes', report)
         self.assertTrue(os.path.exists(os.path.join(self.site, 'claims', 'claim-idle.svg')))
 

@@ -1,7 +1,7 @@
 """The article's claims: a chart and a sentence each, made from what was measured. The report is pure."""
 from . import blocks, charts
 from .cells import size_text
-from .report import disturbance, figure, middle, slices_of
+from .report import disturbance, figure, middle, slices_of, versions
 from .verdict import summary
 
 NAMES = ['threads', 'idle', 'memory', 'wakeups', 'throughput']
@@ -225,7 +225,7 @@ def report(result):
                            f"Linux {host['kernel']}, {host['system']}",
                            f"{result['cores']}; network namespace: {result['network']['namespace']}, TCP congestion "
                            f"control: "
-                           f"{result['network']['congestion_control']}", '; '.join(result['versions']),
+                           f"{result['network']['congestion_control']}", versions(result),
                            *disturbance(slices_of(result['claims'])), *result['missing']]),
              blocks.paragraph('The baselines (`bench/baselines`) are servers that differ in how they wait and in '
                               'nothing else: they serve '

@@ -88,6 +88,11 @@ def slices_of(value):
     return [value] if 'cpu_us' in value else slices_of(list(value.values()))
 
 
+def versions(result):
+    tree = result.get('tree')
+    return '; '.join(result['versions'] + ([f'tree {tree}'] if tree else []))
+
+
 def effect_of_bases(result):
     """What the base lines use, as loom told when it started."""
     found = {}
@@ -107,7 +112,7 @@ def begin(result):
         f"Linux {host['kernel']}, {host['system']}",
         f"{result['cores']}; network namespace: {net['namespace']}, TCP congestion control: "
         f"{net['congestion_control']}",
-        '; '.join(result['versions']),
+        versions(result),
         '; '.join(f'{name}: {value}' for name, value in result['settings'].items()),
         *disturbance(slices_of(result['groups'])),
         *effect_of_bases(result),

@@ -14,7 +14,10 @@ NOT_HERE = [
 
 
 def figure(value, digits=2):
-    return '-' if value is None else f'{value:.{digits}f}'
+    if value is None:
+        return '-'
+    text = f'{value:.{digits}f}'
+    return text.lstrip('-') if float(text) == 0 else text
 
 
 def middle(slices, key):

@@ -71,7 +71,7 @@ def all_rows():
         ('busy-poll=50', 'polls the sockets for 50 us before it sleeps'),
     ]
     return [Row('io_uring', '', 'io_uring as it is by default'), Row('epoll', '', 'epoll as it is by default'),
-            Row('epoll', '', 'epoll instead of io_uring', base='io_uring'),
+            Row('epoll', '', 'the other backend', base='io_uring'),
             *(Row('io_uring', options, title) for options, title in uring),
             *(Row('epoll', options, title) for options, title in epoll)]
 

@@ -118,9 +118,12 @@ def lines(title, series, x_label, y_label, x_log=False, y_log=False, marks=()):
     for tick in y_scale.ticks():
         svg.line(left, y_scale(tick), right, y_scale(tick), 'grid')
         svg.text(left - 7, y_scale(tick) + 4, number(tick), 'soft small end')
-    for tick in (sorted(set(xs)) if len(set(xs)) <= 9 else x_scale.ticks()):
+    labelled = math.inf
+    for tick in reversed(sorted(set(xs)) if len(set(xs)) <= 9 else x_scale.ticks()):
         svg.line(x_scale(tick), bottom, x_scale(tick), bottom + 4, 'axis')
-        svg.text(x_scale(tick), bottom + 18, number(tick), 'soft small mid')
+        if labelled - x_scale(tick) > 42:
+            labelled = x_scale(tick)
+            svg.text(labelled, bottom + 18, number(tick), 'soft small mid')
     svg.line(left, bottom, right, bottom, 'axis')
     svg.text(left, 36, y_label, 'soft small')
     svg.text((left + right) / 2, height - 12, x_label, 'soft small mid')
@@ -142,7 +145,7 @@ def bars(title, rows, unit, parts=()):
     """rows: [(name, [value a part])]; parts: their names. One part is a plain bar. A value of None is not drawn."""
     height = 66 + 30 * len(rows) + (24 if len(parts) > 1 else 0)
     widest = max((len(name) for name, _ in rows), default=0)
-    left, right = min(20 + widest * 7.2, 330), WIDTH - 90
+    left, right = min(20 + widest * 7.2, 390), WIDTH - 90
     top = 36 + (24 if len(parts) > 1 else 0)
     svg = Svg(height, title, f'{unit}: ' + ', '.join(name for name, _ in rows))
     if len(parts) > 1:
@@ -173,7 +176,7 @@ def groups(title, rows, names, unit):
     each = 18 * len(names) + 14
     height = 76 + each * len(rows)
     widest = max((len(name) for name, _ in rows), default=0)
-    left, right = min(20 + widest * 7.2, 330), WIDTH - 90
+    left, right = min(20 + widest * 7.2, 390), WIDTH - 90
     svg = Svg(height, title, f'{unit}: ' + ', '.join(name for name, _ in rows))
     x = left
     for i, name in enumerate(names):

@@ -200,7 +200,7 @@ def wakeups(bench, scale):
     workloads = [
         ('flat out', '1 KiB, 64 connections flat out', ['level', 'edge', *looms], 1024, 64, 0, ()),
         ('rate', f'1 KiB, {RATE:,} requests/s', ['level', 'edge', *looms], 1024, 64, RATE, ()),
-        ('pieces', '500-byte requests, read 64 bytes at a time', ['level, 64-byte reads', 'edge, 64-byte reads'], 1024,
+        ('pieces', '500-byte requests, 64-byte reads', ['level, 64-byte reads', 'edge, 64-byte reads'], 1024,
          64, RATE, BROWSER),
         ('large', '4 MiB, 64 connections flat out', ['level', 'edge', *looms], 4 << 20, 64, 0, ()),
     ]

@@ -137,6 +137,29 @@ def cpu_between(before, after):
     return sum(value - before.get(thread, 0) for thread, value in after.items())
 
 
+def waits(pids):
+    """What scheduling cost all threads together: ns that they were ready and had no CPU, and switches of both kinds."""
+    found = {'wait_ns': 0, 'voluntary': 0, 'involuntary': 0}
+    for pid in pids:
+        for task in tasks(pid):
+            fields = read(f'/proc/{pid}/task/{task}/schedstat').split()
+            if len(fields) > 1:
+                found['wait_ns'] += int(fields[1])
+            for line in read(f'/proc/{pid}/task/{task}/status').splitlines():
+                if line.startswith('voluntary_ctxt_switches:'):
+                    found['voluntary'] += int(line.split()[1])
+                elif line.startswith('nonvoluntary_ctxt_switches:'):
+                    found['involuntary'] += int(line.split()[1])
+    return found
+
+
+def machine_busy():
+    """Seconds that all CPUs together have worked, for anybody; in clock ticks, so of no use for a moment."""
+    fields = [int(field) for field in read('/proc/stat').split('\n', 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return (sum(fields) - idle) / os.sysconf('SC_CLK_TCK')
+
+
 def busiest(pids):
     """The process that does the work: of a master and its one worker, the worker."""
     return max(pids, key=lambda pid: sum(cpu_times([pid]).values()))

@@ -166,6 +166,22 @@ class Limit(Server):
         return [self.path, '--port', str(self.port), '--body-size', str(body_size)]
 
 
+class Baseline(Server):
+    """One of bench/baselines."""
+    family = 'baseline'
+
+    def __init__(self, label, path, more=()):
+        super().__init__(label)
+        self.path = path
+        self.more = list(more)
+
+    def version(self):
+        return 'bench/baselines of this tree'
+
+    def command(self, directory, root, body_size, connections):
+        return [self.path, '--port', str(self.port), *self.more, root]
+
+
 class Nginx(Server):
     """Two settings: sendfile with tcp_nopush, which is its best for large files (and, measured, cheaper than sendfile
     without, though a pipelined batch then waits for delayed ACKs), and no sendfile, its best for small ones."""

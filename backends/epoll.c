@@ -500,7 +500,7 @@ fail:
 }
 
 /* Serves a byte to a connection of our own: all the calls that serving makes but accept4. */
-static int ep_probe(char *why, size_t size)
+static int ep_probe(const struct features *features, char *why, size_t size)
 {
 	struct iovec iov = { .iov_base = (char[]){ '!' }, .iov_len = 1 };
 	struct io_conn conn = { 0 };
@@ -508,7 +508,7 @@ static int ep_probe(char *why, size_t size)
 	struct io *io;
 	int err, fd[2];
 
-	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1 }, why, size);
+	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1, .features = features }, why, size);
 	if (err)
 		return err;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0) {
@@ -545,9 +545,7 @@ static int ep_probe(char *why, size_t size)
 
 static void ep_describe(struct io *io, char *text, size_t size)
 {
-	(void)ep_of(io);
-	snprintf(text, size, "edge-triggered, %d events a wait, one receive buffer of %d KiB", EPOLL_BATCH,
-	         IO_RECV_MAX / 1024);
+	features_print(&io->features, FEATURE_EPOLL, false, text, size);
 }
 
 const struct io_ops io_epoll_ops = {

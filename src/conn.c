@@ -99,6 +99,28 @@ static void release_output(struct conn_context *context, struct conn *conn)
 	}
 }
 
+/*
+ * The send is over, and the kernel goes on reading the snapshot's memory: the pin goes over to what is lent, and the connection
+ * goes on without it.
+ */
+static void hand_over_pin(struct conn_context *context, struct conn *conn, const void *data)
+{
+	struct io_lent *lent = (struct io_lent *)(uintptr_t)data; /* an event's data is const for the sake of lent bytes */
+
+	assert(conn->snapshot);
+	lent->keep = conn->snapshot;
+	conn->snapshot = NULL;
+	context->lent++;
+}
+
+/* And now it has done. The connection may be gone. */
+static void release_lent(struct conn_context *context, const struct io_lent *lent)
+{
+	assert(context->lent > 0);
+	context->lent--;
+	snapshot_unpin(lent->keep, context->worker);
+}
+
 /* A send has come to nothing, or is given up: what has left of it all the same. */
 static void count_unfinished(struct conn_context *context, struct conn *conn)
 {
@@ -481,11 +503,14 @@ static void conn_unsent(struct conn_context *context, struct conn *conn, int err
 	conn_close(context, conn);
 }
 
-static void conn_sent(struct conn_context *context, struct conn *conn, int err)
+static void conn_sent(struct conn_context *context, struct conn *conn, const struct io_event *event)
 {
 	struct input *input = conn->input;
+	int err = event->res;
 
 	assert(conn->state == CONN_SENDING);
+	if (event->data)
+		hand_over_pin(context, conn, event->data);
 	if (err < 0) {
 		conn_unsent(context, conn, err);
 		return;
@@ -508,9 +533,11 @@ static void conn_sent(struct conn_context *context, struct conn *conn, int err)
 	}
 }
 
-static void conn_closed(struct conn_context *context, struct conn *conn)
+static void conn_closed(struct conn_context *context, struct conn *conn, const struct io_event *event)
 {
 	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
+	if (event->data)
+		hand_over_pin(context, conn, event->data);
 	release_output(context, conn);
 	context->refusing -= conn->refused;
 	set_state(context, conn, CONN_FREE);
@@ -526,10 +553,13 @@ void conn_event(struct conn_context *context, const struct io_event *event)
 		conn_received(context, conn, event);
 		return;
 	case IO_SENT:
-		conn_sent(context, conn, event->res);
+		conn_sent(context, conn, event);
 		return;
 	case IO_CLOSED:
-		conn_closed(context, conn);
+		conn_closed(context, conn, event);
+		return;
+	case IO_RELEASED:
+		release_lent(context, event->data);
 		return;
 	case IO_ACCEPT:
 	case IO_UNLISTENED:

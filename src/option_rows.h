@@ -62,6 +62,14 @@ static const struct row rows[] = {
 	  .standard = "auto",
 	  .set = option_set_backend,
 	  .help = "how to talk to the kernel; auto takes the best that works" },
+	{ .name = "uring",
+	  .argument = "FEATURES",
+	  .set = option_set_uring,
+	  .help = "what of io_uring to use, with commas: zc=on,no-sqarray;\nsee the end of this page, and --version -v" },
+	{ .name = "epoll",
+	  .argument = "FEATURES",
+	  .set = option_set_epoll,
+	  .help = "likewise of epoll: trigger=level,read=drain" },
 	{ .name = "workers",
 	  .letter = 'w',
 	  .argument = "N|auto",
@@ -413,7 +421,7 @@ static const struct row rows[] = {
 	  .letter = 'T',
 	  .action = OPTIONS_DUMP,
 	  .help = "print the settings in effect, as a file for --config,\nand where each is from" },
-	{ .name = "version", .action = OPTIONS_VERSION, .help = "print versions, and what this kernel offers" },
+	{ .name = "version", .action = OPTIONS_VERSION, .help = "print versions, and what this kernel offers; with -v each\nfeature of --uring and --epoll" },
 	{ .name = "help", .letter = 'h', .action = OPTIONS_HELP, .help = "print this" },
 };
 

@@ -333,6 +333,7 @@ static void handle(struct worker *worker, const struct io_event *event)
 		return;
 	case IO_RECV:
 	case IO_SENT:
+	case IO_RELEASED:
 		conn_event(&worker->context, event);
 		return;
 	}
@@ -392,7 +393,8 @@ static bool is_over(const struct worker *worker)
 	for (unsigned i = 0; i < worker->listeners; i++)
 		if (worker->listener[i].state != LISTENER_CLOSED)
 			return false;
-	return true;
+	/* What is lent is with the kernel until clients have it; who ends at once does not wait for them. */
+	return worker->context.lent == 0 || worker->obeyed == WORKER_ABORT;
 }
 
 /* What is not done when it is created, so that a worker that never runs has taken nothing from anybody. */
@@ -463,6 +465,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 		.files = config->options->stream_above != UINT64_MAX,
 		.contain = config->contain,
 		.on_thread = config->on_thread,
+		.features = &config->options->features,
 	};
 	struct worker *worker;
 	int err;

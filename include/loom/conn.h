@@ -105,6 +105,7 @@ struct conn_context {
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;              /* index, for pins */
 	uint32_t refusing;            /* connections that are being refused now */
+	uint32_t lent;                /* sends whose memory the kernel still reads: each has a pin (struct io_lent) */
 	bool draining;
 	bool say_snapshot;          /* in each answer: --snapshot-header */
 	struct access_ring *access; /* where records for the access log go; NULL: there is none */
@@ -161,7 +162,7 @@ bool conn_trusts(struct conn_context *context, int fd);
  */
 const struct peer *conn_peer(struct conn_context *context, struct conn *conn);
 
-/* Handles IO_RECV, IO_SENT or IO_CLOSED. */
+/* Handles IO_RECV, IO_SENT, IO_CLOSED or IO_RELEASED. */
 void conn_event(struct conn_context *context, const struct io_event *event);
 
 /* Handles a timer that wheel_expire() has returned. */

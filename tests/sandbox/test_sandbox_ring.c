@@ -150,7 +150,7 @@ Suite *ring_suite(void)
 	TCase *rings = tcase_create("rings");
 	char why[512];
 
-	if (io_backends[0]->probe(why, sizeof(why)) < 0) {
+	if (io_backends[0]->probe(NULL, why, sizeof(why)) < 0) {
 		printf("SKIP: %s\n", why);
 		return suite;
 	}

@@ -110,6 +110,7 @@ struct uring_receive {
 	uint16_t ioprio;
 	uint16_t group;
 	uint32_t len;
+	uint32_t cap;    /* with recv-cap: a multishot's bytes, in all */
 	uint32_t events; /* of a poll */
 };
 

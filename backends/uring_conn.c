@@ -118,6 +118,7 @@ static void uring_arm(struct uring *uring, struct io_conn *conn, bool multishot)
 		.len = receive->len,
 		.poll32_events = receive->events,
 		.buf_group = receive->group,
+		.file_index = receive->cap, /* sqe.optlen of newer headers, in the same place */
 		.user_data = uring_conn_data(conn, URING_RECV),
 	};
 	conn->flags &= ~CONN_SHARED;

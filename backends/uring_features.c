@@ -83,9 +83,9 @@ static void uring_adopt_receives(struct uring *uring)
 	uring->receive[true] = (struct uring_receive){
 		.opcode = IORING_OP_RECV,
 		.flags = IOSQE_BUFFER_SELECT,
-		.ioprio = IORING_RECV_MULTISHOT | first | (features->recv_bundle ? IORING_RECVSEND_BUNDLE : 0),
+		.ioprio = IORING_RECV_MULTISHOT | (features->recv_bundle ? IORING_RECVSEND_BUNDLE : 0),
 		.group = URING_SHARED,
-		.len = features->recv_cap,
+		.cap = features->recv_cap,
 	};
 	if (features->recv == RECV_POLL)
 		uring->receive[false] = (struct uring_receive){

@@ -88,6 +88,7 @@ static int uring_test_recv(struct uring *uring, const int pair[2], bool multisho
 		.len = receive->len,
 		.poll32_events = receive->events,
 		.buf_group = receive->group,
+		.file_index = receive->cap,
 		.user_data = which,
 	};
 	ret = uring_test(uring, &cqe);

@@ -248,7 +248,7 @@ static ssize_t conn_send_front(struct io_conn *conn, size_t most, size_t *asked)
  * One turn of the send in flight. Ends it with a result, or finds the socket full, or leaves it for another turn. Returns the
  * bytes sent.
  */
-static size_t conn_send(struct io_epoll *ep, struct io_conn *conn, size_t most)
+static size_t conn_send(struct io_conn *conn, size_t most)
 {
 	size_t asked, sent = 0;
 	ssize_t res;
@@ -263,12 +263,12 @@ static size_t conn_send(struct io_epoll *ep, struct io_conn *conn, size_t most)
 		if (conn->niov) {
 			/* A short count has filled the socket: its edge will come, without asking again for EAGAIN. */
 			if (sent < asked)
-				ep_await_room(ep, conn);
+				conn->flags |= CONN_FULL;
 			return sent;
 		}
 		res = 0;
 	} else if (res == -EAGAIN) {
-		ep_await_room(ep, conn);
+		conn->flags |= CONN_FULL;
 		return 0;
 	}
 
@@ -307,7 +307,7 @@ static bool conn_recv(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	conn->flags &= ~CONN_CREDIT;
 	if (res <= 0)
 		conn->flags |= CONN_ENDED;
-	else if (res < (ssize_t)sizeof(ep->scratch) && !(conn->flags & CONN_TO_EOF) && !ep->drains)
+	else if (res < ep->full_read && !(conn->flags & CONN_TO_EOF))
 		conn->flags &= ~CONN_READABLE;
 	*event = (struct io_event){ .op = IO_RECV, .res = (int)res, .conn = conn, .data = ep->scratch };
 	return true;
@@ -328,8 +328,10 @@ static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	}
 
 	if (conn_may_send(conn)) {
-		size_t sent = conn_send(ep, conn, EPOLL_SEND_MORE);
+		size_t sent = conn_send(conn, EPOLL_SEND_MORE);
 
+		if (ep->level && conn->flags & CONN_FULL)
+			ep_await_room(ep, conn);
 		ep->bulk_budget -= sent < ep->bulk_budget ? sent : ep->bulk_budget;
 	}
 	if (conn->flags & CONN_SENT) {
@@ -402,6 +404,18 @@ static void ep_recv(struct io *io, struct io_conn *conn)
 		ep_level_want(ep, conn, LEVEL_IN);
 }
 
+/* With write=wait or trigger=level. */
+static __attribute__((noinline)) void ep_send_oddly(struct io_epoll *ep, struct io_conn *conn)
+{
+	if (ep->waits_first) {
+		ep_ask_for_room(ep, conn);
+		return;
+	}
+	conn_send(conn, EPOLL_SEND_FIRST);
+	if (conn->flags & CONN_FULL)
+		ep_await_room(ep, conn);
+}
+
 static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
 {
 	struct io_epoll *ep = ep_of(io);
@@ -415,10 +429,10 @@ static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsi
 		conn->flags |= CONN_SENT; /* with the result of the registration */
 	} else {
 		conn->flags |= CONN_SENDING;
-		if (ep->waits_first)
-			ep_ask_for_room(ep, conn);
+		if (__builtin_expect(ep->odd_send, 0))
+			ep_send_oddly(ep, conn);
 		else
-			conn_send(ep, conn, EPOLL_SEND_FIRST);
+			conn_send(conn, EPOLL_SEND_FIRST);
 	}
 	if (conn_has_turn(conn))
 		ep_push(ep, conn);
@@ -520,8 +534,9 @@ static int ep_create(struct io **io, const struct io_config *config, char *why, 
 	ep->io.features = config->features ? *config->features : features_standard;
 	ep->config.features = NULL;
 	ep->level = ep->io.features.epoll.trigger == TRIGGER_LEVEL;
-	ep->drains = ep->io.features.epoll.read == READ_DRAIN;
+	ep->full_read = ep->io.features.epoll.read == READ_DRAIN ? 0 : sizeof(ep->scratch);
 	ep->waits_first = ep->io.features.epoll.write == WRITE_WAIT;
+	ep->odd_send = ep->level || ep->waits_first;
 	ep->wake_fd = -1;
 
 	what = "epoll_create1";

@@ -44,8 +44,9 @@ struct io_epoll {
 
 	/* What is in effect, as far as the way of a request has to know it. All of it is in io.features. */
 	bool level;       /* trigger=level */
-	bool drains;      /* read=drain */
+	int full_read;    /* a read of fewer bytes says that there are no more; 0: none does, read=drain */
 	bool waits_first; /* write=wait */
+	bool odd_send;    /* either of the two that a send has to know */
 	struct epoll_event events[EPOLL_BATCH];
 	char scratch[IO_RECV_MAX] __attribute__((aligned(64)));
 };

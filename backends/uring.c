@@ -82,32 +82,43 @@ static bool uring_need_not_enter(const struct uring *uring, unsigned want)
 	       !(__atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW);
 }
 
-int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
+static inline __attribute__((always_inline)) int uring_enter_with(struct uring *uring, unsigned want, int timeout_ms,
+                                                                  unsigned usec, unsigned flags)
 {
 	struct __kernel_timespec ts;
-	struct uring_wait_arg arg = { 0 };
-	unsigned submit = uring->sq_tail - uring->sq_head, waking;
+	struct uring_wait_arg arg = { .min_wait_usec = usec };
+	unsigned submit = uring->sq_tail - uring->sq_head;
 	int ret;
 
-	if (want > 1) {
-		arg.min_wait_usec = uring->wait_usec;
-		if (timeout_ms < 0)
-			timeout_ms = URING_WAIT_MAX_MS;
-	}
 	if (want && timeout_ms >= 0) {
 		ts.tv_sec = timeout_ms / 1000;
 		ts.tv_nsec = timeout_ms % 1000 * 1000000LL;
 		arg.ts = (uintptr_t)&ts;
 	}
-	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
-	waking = uring_waking(uring);
+	ret = io_uring_enter2(uring->enter_fd, submit, want, flags, (sigset_t *)&arg, sizeof(arg));
+	uring_entered(uring);
+	return ret < 0 ? ret : 0;
+}
+
+/* With sqpoll, or for several completions. */
+static __attribute__((noinline)) int uring_enter_oddly(struct uring *uring, unsigned want, int timeout_ms)
+{
+	unsigned waking = uring_waking(uring);
+
 	if (uring->sqpoll && !waking && uring_need_not_enter(uring, want)) {
 		uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
 		return 0;
 	}
-	ret = io_uring_enter2(uring->enter_fd, submit, want, uring->enter_flags | waking, (sigset_t *)&arg, sizeof(arg));
-	uring_entered(uring);
-	return ret < 0 ? ret : 0;
+	return uring_enter_with(uring, want, want > 1 && timeout_ms < 0 ? URING_WAIT_MAX_MS : timeout_ms,
+	                        want > 1 ? uring->wait_usec : 0, uring->enter_flags | waking);
+}
+
+int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
+{
+	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+	if (uring->odd_wait)
+		return uring_enter_oddly(uring, want, timeout_ms);
+	return uring_enter_with(uring, want, timeout_ms, 0, uring->enter_flags);
 }
 
 void uring_submit(struct uring *uring)
@@ -354,7 +365,6 @@ static void uring_collected(struct uring *uring)
 
 	uring->cq_end = io_uring_smp_load_acquire(uring->ring.cq.ktail);
 	io_count(&uring->io, URING_COMPLETIONS, uring->cq_end - before);
-	uring->inlines += uring->cq_end - before;
 	if (__atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW)
 		io_count(&uring->io, URING_OVERFLOWS, 1);
 }
@@ -376,10 +386,13 @@ static int uring_wait(struct io *io, int timeout_ms)
 		return uring->broken;
 	uring_publish(uring);
 	uring->sender.budget = FILE_BUDGET;
-	uring->inlines = URING_INLINE_MORE;
 	waiting = uring->ready.first || uring->bulk.first || uring->swept || uring->sender.turns.first;
 	/* The kernel does not sleep while there are completions in the queue. */
-	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : uring->wait, timeout_ms);
+	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+	if (__builtin_expect(uring->odd_wait, 0))
+		ret = uring_enter_oddly(uring, waiting || timeout_ms == 0 ? 0 : uring->wait, timeout_ms);
+	else
+		ret = uring_enter_with(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms, 0, uring->enter_flags);
 	if ((ret == -EAGAIN || ret == -ENOMEM) && !waiting && !uring_completed(uring))
 		uring_pause();
 	uring_collected(uring);

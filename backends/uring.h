@@ -90,7 +90,7 @@ enum uring_group_id {
 };
 
 struct uring_group {
-	struct io_uring_buf_ring *ring; /* shared with the kernel; NULL: there is no such group */
+	struct io_uring_buf_ring *ring; /* shared with the kernel; of a group that there is not: uring.no_ring */
 	uint16_t tail;                  /* ours; published before the kernel is entered */
 	uint16_t mask;
 };
@@ -154,26 +154,31 @@ struct uring {
 	unsigned fd_flags;    /* which of the two: of every enter */
 
 	/* What is in effect, as far as the way of a request has to know it. All of it is in io.features. */
+	bool odd_recv;     /* a receive that has completed takes more thought, for one of these: */
 	bool polls;        /* recv=poll */
 	bool bundles;      /* recv-bundle */
 	bool inc;          /* buf-inc */
+	bool odd_send;     /* a send takes more thought, for files=direct, zc=on or this: */
 	bool send_inline;  /* send=inline */
 	bool send_vec;     /* send-vec */
 	bool sqpoll;       /* sqpoll */
+	bool odd_wait;     /* sqpoll, or wait=N: entering takes more thought */
 	uint8_t direct;    /* files=direct */
 	uint16_t accepts;  /* sqe.ioprio of an accept on a socket of this worker alone */
 	unsigned wait;     /* completions that end a wait */
 	unsigned wait_usec;
 	bool zc;           /* zc=on */
 	size_t zc_min;     /* the least bytes of a piece that is sent so; SIZE_MAX: none is */
-	unsigned inlines;  /* sends by send(2) that are left until the next wait */
+	unsigned inlines;     /* sends by send(2) that are left until the next wait, */
+	unsigned inline_turn; /* since cq_end was this */
 	struct uring_receive receive[2]; /* by whether it is a multishot */
 
 	unsigned singles;    /* buffers of the first group */
 	unsigned scarce;     /* so many shared ones held are many */
-	unsigned buf_shift;  /* log2 of a buffer's size */
+	unsigned buf_size;   /* of each, in bytes */
 	uint8_t *buffers;
 	struct uring_group group[URING_GROUPS];
+	struct io_uring_buf_ring no_ring;
 	struct uring_held *held; /* one a buffer */
 	unsigned held_count;     /* buffers held, of all connections */
 	int lent;                /* the buffer that the caller reads, or -1 */
@@ -329,7 +334,7 @@ static inline void uring_seen(struct uring *uring)
 
 static inline uint8_t *uring_buffer(const struct uring *uring, unsigned index)
 {
-	return uring->buffers + ((size_t)index << uring->buf_shift);
+	return uring->buffers + (size_t)index * uring->buf_size;
 }
 
 /* Gives a buffer back to the kernel, which sees it when uring_publish() has been called. */
@@ -338,9 +343,11 @@ static inline void uring_give_back(struct uring *uring, unsigned index)
 	struct uring_group *group = &uring->group[index < uring->singles ? URING_SINGLE : URING_SHARED];
 	struct io_uring_buf *buf = &group->ring->bufs[group->tail & group->mask];
 
-	uring->held[index].slot = group->tail++;
+	if (__builtin_expect(uring->bundles, 0))
+		uring->held[index].slot = group->tail;
+	group->tail++;
 	buf->addr = (uintptr_t)uring_buffer(uring, index);
-	buf->len = 1U << uring->buf_shift;
+	buf->len = uring->buf_size;
 	buf->bid = index;
 }
 
@@ -356,8 +363,7 @@ static inline void uring_take_back(struct uring *uring)
 static inline void uring_publish(struct uring *uring)
 {
 	for (unsigned i = 0; i < URING_GROUPS; i++)
-		if (uring->group[i].ring)
-			io_uring_smp_store_release(&uring->group[i].ring->tail, uring->group[i].tail);
+		io_uring_smp_store_release(&uring->group[i].ring->tail, uring->group[i].tail);
 }
 
 /*
@@ -377,8 +383,8 @@ uint64_t uring_progress(struct io *io, struct io_conn *conn);
 /* Takes sent bytes off the front of what a connection is to send; there are so many. */
 void uring_advance(struct io_conn *conn, size_t taken);
 
-/* A send has completed with so many bytes, or -errno. True when that made an event. */
-bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
+/* A send without a copy has completed, as any other one does: with so many bytes, or -errno. True when that made an event. */
+bool uring_sent_zc(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
 
 /*
  * uring_zc.c. uring_send_zc(): submits what is first to send without a copy; false when that is not the way for it.

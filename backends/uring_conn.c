@@ -27,7 +27,7 @@ static struct io_conn *uring_shift(struct uring_list *list)
 }
 
 /* Takes sent bytes off the front of what is to be sent. */
-void uring_advance(struct io_conn *conn, size_t taken)
+static inline __attribute__((always_inline)) void uring_take_off(struct io_conn *conn, size_t taken)
 {
 	struct iovec *iov = conn->iov;
 
@@ -41,6 +41,11 @@ void uring_advance(struct io_conn *conn, size_t taken)
 		iov->iov_base = (char *)iov->iov_base + taken;
 		iov->iov_len -= taken;
 	}
+}
+
+void uring_advance(struct io_conn *conn, size_t taken)
+{
+	uring_take_off(conn, taken);
 }
 
 static bool uring_lend(struct uring *uring, struct io_conn *conn, unsigned index, int len, struct io_event *event)
@@ -77,7 +82,7 @@ static bool uring_lend_piece(struct uring *uring, struct io_conn *conn, unsigned
 }
 
 /* A buffer that a completion names, and nobody wants: as far as the kernel has done with it. */
-static void uring_spill(struct uring *uring, unsigned index, int res, unsigned flags)
+static __attribute__((noinline)) void uring_spill(struct uring *uring, unsigned index, int res, unsigned flags)
 {
 	struct uring_group *group = &uring->group[index < uring->singles ? URING_SINGLE : URING_SHARED];
 	unsigned slot = uring->held[index].slot;
@@ -89,7 +94,7 @@ static void uring_spill(struct uring *uring, unsigned index, int res, unsigned f
 	uring->held[index].used = 0;
 	uring_give_back(uring, index);
 	/* The others of a bundle. */
-	for (res -= 1 << uring->buf_shift; uring->bundles && res > 0; res -= 1 << uring->buf_shift)
+	for (res -= (int)uring->buf_size; uring->bundles && res > 0; res -= (int)uring->buf_size)
 		uring_give_back(uring, group->ring->bufs[++slot & group->mask].bid);
 }
 
@@ -141,6 +146,16 @@ static void uring_make_ready(struct uring *uring, struct io_conn *conn)
 	uring_push(&uring->ready, conn);
 }
 
+/* Something is held, or nothing is armed. */
+static __attribute__((noinline)) void uring_recv_anew(struct uring *uring, struct io_conn *conn)
+{
+	if (conn->held || conn->flags & CONN_ENDED) {
+		uring_make_ready(uring, conn);
+		return;
+	}
+	uring_arm(uring, conn, conn->flags & CONN_AGAIN && uring->multishot && !uring_scarce(uring));
+}
+
 void uring_recv(struct io *io, struct io_conn *conn)
 {
 	struct uring *uring = uring_of(io);
@@ -149,46 +164,21 @@ void uring_recv(struct io *io, struct io_conn *conn)
 	if (conn->flags & CONN_BULK)
 		uring_leave_bulk(uring, conn);
 	conn->flags |= CONN_CREDIT;
-	if (conn->flags & CONN_ARMED && !conn->held)
-		return;
-	if (conn->held || conn->flags & CONN_ENDED) {
-		uring_make_ready(uring, conn);
-		return;
-	}
-	uring_arm(uring, conn, conn->flags & CONN_AGAIN && uring->multishot && !uring_scarce(uring));
+	if (!(conn->flags & CONN_ARMED) || conn->held)
+		uring_recv_anew(uring, conn);
 }
 
-/* Submits as much of what is left to send as goes into one operation. */
-static void uring_send_piece(struct uring *uring, struct io_conn *conn)
+/* Of several pieces of memory as many as go into one operation, the last one cut. */
+static __attribute__((noinline)) void uring_send_several(struct uring *uring, struct io_conn *conn,
+                                                         struct io_uring_sqe *sqe, size_t piece)
 {
-	struct iovec *iov;
-	size_t piece = conn->flags & CONN_COARSE ? URING_PIECE_COARSE : URING_PIECE;
-	struct uring_message *message;
-	struct io_uring_sqe *sqe;
+	struct uring_message *message = &uring->message[sqe - uring->sqes];
+	struct iovec *iov = conn->iov;
 	size_t total = 0;
 	unsigned n = 0;
 
-	if (__builtin_expect(uring->zc, 0) && uring_send_zc(uring, conn))
-		return;
-	iov = conn->iov;
-	sqe = uring_sqe(uring);
-	*sqe = (struct io_uring_sqe){
-		.opcode = IORING_OP_SEND,
-		.flags = uring_fixed(conn),
-		.fd = conn->fd,
-		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
-		.user_data = uring_conn_data(conn, URING_SEND),
-	};
-	conn->owed++;
-	if (conn->niov == 1 || iov->iov_len >= piece) {
-		sqe->addr = (uintptr_t)iov->iov_base;
-		sqe->len = iov->iov_len < piece ? iov->iov_len : piece;
-		return;
-	}
-
 	while (n < conn->niov && total + iov[n].iov_len <= piece)
 		total += iov[n++].iov_len;
-	message = &uring->message[sqe - uring->sqes];
 	message->header.msg_iov = iov;
 	message->header.msg_iovlen = n;
 	if (n < conn->niov) {
@@ -213,8 +203,40 @@ static void uring_send_piece(struct uring *uring, struct io_conn *conn)
 	sqe->len = 1;
 }
 
+/* Submits as much of what is left to send as goes into one operation; flags are those of its submission. */
+static inline __attribute__((always_inline)) void uring_send_as_usual(struct uring *uring, struct io_conn *conn,
+                                                                      uint8_t flags)
+{
+	size_t piece = conn->flags & CONN_COARSE ? URING_PIECE_COARSE : URING_PIECE;
+	struct io_uring_sqe *sqe = uring_sqe(uring);
+	struct iovec *iov = conn->iov;
+
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_SEND,
+		.flags = flags,
+		.fd = conn->fd,
+		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
+		.user_data = uring_conn_data(conn, URING_SEND),
+	};
+	conn->owed++;
+	if (conn->niov > 1 && iov->iov_len < piece) {
+		uring_send_several(uring, conn, sqe, piece);
+		return;
+	}
+	sqe->addr = (uintptr_t)iov->iov_base;
+	sqe->len = iov->iov_len < piece ? iov->iov_len : piece;
+}
+
+/* The same, without a copy where that is the way for it. */
+static __attribute__((noinline)) void uring_send_piece(struct uring *uring, struct io_conn *conn)
+{
+	if (uring->zc && uring_send_zc(uring, conn))
+		return;
+	uring_send_as_usual(uring, conn, uring_fixed(conn));
+}
+
 /* One that gets a credit may have to stand in another list: it goes on with its send at once. Rare, so it may take long. */
-static void uring_leave_bulk(struct uring *uring, struct io_conn *conn)
+static __attribute__((noinline)) void uring_leave_bulk(struct uring *uring, struct io_conn *conn)
 {
 	struct uring_list bulk = uring->bulk;
 
@@ -257,6 +279,10 @@ static bool uring_send_now(struct uring *uring, struct io_conn *conn)
 	size_t total = 0;
 	ssize_t res;
 
+	if (uring->inline_turn != uring->cq_end) {
+		uring->inline_turn = uring->cq_end;
+		uring->inlines = URING_INLINE_MORE + uring->cq_end - uring->cq_head;
+	}
 	if (conn->flags & CONN_PARKED || uring->inlines == 0)
 		return false;
 	for (unsigned i = 0; i < conn->niov; i++) {
@@ -283,6 +309,13 @@ static bool uring_send_now(struct uring *uring, struct io_conn *conn)
 	return true;
 }
 
+/* send=inline, zc=on or files=direct. */
+static __attribute__((noinline)) void uring_send_oddly(struct uring *uring, struct io_conn *conn)
+{
+	if (!uring->send_inline || !uring_send_now(uring, conn))
+		uring_send_piece(uring, conn);
+}
+
 void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
 {
 	assert(conn->flags & CONN_OPEN && !(conn->flags & (CONN_SENDING | CONN_CLOSING)));
@@ -290,9 +323,10 @@ void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned
 	conn->flags |= CONN_SENDING;
 	conn->iov = iov;
 	conn->niov = n;
-	if (uring_of(io)->send_inline && uring_send_now(uring_of(io), conn))
-		return;
-	uring_send_piece(uring_of(io), conn);
+	if (__builtin_expect(uring_of(io)->odd_send, 0))
+		uring_send_oddly(uring_of(io), conn);
+	else
+		uring_send_as_usual(uring_of(io), conn, 0);
 }
 
 /* IORING_OP_CLOSE shares its system call with everything else. The table's reference goes first: both keep a file open. */
@@ -384,7 +418,7 @@ static bool uring_received_bundle(struct uring *uring, struct io_conn *conn, uns
 {
 	struct uring_group *group = &uring->group[index < uring->singles ? URING_SINGLE : URING_SHARED];
 	unsigned slot = uring->held[index].slot;
-	int size = 1 << uring->buf_shift;
+	int size = (int)uring->buf_size;
 	bool told = false;
 
 	if (conn->flags & CONN_CREDIT && !conn->held) {
@@ -429,24 +463,46 @@ static bool uring_polled(struct uring *uring, struct io_conn *conn, int res, str
 	return true;
 }
 
-static bool uring_received(struct uring *uring, struct io_conn *conn, int res, unsigned flags, struct io_event *event)
+/* recv=poll, recv-bundle and buf-inc: whether it made an event, 1 or 0; -1: it is as any other receive. */
+static __attribute__((noinline)) int uring_received_oddly(struct uring *uring, struct io_conn *conn, int res, unsigned flags,
+                                                          struct io_event *event)
 {
 	unsigned index = flags >> IORING_CQE_BUFFER_SHIFT;
 
 	if (uring->polls)
 		return uring_polled(uring, conn, res, event);
+	if (res <= 0 || conn->flags & CONN_CLOSING || (uring->bundles && res <= (int)uring->buf_size))
+		return -1;
+	if (!(flags & IORING_CQE_F_MORE)) {
+		conn->owed--;
+		conn->flags &= ~CONN_ARMED;
+	}
+	if (uring->bundles)
+		return uring_received_bundle(uring, conn, index, res, event);
+	/* A one-shot receive, so there is a credit. */
+	assert(conn->flags & CONN_CREDIT && !conn->held);
+	conn->flags &= ~CONN_CREDIT;
+	return uring_lend_piece(uring, conn, index, res, flags & URING_CQE_F_BUF_MORE, event);
+}
+
+static bool uring_received(struct uring *uring, struct io_conn *conn, int res, unsigned flags, struct io_event *event)
+{
+	unsigned index = flags >> IORING_CQE_BUFFER_SHIFT;
+
+	if (__builtin_expect(uring->odd_recv, 0)) {
+		int told = uring_received_oddly(uring, conn, res, flags, event);
+
+		if (told >= 0)
+			return told;
+	}
 	if (!(flags & IORING_CQE_F_MORE)) {
 		conn->owed--;
 		conn->flags &= ~CONN_ARMED;
 	}
 	if (res > 0 && !(conn->flags & CONN_CLOSING)) {
 		assert(flags & IORING_CQE_F_BUFFER);
-		if (uring->bundles && res > 1 << uring->buf_shift)
-			return uring_received_bundle(uring, conn, index, res, event);
 		if (conn->flags & CONN_CREDIT && !conn->held) {
 			conn->flags &= ~CONN_CREDIT;
-			if (uring->inc)
-				return uring_lend_piece(uring, conn, index, res, flags & URING_CQE_F_BUF_MORE, event);
 			return uring_lend(uring, conn, index, res, event);
 		}
 		uring_hold(uring, conn, index, res);
@@ -472,7 +528,8 @@ static bool uring_received(struct uring *uring, struct io_conn *conn, int res, u
 	return uring_tell_end(conn, event);
 }
 
-bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struct io_event *event)
+static inline __attribute__((always_inline)) bool uring_sent(struct uring *uring, struct io_conn *conn, int res,
+                                                             struct io_event *event)
 {
 	conn->owed--;
 	if (conn->flags & CONN_CLOSING) {
@@ -480,7 +537,7 @@ bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struct io_ev
 		return false;
 	}
 	if (res > 0) {
-		uring_advance(conn, res);
+		uring_take_off(conn, res);
 		res = 0;
 		if (conn->niov) {
 			if (!(conn->flags & CONN_CREDIT)) {
@@ -507,8 +564,13 @@ bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struct io_ev
 	return true;
 }
 
+bool uring_sent_zc(struct uring *uring, struct io_conn *conn, int res, struct io_event *event)
+{
+	return uring_sent(uring, conn, res, event);
+}
+
 /* Enters the descriptor into the table, where its own number is its index. */
-static void uring_enter_table(struct uring *uring, struct io_conn *conn)
+static __attribute__((noinline)) void uring_enter_table(struct uring *uring, struct io_conn *conn)
 {
 	struct io_uring_sqe *sqe = uring_sqe(uring);
 	/* The kernel looks at it when it takes the entry, and until then nobody else has its place. */

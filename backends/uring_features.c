@@ -109,9 +109,12 @@ void uring_adopt(struct uring *uring)
 	uring->accepts = features->accept == ACCEPT_MULTISHOT ? IORING_ACCEPT_MULTISHOT : 0;
 	uring->wait = features->wait;
 	uring->wait_usec = features->wait_usec;
+	uring->odd_wait = uring->sqpoll || uring->wait > 1;
 	uring->zc = features->zc == ZC_ON;
+	uring->odd_send = uring->zc || uring->direct || uring->send_inline;
 	uring->zc_min = uring->zc ? features->zc_min : SIZE_MAX;
-	uring->buf_shift = (unsigned)__builtin_ctz(features->buf_size);
+	uring->odd_recv = uring->polls || uring->bundles || uring->inc;
+	uring->buf_size = features->buf_size;
 	uring->singles = uring->multishot ? URING_SINGLE_BUFFERS : features->buf_count;
 	uring->scarce = features->buf_count / 2;
 	uring_adopt_receives(uring);

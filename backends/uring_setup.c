@@ -213,7 +213,7 @@ static int uring_map_buffers(struct uring *uring)
 	size_t sizes[URING_GROUPS];
 	uint8_t *memory;
 
-	uring->memory_size = uring->polls ? IO_RECV_MAX : (size_t)buffers << uring->buf_shift;
+	uring->memory_size = uring->polls ? IO_RECV_MAX : (size_t)buffers * uring->buf_size;
 	uring->memory_size = (uring->memory_size + page - 1) / page * page;
 	for (unsigned i = 0; i < URING_GROUPS; i++) {
 		sizes[i] = (entries[i] * sizeof(struct io_uring_buf) + page - 1) / page * page;
@@ -225,6 +225,7 @@ static int uring_map_buffers(struct uring *uring)
 	uring->buffers = uring->scratch = memory;
 	memory += uring->memory_size;
 	for (unsigned i = 0; i < URING_GROUPS; i++) {
+		uring->group[i].ring = &uring->no_ring;
 		if (!entries[i])
 			continue;
 		memory -= sizes[i];

@@ -154,5 +154,5 @@ bool uring_lent_complete(struct uring *uring, struct uring_lent *lent, int res, 
 		lent->conn->flags |= CONN_COPIES;
 		res = -EINTR; /* again, then */
 	}
-	return uring_sent(uring, lent->conn, res, event);
+	return uring_sent_zc(uring, lent->conn, res, event);
 }

@@ -103,7 +103,7 @@ static void release_output(struct conn_context *context, struct conn *conn)
  * The send is over, and the kernel goes on reading the snapshot's memory: the pin goes over to what is lent, and the connection
  * goes on without it.
  */
-static void hand_over_pin(struct conn_context *context, struct conn *conn, const void *data)
+static __attribute__((noinline)) void hand_over_pin(struct conn_context *context, struct conn *conn, const void *data)
 {
 	struct io_lent *lent = (struct io_lent *)(uintptr_t)data; /* an event's data is const for the sake of lent bytes */
 
@@ -113,9 +113,10 @@ static void hand_over_pin(struct conn_context *context, struct conn *conn, const
 	context->lent++;
 }
 
-/* And now it has done. The connection may be gone. */
-static void release_lent(struct conn_context *context, const struct io_lent *lent)
+void conn_released(struct conn_context *context, const struct io_event *event)
 {
+	const struct io_lent *lent = event->data;
+
 	assert(context->lent > 0);
 	context->lent--;
 	snapshot_unpin(lent->keep, context->worker);
@@ -503,14 +504,11 @@ static void conn_unsent(struct conn_context *context, struct conn *conn, int err
 	conn_close(context, conn);
 }
 
-static void conn_sent(struct conn_context *context, struct conn *conn, const struct io_event *event)
+static void conn_sent(struct conn_context *context, struct conn *conn, int err)
 {
 	struct input *input = conn->input;
-	int err = event->res;
 
 	assert(conn->state == CONN_SENDING);
-	if (event->data)
-		hand_over_pin(context, conn, event->data);
 	if (err < 0) {
 		conn_unsent(context, conn, err);
 		return;
@@ -533,11 +531,9 @@ static void conn_sent(struct conn_context *context, struct conn *conn, const str
 	}
 }
 
-static void conn_closed(struct conn_context *context, struct conn *conn, const struct io_event *event)
+static void conn_closed(struct conn_context *context, struct conn *conn)
 {
 	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
-	if (event->data)
-		hand_over_pin(context, conn, event->data);
 	release_output(context, conn);
 	context->refusing -= conn->refused;
 	set_state(context, conn, CONN_FREE);
@@ -553,16 +549,18 @@ void conn_event(struct conn_context *context, const struct io_event *event)
 		conn_received(context, conn, event);
 		return;
 	case IO_SENT:
-		conn_sent(context, conn, event);
+		if (__builtin_expect(event->data != NULL, 0))
+			hand_over_pin(context, conn, event->data);
+		conn_sent(context, conn, event->res);
 		return;
 	case IO_CLOSED:
-		conn_closed(context, conn, event);
-		return;
-	case IO_RELEASED:
-		release_lent(context, event->data);
+		if (__builtin_expect(event->data != NULL, 0))
+			hand_over_pin(context, conn, event->data);
+		conn_closed(context, conn);
 		return;
 	case IO_ACCEPT:
 	case IO_UNLISTENED:
+	case IO_RELEASED:
 		break;
 	}
 	assert(!"an event of a connection");

@@ -333,8 +333,10 @@ static void handle(struct worker *worker, const struct io_event *event)
 		return;
 	case IO_RECV:
 	case IO_SENT:
-	case IO_RELEASED:
 		conn_event(&worker->context, event);
+		return;
+	case IO_RELEASED:
+		conn_released(&worker->context, event);
 		return;
 	}
 }
@@ -386,9 +388,10 @@ static void adopt_settings(struct worker *worker)
 	worker->adopted = settings;
 }
 
+/* Of a worker that was told to end. */
 static bool is_over(const struct worker *worker)
 {
-	if (worker->obeyed == WORKER_RUN || worker->context.conns.used > 0 || worker->accepted_count > 0)
+	if (worker->context.conns.used > 0 || worker->accepted_count > 0)
 		return false;
 	for (unsigned i = 0; i < worker->listeners; i++)
 		if (worker->listener[i].state != LISTENER_CLOSED)
@@ -444,7 +447,7 @@ bool worker_turn(struct worker *worker)
 		access_ring_publish(context->access);
 	if (worker->config.measure)
 		measure(worker, context->stats.requests - before);
-	return !is_over(worker);
+	return worker->obeyed == WORKER_RUN || !is_over(worker);
 }
 
 int worker_run(struct worker *worker)
@@ -540,7 +543,7 @@ fail:
 
 void worker_destroy(struct worker *worker)
 {
-	assert(!worker->serving || is_over(worker));
+	assert(!worker->serving || (worker->obeyed != WORKER_RUN && is_over(worker)));
 
 	wheel_cancel(&worker->context.wheel, &worker->accept_pause);
 	wheel_cancel(&worker->context.wheel, &worker->drain_end);

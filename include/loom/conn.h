@@ -162,8 +162,11 @@ bool conn_trusts(struct conn_context *context, int fd);
  */
 const struct peer *conn_peer(struct conn_context *context, struct conn *conn);
 
-/* Handles IO_RECV, IO_SENT, IO_CLOSED or IO_RELEASED. */
+/* Handles IO_RECV, IO_SENT or IO_CLOSED. */
 void conn_event(struct conn_context *context, const struct io_event *event);
+
+/* Handles IO_RELEASED: the snapshot that was kept for it loses its pin. The connection may be gone. */
+void conn_released(struct conn_context *context, const struct io_event *event);
 
 /* Handles a timer that wheel_expire() has returned. */
 void conn_timeout(struct conn_context *context, struct wheel_node *node);

@@ -562,8 +562,8 @@ static int ep_create(struct io **io, const struct io_config *config, char *why, 
 fail:
 	err = errno;
 	if (strcmp(what, "busy-poll") == 0) {
-		snprintf(why, size, "--epoll: busy-poll cannot be had here: EPIOCSPARAMS: %s (it needs Linux %s)", strerror(err),
-		         feature_find(FEATURE_EPOLL, what, strlen(what))->since);
+		snprintf(why, size, "--epoll: busy-poll cannot be had here: EPIOCSPARAMS: %s (it needs Linux %s)",
+		         strerror(err), feature_find(FEATURE_EPOLL, what, strlen(what))->since);
 		err = IO_EFEATURE;
 	} else {
 		snprintf(why, size, "epoll: %s: %s%s", what, strerror(err), create_advice(err));

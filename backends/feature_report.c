@@ -66,7 +66,9 @@ static void report_others(const struct io_ops *ops, const struct feature *featur
 		char text[64];
 
 		snprintf(text, sizeof(text), "%s=%u", feature->name,
-		         feature->implied ? feature->implied : feature->min < 50 ? 50 : feature->min);
+		         feature->implied    ? feature->implied
+		         : feature->min < 50 ? 50
+		                             : feature->min);
 		fputs("; ", out);
 		report_other(ops, feature, text, out);
 	} else if (feature->kind == FEATURE_WAIT && strcmp(present, "wait=1") == 0) {
@@ -75,7 +77,8 @@ static void report_others(const struct io_ops *ops, const struct feature *featur
 	}
 }
 
-static int report_backend(const struct io_ops *ops, enum feature_option option, const struct features *features, FILE *out)
+static int report_backend(const struct io_ops *ops, enum feature_option option, const struct features *features,
+                          FILE *out)
 {
 	struct features effect;
 	const struct feature *feature;
@@ -93,7 +96,8 @@ static int report_backend(const struct io_ops *ops, enum feature_option option, 
 		if (feature->option != option)
 			continue;
 		feature_print(&effect, feature, present, sizeof(present));
-		fprintf(out, "  %-20s %s (default %s; needs %s", present, feature->help, feature->standard, feature->since);
+		fprintf(out, "  %-20s %s (default %s; needs %s", present, feature->help, feature->standard,
+		        feature->since);
 		report_others(ops, feature, present, out);
 		fprintf(out, ")\n");
 	}

@@ -15,6 +15,10 @@
 /* Memory that is this large in one piece is a snapshot's, and stays as long as it is pinned: io.h, IO_LENT_MIN. */
 #define ZC_MIN (16 * 1024)
 
+/* As --help has it for options. */
+#define HELP_COLUMN 33
+#define HELP_WIDTH  94
+
 #define URING(member) .option = FEATURE_URING, .offset = offsetof(struct features, uring.member)
 #define EPOLL(member) .option = FEATURE_EPOLL, .offset = offsetof(struct features, epoll.member)
 
@@ -41,216 +45,72 @@ const struct features features_standard = {
 };
 
 static const struct feature rows[] = {
-	{ URING(taskrun),
-	  .name = "taskrun",
-	  .kind = FEATURE_CHOICE,
-	  .values = "defer|coop|none",
-	  .standard = "defer",
+	{ URING(taskrun), .name = "taskrun", .kind = FEATURE_CHOICE, .values = "defer|coop|none", .standard = "defer",
 	  .since = "defer: 6.1, coop: 5.19",
 	  .help = "completions run when the worker waits, at its next system call, or interrupt it" },
-	{ URING(sqpoll),
-	  .name = "sqpoll",
-	  .kind = FEATURE_IDLE,
-	  .values = "MS",
-	  .standard = "off",
-	  .min = 1,
-	  .max = 60000,
-	  .implied = 1000,
-	  .can_be_off = true,
-	  .since = "5.19, taskrun=none, a processor of its own",
+	{ URING(sqpoll), .name = "sqpoll", .kind = FEATURE_IDLE, .values = "MS", .standard = "off", .min = 1,
+	  .max = 60000, .implied = 1000, .can_be_off = true, .since = "5.19, taskrun=none, a processor of its own",
 	  .help = "a thread of the kernel's submits, until it has been idle for so many ms (1000)" },
-	{ URING(entries),
-	  .name = "entries",
-	  .kind = FEATURE_NUMBER,
-	  .values = "N",
-	  .standard = "up to 512, by connections",
-	  .min = 8,
-	  .max = 32768,
-	  .power_of_two = true,
+	{ URING(entries), .name = "entries", .kind = FEATURE_NUMBER, .values = "N",
+	  .standard = "up to 512, by connections", .min = 8, .max = 32768, .power_of_two = true,
 	  .since = "5.19, memory that may be locked",
 	  .help = "of the submission queue; a full one costs a system call" },
-	{ URING(cq_entries),
-	  .name = "cq-entries",
-	  .kind = FEATURE_NUMBER,
-	  .values = "N",
-	  .standard = "128 to 16384, by connections",
-	  .min = 16,
-	  .max = 65536,
-	  .power_of_two = true,
-	  .since = "5.19, memory that may be locked",
-	  .help = "of the completion queue, no fewer than entries" },
-	{ URING(sqarray),
-	  .name = "sqarray",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "on",
-	  .can_be_off = true,
-	  .since = "off: 6.6",
-	  .help = "an array of indices between the submission queue and the kernel" },
-	{ URING(ring_fd),
-	  .name = "ring-fd",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "off",
-	  .can_be_off = true,
-	  .since = "5.18",
-	  .help = "the ring itself is registered: no descriptor is looked up when it is entered" },
-	{ URING(napi),
-	  .name = "napi",
-	  .kind = FEATURE_NUMBER,
-	  .values = "USEC",
-	  .standard = "off",
-	  .min = 1,
-	  .max = 1000000,
-	  .can_be_off = true,
-	  .since = "6.9, CONFIG_NET_RX_BUSY_POLL, a network card",
+	{ URING(cq_entries), .name = "cq-entries", .kind = FEATURE_NUMBER, .values = "N",
+	  .standard = "128 to 16384, by connections", .min = 16, .max = 65536, .power_of_two = true,
+	  .since = "5.19, memory that may be locked", .help = "of the completion queue, no fewer than entries" },
+	{ URING(sqarray), .name = "sqarray", .kind = FEATURE_SWITCH, .standard = "on", .can_be_off = true,
+	  .since = "off: 6.6", .help = "an array of indices between the submission queue and the kernel" },
+	{ URING(ring_fd), .name = "ring-fd", .kind = FEATURE_SWITCH, .standard = "off", .can_be_off = true,
+	  .since = "5.18", .help = "the ring itself is registered: no descriptor is looked up when it is entered" },
+	{ URING(napi), .name = "napi", .kind = FEATURE_NUMBER, .values = "USEC", .standard = "off", .min = 1,
+	  .max = 1000000, .can_be_off = true, .since = "6.9, CONFIG_NET_RX_BUSY_POLL, a network card",
 	  .help = "a wait polls the card for so long before it sleeps" },
-	{ URING(accept),
-	  .name = "accept",
-	  .kind = FEATURE_CHOICE,
-	  .values = "multishot|oneshot",
-	  .standard = "multishot",
-	  .since = "multishot: 5.19",
+	{ URING(accept), .name = "accept", .kind = FEATURE_CHOICE, .values = "multishot|oneshot",
+	  .standard = "multishot", .since = "multishot: 5.19",
 	  .help = "one submission accepts until it is cancelled, or one connection" },
-	{ URING(files),
-	  .name = "files",
-	  .kind = FEATURE_CHOICE,
-	  .values = "normal|direct",
-	  .standard = "normal",
+	{ URING(files), .name = "files", .kind = FEATURE_CHOICE, .values = "normal|direct", .standard = "normal",
 	  .since = "5.19",
 	  .help = "direct: connections are registered with the ring, which then looks no descriptor up" },
-	{ URING(recv),
-	  .name = "recv",
-	  .kind = FEATURE_CHOICE,
-	  .values = "multishot|oneshot|poll",
-	  .standard = "multishot",
-	  .since = "multishot: 6.0",
+	{ URING(recv), .name = "recv", .kind = FEATURE_CHOICE, .values = "multishot|oneshot|poll",
+	  .standard = "multishot", .since = "multishot: 6.0",
 	  .help = "one submission receives until it is cancelled, or once, or only tells when recv(2) is due" },
-	{ URING(recv_bundle),
-	  .name = "recv-bundle",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "off",
-	  .can_be_off = true,
-	  .since = "6.10, recv=multishot",
-	  .help = "one completion for several buffers that were filled" },
-	{ URING(recv_poll_first),
-	  .name = "recv-poll-first",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "off",
-	  .can_be_off = true,
-	  .since = "5.19, not recv=poll",
+	{ URING(recv_bundle), .name = "recv-bundle", .kind = FEATURE_SWITCH, .standard = "off", .can_be_off = true,
+	  .since = "6.10, recv=multishot", .help = "one completion for several buffers that were filled" },
+	{ URING(recv_poll_first), .name = "recv-poll-first", .kind = FEATURE_SWITCH, .standard = "off",
+	  .can_be_off = true, .since = "5.19, not recv=poll",
 	  .help = "a receive that is no multishot waits for bytes before it looks for them" },
-	{ URING(recv_cap),
-	  .name = "recv-cap",
-	  .kind = FEATURE_SIZE,
-	  .values = "SIZE",
-	  .standard = "off",
-	  .min = 64,
-	  .max = 1 << 20,
-	  .can_be_off = true,
-	  .since = "6.17, recv=multishot",
+	{ URING(recv_cap), .name = "recv-cap", .kind = FEATURE_SIZE, .values = "SIZE", .standard = "off", .min = 64,
+	  .max = 1 << 20, .can_be_off = true, .since = "6.17, recv=multishot",
 	  .help = "a multishot receive ends after so many bytes, and is submitted anew for the next ones" },
-	{ URING(buf_count),
-	  .name = "buf-count",
-	  .kind = FEATURE_NUMBER,
-	  .values = "N",
-	  .standard = "512",
-	  .min = 8,
-	  .max = 32768,
-	  .power_of_two = true,
-	  .since = "5.19, not recv=poll",
+	{ URING(buf_count), .name = "buf-count", .kind = FEATURE_NUMBER, .values = "N", .standard = "512", .min = 8,
+	  .max = 32768, .power_of_two = true, .since = "5.19, not recv=poll",
 	  .help = "receive buffers, of all connections of a worker" },
-	{ URING(buf_size),
-	  .name = "buf-size",
-	  .kind = FEATURE_SIZE,
-	  .values = "SIZE",
-	  .standard = "4K",
-	  .min = 256,
-	  .max = BUF_SIZE_MAX,
-	  .power_of_two = true,
-	  .since = "5.19, not recv=poll",
-	  .help = "of each of them" },
-	{ URING(buf_inc),
-	  .name = "buf-inc",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "off",
-	  .can_be_off = true,
-	  .since = "6.12, recv=oneshot",
-	  .help = "receives share a buffer, each taking as much of it as it needs" },
-	{ URING(send),
-	  .name = "send",
-	  .kind = FEATURE_CHOICE,
-	  .values = "ring|inline",
-	  .standard = "ring",
-	  .since = "5.19",
-	  .help = "inline: send(2) at once, and the ring for what the socket does not take" },
-	{ URING(send_vec),
-	  .name = "send-vec",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "off",
-	  .can_be_off = true,
-	  .since = "6.17",
-	  .help = "several pieces are sent without a struct msghdr" },
-	{ URING(zc),
-	  .name = "zc",
-	  .kind = FEATURE_CHOICE,
-	  .values = "off|on",
-	  .standard = "off",
+	{ URING(buf_size), .name = "buf-size", .kind = FEATURE_SIZE, .values = "SIZE", .standard = "4K", .min = 256,
+	  .max = BUF_SIZE_MAX, .power_of_two = true, .since = "5.19, not recv=poll", .help = "of each of them" },
+	{ URING(buf_inc), .name = "buf-inc", .kind = FEATURE_SWITCH, .standard = "off", .can_be_off = true,
+	  .since = "6.12, recv=oneshot", .help = "receives share a buffer, each taking as much of it as it needs" },
+	{ URING(send), .name = "send", .kind = FEATURE_CHOICE, .values = "ring|inline", .standard = "ring",
+	  .since = "5.19", .help = "inline: send(2) at once, and the ring for what the socket does not take" },
+	{ URING(send_vec), .name = "send-vec", .kind = FEATURE_SWITCH, .standard = "off", .can_be_off = true,
+	  .since = "6.17", .help = "several pieces are sent without a struct msghdr" },
+	{ URING(zc), .name = "zc", .kind = FEATURE_CHOICE, .values = "off|on", .standard = "off",
 	  .since = "6.2, memory that may be locked, a network card",
 	  .help = "large bodies are sent without a copy; off by itself while the kernel copies all the same" },
-	{ URING(zc_min),
-	  .name = "zc-min",
-	  .kind = FEATURE_SIZE,
-	  .values = "SIZE",
-	  .standard = "64K",
-	  .min = ZC_MIN,
-	  .max = 1 << 30,
-	  .since = "zc=on",
-	  .help = "bodies, and what is left of them, from this size on" },
-	{ URING(wait),
-	  .name = "wait",
-	  .kind = FEATURE_WAIT,
-	  .values = "1|N:USEC",
-	  .standard = "1",
-	  .min = 1,
-	  .max = 4096,
-	  .since = "N: 6.12",
+	{ URING(zc_min), .name = "zc-min", .kind = FEATURE_SIZE, .values = "SIZE", .standard = "64K", .min = ZC_MIN,
+	  .max = 1 << 30, .since = "zc=on", .help = "bodies, and what is left of them, from this size on" },
+	{ URING(wait), .name = "wait", .kind = FEATURE_WAIT, .values = "1|N:USEC", .standard = "1", .min = 1,
+	  .max = 4096, .since = "N: 6.12",
 	  .help = "a wait ends with the first completion, or with N, or with any after so many microseconds" },
-	{ EPOLL(trigger),
-	  .name = "trigger",
-	  .kind = FEATURE_CHOICE,
-	  .values = "edge|level",
-	  .standard = "edge",
-	  .since = "4.5",
-	  .help = "connections are told of when something changes, or as long as it is so" },
-	{ EPOLL(read),
-	  .name = "read",
-	  .kind = FEATURE_CHOICE,
-	  .values = "short|drain",
-	  .standard = "short",
-	  .since = "4.5",
-	  .help = "a short read says that there is no more, or only EAGAIN does" },
-	{ EPOLL(write),
-	  .name = "write",
-	  .kind = FEATURE_CHOICE,
-	  .values = "first|wait",
-	  .standard = "first",
-	  .since = "4.5",
-	  .help = "send at once, or when epoll_wait(2) has said that there is room" },
-	{ EPOLL(exclusive),
-	  .name = "exclusive",
-	  .kind = FEATURE_SWITCH,
-	  .standard = "on",
-	  .can_be_off = true,
-	  .since = "4.5",
-	  .help = "a connection wakes one of the workers that share its listening socket" },
-	{ EPOLL(busy_poll),
-	  .name = "busy-poll",
-	  .kind = FEATURE_NUMBER,
-	  .values = "USEC",
-	  .standard = "off",
-	  .min = 1,
-	  .max = 1000000,
-	  .can_be_off = true,
-	  .since = "6.9, CONFIG_NET_RX_BUSY_POLL, a network card",
+	{ EPOLL(trigger), .name = "trigger", .kind = FEATURE_CHOICE, .values = "edge|level", .standard = "edge",
+	  .since = "4.5", .help = "connections are told of when something changes, or as long as it is so" },
+	{ EPOLL(read), .name = "read", .kind = FEATURE_CHOICE, .values = "short|drain", .standard = "short",
+	  .since = "4.5", .help = "a short read says that there is no more, or only EAGAIN does" },
+	{ EPOLL(write), .name = "write", .kind = FEATURE_CHOICE, .values = "first|wait", .standard = "first",
+	  .since = "4.5", .help = "send at once, or when epoll_wait(2) has said that there is room" },
+	{ EPOLL(exclusive), .name = "exclusive", .kind = FEATURE_SWITCH, .standard = "on", .can_be_off = true,
+	  .since = "4.5", .help = "a connection wakes one of the workers that share its listening socket" },
+	{ EPOLL(busy_poll), .name = "busy-poll", .kind = FEATURE_NUMBER, .values = "USEC", .standard = "off", .min = 1,
+	  .max = 1000000, .can_be_off = true, .since = "6.9, CONFIG_NET_RX_BUSY_POLL, a network card",
 	  .help = "epoll_wait(2) polls the card for so long before it sleeps" },
 };
 
@@ -335,8 +195,8 @@ static int out_of_range(const struct feature *feature, const char *text, size_t 
 
 static int no_value(const struct feature *feature, const char *text, size_t len, char *why, size_t size)
 {
-	return complain(why, size, "'%.*s' is no value of %s (write %s=%s)", (int)len, text, feature->name, feature->name,
-	                feature->values);
+	return complain(why, size, "'%.*s' is no value of %s (write %s=%s)", (int)len, text, feature->name,
+	                feature->name, feature->values);
 }
 
 static int set_choice(struct features *features, const struct feature *feature, const char *text, size_t len, char *why,
@@ -411,7 +271,8 @@ static int set_value(struct features *features, const struct feature *feature, c
 	case FEATURE_SWITCH:
 		break;
 	}
-	return complain(why, size, "%s takes no value (write %s or no-%s)", feature->name, feature->name, feature->name);
+	return complain(why, size, "%s takes no value (write %s or no-%s)", feature->name, feature->name,
+	                feature->name);
 }
 
 static int unknown(enum feature_option option, const char *text, size_t len, char *why, size_t size)
@@ -553,17 +414,42 @@ void features_print(const struct features *features, enum feature_option option,
 	}
 }
 
+void feature_usage(const struct feature *feature, char *text, size_t size)
+{
+	const char *open = feature->kind == FEATURE_IDLE ? "[" : "", *close = *open ? "]" : "";
+
+	snprintf(text, size, "%s%s%s%s%s", feature->name, open, feature->values ? "=" : "",
+	         feature->values ? feature->values : "", close);
+}
+
+/* Words from column used on, in lines that begin at HELP_COLUMN and end before HELP_WIDTH. */
+static void help_words(FILE *out, const char *text, int used)
+{
+	while (*text) {
+		int len = (int)strcspn(text, " ");
+
+		if (used > HELP_COLUMN && used + 1 + len > HELP_WIDTH) {
+			fputc('\n', out);
+			used = 0;
+		}
+		used += fprintf(out, "%*s%.*s", used < HELP_COLUMN ? HELP_COLUMN - used : 1, "", len, text);
+		text += len + (text[len] == ' ');
+	}
+}
+
 void features_help(FILE *out)
 {
 	for (unsigned i = 0; i < ROWS; i++) {
-		char name[64];
+		char text[200];
+		int used;
 
 		if (i == 0 || rows[i].option != rows[i - 1].option)
-			fprintf(out, "\nFeatures of %s, in a list with commas; no-FEATURE turns off what can be:\n",
+			fprintf(out, "\nFeatures of %s, with commas between them; no-FEATURE turns off what can be:\n",
 			        rows[i].option == FEATURE_URING ? "--uring" : "--epoll");
-		snprintf(name, sizeof(name), "%s%s%s%s%s", rows[i].name,
-		         rows[i].kind == FEATURE_IDLE ? "[" : "", rows[i].values ? "=" : "",
-		         rows[i].values ? rows[i].values : "", rows[i].kind == FEATURE_IDLE ? "]" : "");
-		fprintf(out, "  %-27s %s [%s]\n", name, rows[i].help, rows[i].standard);
+		feature_usage(&rows[i], text, sizeof(text));
+		used = fprintf(out, "  %s", text);
+		snprintf(text, sizeof(text), "%s [%s]", rows[i].help, rows[i].standard);
+		help_words(out, text, used);
+		fputc('\n', out);
 	}
 }

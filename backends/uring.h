@@ -116,7 +116,7 @@ struct uring_receive {
 
 /* A send without a copy that the kernel may read for yet. */
 struct uring_lent {
-	struct io_lent io; /* first */
+	struct io_lent io;    /* first */
 	struct io_conn *conn; /* whose send it is; NULL: that is over, and the caller was told */
 	unsigned pending;     /* notifications that are due */
 	uint16_t next;        /* of those that are free: index plus 1 */
@@ -154,28 +154,28 @@ struct uring {
 	unsigned fd_flags;    /* which of the two: of every enter */
 
 	/* What is in effect, as far as the way of a request has to know it. All of it is in io.features. */
-	bool odd_recv;     /* a receive that has completed takes more thought, for one of these: */
-	bool polls;        /* recv=poll */
-	bool bundles;      /* recv-bundle */
-	bool inc;          /* buf-inc */
-	bool odd_send;     /* a send takes more thought, for files=direct, zc=on or this: */
-	bool send_inline;  /* send=inline */
-	bool send_vec;     /* send-vec */
-	bool sqpoll;       /* sqpoll */
-	bool odd_wait;     /* sqpoll, or wait=N: entering takes more thought */
-	uint8_t direct;    /* files=direct */
-	uint16_t accepts;  /* sqe.ioprio of an accept on a socket of this worker alone */
-	unsigned wait;     /* completions that end a wait */
+	bool odd_recv;    /* a receive that has completed takes more thought, for one of these: */
+	bool polls;       /* recv=poll */
+	bool bundles;     /* recv-bundle */
+	bool inc;         /* buf-inc */
+	bool odd_send;    /* a send takes more thought, for files=direct, zc=on or this: */
+	bool send_inline; /* send=inline */
+	bool send_vec;    /* send-vec */
+	bool sqpoll;      /* sqpoll */
+	bool odd_wait;    /* sqpoll, or wait=N: entering takes more thought */
+	uint8_t direct;   /* files=direct */
+	uint16_t accepts; /* sqe.ioprio of an accept on a socket of this worker alone */
+	unsigned wait;    /* completions that end a wait */
 	unsigned wait_usec;
-	bool zc;           /* zc=on */
-	size_t zc_min;     /* the least bytes of a piece that is sent so; SIZE_MAX: none is */
-	unsigned inlines;     /* sends by send(2) that are left until the next wait, */
-	unsigned inline_turn; /* since cq_end was this */
+	bool zc;                         /* zc=on */
+	size_t zc_min;                   /* the least bytes of a piece that is sent so; SIZE_MAX: none is */
+	unsigned inlines;                /* sends by send(2) that are left until the next wait, */
+	unsigned inline_turn;            /* since cq_end was this */
 	struct uring_receive receive[2]; /* by whether it is a multishot */
 
-	unsigned singles;    /* buffers of the first group */
-	unsigned scarce;     /* so many shared ones held are many */
-	unsigned buf_size;   /* of each, in bytes */
+	unsigned singles;  /* buffers of the first group */
+	unsigned scarce;   /* so many shared ones held are many */
+	unsigned buf_size; /* of each, in bytes */
 	uint8_t *buffers;
 	struct uring_group group[URING_GROUPS];
 	struct io_uring_buf_ring no_ring;

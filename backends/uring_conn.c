@@ -464,8 +464,8 @@ static bool uring_polled(struct uring *uring, struct io_conn *conn, int res, str
 }
 
 /* recv=poll, recv-bundle and buf-inc: whether it made an event, 1 or 0; -1: it is as any other receive. */
-static __attribute__((noinline)) int uring_received_oddly(struct uring *uring, struct io_conn *conn, int res, unsigned flags,
-                                                          struct io_event *event)
+static __attribute__((noinline)) int uring_received_oddly(struct uring *uring, struct io_conn *conn, int res,
+                                                          unsigned flags, struct io_event *event)
 {
 	unsigned index = flags >> IORING_CQE_BUFFER_SHIFT;
 

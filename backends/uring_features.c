@@ -44,12 +44,14 @@ static int uring_resolve_recv(struct uring_features *uring, const struct feature
 	if (uring->recv_cap && uring->recv != RECV_MULTISHOT)
 		return uring_refuse(why, size, "recv-cap needs recv=multishot");
 	if (uring->recv_poll_first && uring->recv == RECV_POLL)
-		return uring_refuse(why, size, "recv-poll-first needs recv=multishot or recv=oneshot: with recv=poll "
-		                               "there is a poll before each receive");
+		return uring_refuse(why, size,
+		                    "recv-poll-first needs recv=multishot or recv=oneshot: with recv=poll "
+		                    "there is a poll before each receive");
 	if (uring->recv == RECV_POLL &&
 	    (features_asked(asked, &asked->uring.buf_count) || features_asked(asked, &asked->uring.buf_size)))
-		return uring_refuse(why, size, "buf-count and buf-size need recv=multishot or recv=oneshot: with recv=poll "
-		                               "there is one buffer a worker");
+		return uring_refuse(why, size,
+		                    "buf-count and buf-size need recv=multishot or recv=oneshot: with recv=poll "
+		                    "there is one buffer a worker");
 	return 0;
 }
 

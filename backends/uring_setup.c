@@ -325,8 +325,8 @@ fail:
 }
 
 /* The features that were asked for, or some of them: 0, or -errno; *what is NULL when why holds all there is to say. */
-static int uring_try_asked(struct io **io, const struct io_config *config, const struct features *asked, const char **what,
-                           char *why, size_t size)
+static int uring_try_asked(struct io **io, const struct io_config *config, const struct features *asked,
+                           const char **what, char *why, size_t size)
 {
 	struct features features = *asked;
 	const struct uring_asked must = {
@@ -356,8 +356,8 @@ static int uring_would(const struct io_config *config, const struct features *as
  * A ring could not be made as it was asked for: which of the features is it? -IO_EFEATURE with a line in why; 0 when none
  * of them is to blame, since there is no ring without them either.
  */
-static int uring_blame(const struct io_config *config, const struct features *asked, int err, const char *what, char *why,
-                       size_t size)
+static int uring_blame(const struct io_config *config, const struct features *asked, int err, const char *what,
+                       char *why, size_t size)
 {
 	const struct feature *feature;
 	struct utsname os = { .release = "?" };
@@ -379,8 +379,8 @@ static int uring_blame(const struct io_config *config, const struct features *as
 		ret = uring_would(config, &one, &which);
 		if (ret == 0 || !which)
 			continue;
-		snprintf(why, size, "--uring: %s cannot be had here: %s: %s (it needs Linux %s; this is %s)", text, which,
-		         strerror(-ret), feature->since, os.release);
+		snprintf(why, size, "--uring: %s cannot be had here: %s: %s (it needs Linux %s; this is %s)", text,
+		         which, strerror(-ret), feature->since, os.release);
 		return -IO_EFEATURE;
 	}
 	snprintf(why, size, "--uring: these features cannot be had together here: %s: %s (this is Linux %s)", what,

@@ -98,7 +98,8 @@ static int uring_test_recv(struct uring *uring, const int pair[2], bool multisho
 		ret = recv(pair[0], uring->scratch, IO_RECV_MAX, MSG_DONTWAIT);
 	} else {
 		index = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
-		if (!(cqe.flags & IORING_CQE_F_BUFFER) || index >= uring->singles + uring->io.features.uring.buf_count ||
+		if (!(cqe.flags & IORING_CQE_F_BUFFER) ||
+		    index >= uring->singles + uring->io.features.uring.buf_count ||
 		    (index < uring->singles) == multishot)
 			return -EPROTO;
 		bytes = uring_buffer(uring, index) + uring->held[index].used;
@@ -211,7 +212,8 @@ static int uring_test_zc(struct uring *uring)
 {
 	static const char text[] = "loom";
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(address);
 	struct io_uring_cqe cqe;
 	int ret = -EACCES;
@@ -347,8 +349,8 @@ static int uring_test_recvs(struct uring *uring, const int pair[2], const char *
 		*what = "the self-test's multishot receive";
 		ret = uring_test_recv(uring, pair, true);
 		/* Linux 5.19: each receive is one-shot, unless somebody has asked for what is not there. */
-		if (ret == -EINVAL && !features_asked(features, &features->uring.recv) && !features->uring.recv_bundle &&
-		    !features->uring.recv_cap) {
+		if (ret == -EINVAL && !features_asked(features, &features->uring.recv) &&
+		    !features->uring.recv_bundle && !features->uring.recv_cap) {
 			uring->multishot = false;
 			uring->io.features.uring.recv = RECV_ONESHOT;
 			ret = 0;

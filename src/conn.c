@@ -105,7 +105,8 @@ static void release_output(struct conn_context *context, struct conn *conn)
  */
 static __attribute__((noinline)) void hand_over_pin(struct conn_context *context, struct conn *conn, const void *data)
 {
-	struct io_lent *lent = (struct io_lent *)(uintptr_t)data; /* an event's data is const for the sake of lent bytes */
+	struct io_lent *lent =
+		(struct io_lent *)(uintptr_t)data; /* an event's data is const for the sake of lent bytes */
 
 	assert(conn->snapshot);
 	lent->keep = conn->snapshot;

@@ -421,7 +421,9 @@ static const struct row rows[] = {
 	  .letter = 'T',
 	  .action = OPTIONS_DUMP,
 	  .help = "print the settings in effect, as a file for --config,\nand where each is from" },
-	{ .name = "version", .action = OPTIONS_VERSION, .help = "print versions, and what this kernel offers; with -v each\nfeature of --uring and --epoll" },
+	{ .name = "version",
+	  .action = OPTIONS_VERSION,
+	  .help = "print versions, and what this kernel offers; with -v each\nfeature of --uring and --epoll" },
 	{ .name = "help", .letter = 'h', .action = OPTIONS_HELP, .help = "print this" },
 };
 

@@ -206,7 +206,7 @@ static const struct row {
 	{ SYS_epoll_wait, S | W, ANY },
 #endif
 	{ SYS_epoll_create1, S, ANY },
-	{ SYS_ioctl, S, BUSY_POLL }, /* --epoll busy-poll=N */
+	{ SYS_ioctl, S, BUSY_POLL },        /* --epoll busy-poll=N */
 	{ SYS_io_uring_enter, S | W, ANY }, /* what it does is limited by the ring itself: uring_setup.c */
 	{ SYS_io_uring_setup, S, ANY },
 	{ SYS_io_uring_register, S, ANY },

@@ -179,7 +179,8 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 
 static int select_backend(struct server *server)
 {
-	int err = io_select(server->options->backend, &server->options->features, &server->ops, server->backend, sizeof(server->backend));
+	int err = io_select(server->options->backend, &server->options->features, &server->ops, server->backend,
+	                    sizeof(server->backend));
 
 	if (err < 0)
 		log_error("%s", server->backend);
@@ -197,7 +198,8 @@ static int start_on_some_backend(struct server *server)
 
 	if (err < 0 && err != -IO_EFEATURE && strcmp(server->options->backend, "auto") == 0) {
 		for (unsigned i = 0; err < 0 && io_backends[i]; i++) {
-			if (io_backends[i] == server->ops || io_backends[i]->probe(&server->options->features, why, sizeof(why)) < 0)
+			if (io_backends[i] == server->ops ||
+			    io_backends[i]->probe(&server->options->features, why, sizeof(why)) < 0)
 				continue;
 			err = start_workers(server, io_backends[i], why, sizeof(why));
 			if (err == 0)

@@ -143,6 +143,9 @@ void features_print(const struct features *features, enum feature_option option,
 /* The one row, likewise: "zc=on", "no-sqpoll", "napi=0" where off cannot be said otherwise. */
 void feature_print(const struct features *features, const struct feature *feature, char *text, size_t size);
 
+/* The row as people are told to write it: "zc=off|on", "sqpoll[=MS]". */
+void feature_usage(const struct feature *feature, char *text, size_t size);
+
 /* What --help says of them. */
 void features_help(FILE *out);
 

@@ -40,10 +40,10 @@ enum io_op {
 	IO_ACCEPT,     /* listener; res: the new descriptor (close-on-exec, the caller's until io_open()), or -errno */
 	IO_UNLISTENED, /* listener; the last event after io_listen(off): its descriptor may be closed or turned on again */
 	IO_RECV,       /* conn; res: bytes lent at data, 0 when the peer has sent its FIN, or -errno */
-	IO_SENT,       /* conn; res: 0 when all bytes were taken by the kernel, or -errno; data: NULL, or a struct io_lent */
-	IO_CLOSED,     /* conn; the descriptor is closed and the io_conn is the caller's again. Always the last event of it;
+	IO_SENT, /* conn; res: 0 when all bytes were taken by the kernel, or -errno; data: NULL, or a struct io_lent */
+	IO_CLOSED, /* conn; the descriptor is closed and the io_conn is the caller's again. Always the last event of it;
 	                  data: NULL, or the struct io_lent of a send that had no IO_SENT */
-	IO_RELEASED,   /* data: a struct io_lent that an IO_SENT or IO_CLOSED has told: nothing refers to the memory any more */
+	IO_RELEASED, /* data: a struct io_lent that an IO_SENT or IO_CLOSED has told: nothing refers to the memory any more */
 };
 
 /*

@@ -76,7 +76,7 @@ struct link {
 
 	/* seen */
 	unsigned recvs, sents, closeds;
-	unsigned lents; /* sends of it, in this life or an earlier one, whose memory has not come back */
+	unsigned lents;         /* sends of it, in this life or an earlier one, whose memory has not come back */
 	int recv_res, sent_res; /* of the last one */
 	bool ended;             /* IO_RECV with res <= 0 */
 

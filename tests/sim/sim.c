@@ -532,6 +532,8 @@ static bool sim_next(struct io *io, struct io_event *event)
 	case IO_CLOSED:
 		sim_event_closed(sim, where->stream, event);
 		break;
+	case IO_RELEASED: /* it lends nothing beyond IO_SENT */
+		break;
 	}
 	return true;
 }

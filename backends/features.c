@@ -398,16 +398,31 @@ void feature_print(const struct features *features, const struct feature *featur
 	print_row(&line, features, feature);
 }
 
+/* Whether a row means anything beside the others: where it does not, it cannot be asked for either. */
+static bool has_meaning(const struct features *features, const struct feature *feature)
+{
+	const struct uring_features *uring = &features->uring;
+
+	if (feature->offset == offsetof(struct features, uring.zc_min))
+		return uring->zc == ZC_ON;
+	if (feature->offset == offsetof(struct features, uring.buf_count) ||
+	    feature->offset == offsetof(struct features, uring.buf_size))
+		return uring->recv != RECV_POLL;
+	return true;
+}
+
 void features_print(const struct features *features, enum feature_option option, bool all, char *text, size_t size)
 {
 	struct line line = { .text = text, .size = size };
 
 	*text = '\0';
 	for (unsigned i = 0; i < ROWS; i++) {
-		if (rows[i].option != option)
+		bool off = feature_value(features, &rows[i]) == 0 && rows[i].kind != FEATURE_CHOICE;
+
+		if (rows[i].option != option || !has_meaning(features, &rows[i]))
 			continue;
-		if (feature_value(features, &rows[i]) == 0 && rows[i].kind != FEATURE_CHOICE &&
-		    (!all || !rows[i].can_be_off))
+		/* Nor what is off by default, unless all is asked for, and what cannot be off and is left to the backend. */
+		if (off && (!rows[i].can_be_off || (!all && feature_value(&features_standard, &rows[i]) == 0)))
 			continue;
 		add(&line, "%s", line.len ? "," : "");
 		print_row(&line, features, &rows[i]);

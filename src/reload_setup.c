@@ -254,7 +254,7 @@ struct generations *reload_generations(struct reload *reload)
 	return reload->generations;
 }
 
-void reload_destroy(struct reload *reload)
+void reload_destroy(struct reload *reload, bool lent)
 {
 	if (reload->started) {
 		notify(reload, EVENT_STOP);
@@ -262,7 +262,8 @@ void reload_destroy(struct reload *reload)
 	}
 	for (unsigned i = 0; i < reload->options.workers; i++)
 		snapshot_retract(&reload->inboxes[i]);
-	generations_destroy(reload->generations);
+	if (!lent)
+		generations_destroy(reload->generations);
 	variants_destroy(reload->variants);
 	pthread_mutex_destroy(&reload->report.lock);
 	pthread_mutex_destroy(&reload->settings_lock);

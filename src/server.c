@@ -85,6 +85,7 @@ static void *worker_main(void *argument)
 		}
 	}
 	worker_stats(worker, &thread->stats);
+	thread->lent = worker_lent(worker);
 	/* Nobody may command a worker that is going, nor look at it: others see the state under the lock. */
 	set_state(thread, THREAD_ENDED);
 	worker_destroy(worker);
@@ -460,6 +461,16 @@ static void free_server(struct server *server)
 	free(server);
 }
 
+/* Whether snapshots are still read by the kernel, for the ends of answers that an abort has cut short. */
+static bool is_lent(const struct server *server)
+{
+	unsigned lent = 0;
+
+	for (unsigned i = 0; server->workers && i < server->options->workers; i++)
+		lent += server->workers[i].lent;
+	return lent > 0;
+}
+
 int server_run(const struct options *options, const struct server_start *start)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -511,7 +522,7 @@ end:
 	server_metrics_end(&server->metrics);
 	life_end(server);
 	if (server->reload)
-		reload_destroy(server->reload);
+		reload_destroy(server->reload, is_lent(server));
 	logs_end(server->access); /* where a start came to nothing */
 	access_log_destroy(server->access);
 	log_close();

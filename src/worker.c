@@ -605,6 +605,11 @@ void worker_describe(struct worker *worker, char *text, size_t size)
 	io_describe(worker->context.io, text, size);
 }
 
+unsigned worker_lent(const struct worker *worker)
+{
+	return worker->context.lent;
+}
+
 enum io_limits worker_limits(const struct worker *worker)
 {
 	return worker->context.io->limits;

@@ -135,8 +135,8 @@ bool features_asked(const struct features *features, const uint32_t *member);
 bool features_asked_any(const struct features *features, enum feature_option option);
 
 /*
- * Writes the values of an option's features as the option itself reads them, with commas between. all: also what is off,
- * as no-FEATURE where that can be said. FEATURES_TEXT bytes are enough.
+ * Writes the values of an option's features as the option itself reads them, with commas between: read, it gives the same.
+ * all: also what is off and is so by default, as no-FEATURE. FEATURES_TEXT bytes are enough.
  */
 void features_print(const struct features *features, enum feature_option option, bool all, char *text, size_t size);
 

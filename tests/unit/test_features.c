@@ -135,7 +135,7 @@ START_TEST(all_of_it_is_printed_and_read_again)
 		/* The longest values of all. */
 		expect(FEATURE_URING, "sqpoll=60000,entries=32768,cq-entries=65536,ring-fd,napi=1000000,recv-bundle,"
 		                      "recv-poll-first,recv-cap=1000000,buf-count=32768,buf-inc,send=inline,send-vec,"
-		                      "zc-min=1073741823,wait=4096:1000000,accept=multishot,recv=multishot");
+		                      "zc=on,zc-min=1073741823,wait=4096:1000000,accept=multishot,recv=multishot");
 		first = features;
 		features_print(&first, FEATURE_URING, i, text, sizeof(text));
 		ck_assert_uint_lt(strlen(text), sizeof(text) - 1);

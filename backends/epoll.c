@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,6 +30,15 @@
  * IO_SENT, so it is done without a second epoll_wait. One that pipelines without an end has no more than these either.
  */
 #define EPOLL_TURNS 2
+
+/* Linux 6.9, in <linux/eventpoll.h> since: struct epoll_params and EPIOCSPARAMS. The sandbox has the number, too. */
+struct ep_params {
+	uint32_t busy_poll_usecs;
+	uint16_t busy_poll_budget; /* packets at a time */
+	uint8_t prefer_busy_poll;
+	uint8_t pad;
+};
+#define EP_SET_PARAMS _IOW(0x8A, 0x01, struct ep_params)
 
 /* io.figures */
 enum {
@@ -50,6 +60,9 @@ static const struct figure ep_figures[] = {
 #define EPOLL_SEND_FIRST (64 * 1024)
 #define EPOLL_SEND_MORE  (256 * 1024)
 #define EPOLL_BULK       EPOLL_SEND_MORE
+
+/* All that a connection is told of, once for its life. */
+#define EP_EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 
 static void queue_push(struct ep_queue *queue, struct io_conn *conn)
 {
@@ -114,6 +127,8 @@ static void conn_edge(struct io_epoll *ep, struct io_conn *conn, uint32_t events
 		conn->flags |= CONN_TO_EOF;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		conn->flags &= ~CONN_FULL;
+	if (ep->level)
+		ep_level_told(ep, conn, events);
 	if (conn->flags & CONN_FILE)
 		ep_file_ready(ep, conn);
 	if (conn_has_turn(conn))
@@ -160,6 +175,23 @@ static int ep_wait(struct io *io, int timeout_ms)
 	ep->sender.budget = FILE_BUDGET;
 	ep->accepts = EPOLL_ACCEPTS;
 	return 0;
+}
+
+void ep_await_room(struct io_epoll *ep, struct io_conn *conn)
+{
+	conn->flags |= CONN_FULL;
+	if (ep->level)
+		ep_level_want(ep, conn, EPOLLOUT);
+}
+
+void ep_ask_for_room(struct io_epoll *ep, struct io_conn *conn)
+{
+	struct epoll_event event = { .events = EP_EDGES, .data.u64 = tag_make(conn, 0, conn->generation) };
+
+	ep_await_room(ep, conn);
+	/* What is set anew is looked at, and told if it is so. Without memory for that, the send is tried at once. */
+	if (!ep->level && epoll_ctl(ep->fd, EPOLL_CTL_MOD, conn->fd, &event) < 0)
+		conn->flags &= ~CONN_FULL;
 }
 
 /* Takes n sent bytes off the front of the iovecs. */
@@ -266,6 +298,8 @@ static bool conn_recv(struct io_epoll *ep, struct io_conn *conn, struct io_event
 			res = -errno;
 		if (res == -EAGAIN) {
 			conn->flags &= ~CONN_READABLE;
+			if (ep->level)
+				ep_level_want(ep, conn, LEVEL_IN);
 			return false;
 		}
 	}
@@ -273,7 +307,7 @@ static bool conn_recv(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	conn->flags &= ~CONN_CREDIT;
 	if (res <= 0)
 		conn->flags |= CONN_ENDED;
-	else if (res < (ssize_t)sizeof(ep->scratch) && !(conn->flags & CONN_TO_EOF))
+	else if (res < ep->full_read && !(conn->flags & CONN_TO_EOF))
 		conn->flags &= ~CONN_READABLE;
 	*event = (struct io_event){ .op = IO_RECV, .res = (int)res, .conn = conn, .data = ep->scratch };
 	return true;
@@ -296,6 +330,8 @@ static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	if (conn_may_send(conn)) {
 		size_t sent = conn_send(conn, EPOLL_SEND_MORE);
 
+		if (ep->level && conn->flags & CONN_FULL)
+			ep_await_room(ep, conn);
 		ep->bulk_budget -= sent < ep->bulk_budget ? sent : ep->bulk_budget;
 	}
 	if (conn->flags & CONN_SENT) {
@@ -334,7 +370,7 @@ static bool ep_next(struct io *io, struct io_event *event)
 static void ep_open(struct io *io, struct io_conn *conn, int fd)
 {
 	struct io_epoll *ep = ep_of(io);
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET };
+	struct epoll_event event = { .events = ep->level ? LEVEL_IN : EP_EDGES };
 
 	assert(!(conn->flags & CONN_OPEN) && fd >= 0 && ep->conns < ep->config.conns);
 	ep->conns++;
@@ -346,6 +382,7 @@ static void ep_open(struct io *io, struct io_conn *conn, int fd)
 	conn->niov = 0;
 	conn->iov = NULL;
 	conn->sent = 0;
+	conn->held = (uint16_t)event.events; /* with trigger=level: what it is told of */
 
 	event.data.u64 = tag_make(conn, 0, conn->generation);
 	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, fd, &event) < 0) {
@@ -363,6 +400,20 @@ static void ep_recv(struct io *io, struct io_conn *conn)
 	conn->flags |= CONN_CREDIT;
 	if (conn->flags & CONN_READABLE)
 		ep_push(ep, conn);
+	else if (ep->level)
+		ep_level_want(ep, conn, LEVEL_IN);
+}
+
+/* With write=wait or trigger=level. */
+static __attribute__((noinline)) void ep_send_oddly(struct io_epoll *ep, struct io_conn *conn)
+{
+	if (ep->waits_first) {
+		ep_ask_for_room(ep, conn);
+		return;
+	}
+	conn_send(conn, EPOLL_SEND_FIRST);
+	if (conn->flags & CONN_FULL)
+		ep_await_room(ep, conn);
 }
 
 static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
@@ -378,7 +429,10 @@ static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsi
 		conn->flags |= CONN_SENT; /* with the result of the registration */
 	} else {
 		conn->flags |= CONN_SENDING;
-		conn_send(conn, EPOLL_SEND_FIRST);
+		if (__builtin_expect(ep->odd_send, 0))
+			ep_send_oddly(ep, conn);
+		else
+			conn_send(conn, EPOLL_SEND_FIRST);
 	}
 	if (conn_has_turn(conn))
 		ep_push(ep, conn);
@@ -453,6 +507,14 @@ static const char *create_advice(int err)
 	}
 }
 
+/* epoll_wait(2) looks at the network card, before it sleeps. 0, or -1 with errno. */
+static int ep_busy_poll(struct io_epoll *ep)
+{
+	struct ep_params params = { .busy_poll_usecs = ep->io.features.epoll.busy_poll, .busy_poll_budget = 8 };
+
+	return ioctl(ep->fd, EP_SET_PARAMS, &params);
+}
+
 static int ep_create(struct io **io, const struct io_config *config, char *why, size_t size)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
@@ -469,11 +531,20 @@ static int ep_create(struct io **io, const struct io_config *config, char *why, 
 	memset(ep, 0, sizeof(*ep));
 	ep->io.ops = &io_epoll_ops;
 	ep->config = *config;
+	ep->io.features = config->features ? *config->features : features_standard;
+	ep->config.features = NULL;
+	ep->level = ep->io.features.epoll.trigger == TRIGGER_LEVEL;
+	ep->full_read = ep->io.features.epoll.read == READ_DRAIN ? 0 : sizeof(ep->scratch);
+	ep->waits_first = ep->io.features.epoll.write == WRITE_WAIT;
+	ep->odd_send = ep->level || ep->waits_first;
 	ep->wake_fd = -1;
 
 	what = "epoll_create1";
 	ep->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (ep->fd < 0)
+		goto fail;
+	what = "busy-poll";
+	if (ep->io.features.epoll.busy_poll && ep_busy_poll(ep) < 0)
 		goto fail;
 	what = "eventfd";
 	ep->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -490,7 +561,13 @@ static int ep_create(struct io **io, const struct io_config *config, char *why, 
 
 fail:
 	err = errno;
-	snprintf(why, size, "epoll: %s: %s%s", what, strerror(err), create_advice(err));
+	if (strcmp(what, "busy-poll") == 0) {
+		snprintf(why, size, "--epoll: busy-poll cannot be had here: EPIOCSPARAMS: %s (it needs Linux %s)",
+		         strerror(err), feature_find(FEATURE_EPOLL, what, strlen(what))->since);
+		err = IO_EFEATURE;
+	} else {
+		snprintf(why, size, "epoll: %s: %s%s", what, strerror(err), create_advice(err));
+	}
 	if (ep->wake_fd >= 0)
 		close(ep->wake_fd);
 	if (ep->fd >= 0)
@@ -500,7 +577,7 @@ fail:
 }
 
 /* Serves a byte to a connection of our own: all the calls that serving makes but accept4. */
-static int ep_probe(char *why, size_t size)
+static int ep_probe(const struct features *features, char *why, size_t size)
 {
 	struct iovec iov = { .iov_base = (char[]){ '!' }, .iov_len = 1 };
 	struct io_conn conn = { 0 };
@@ -508,7 +585,7 @@ static int ep_probe(char *why, size_t size)
 	struct io *io;
 	int err, fd[2];
 
-	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1 }, why, size);
+	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1, .features = features }, why, size);
 	if (err)
 		return err;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0) {
@@ -521,15 +598,16 @@ static int ep_probe(char *why, size_t size)
 	ep_open(io, &conn, fd[0]);
 	ep_send(io, &conn, &iov, 1);
 	err = conn.result;
-	if (!err && (recv(fd[1], iov.iov_base, 1, MSG_DONTWAIT) != 1 || send(fd[1], "?", 1, MSG_NOSIGNAL) != 1))
-		err = -EPROTO;
 	if (!err)
 		err = ep_wait(io, 0);
 	if (!err && !(ep_next(io, &event) && event.op == IO_SENT))
 		err = -EPROTO;
+	if (!err && (recv(fd[1], (char[]){ 0 }, 1, MSG_DONTWAIT) != 1 || send(fd[1], "?", 1, MSG_NOSIGNAL) != 1))
+		err = -EPROTO;
 	if (!err) {
 		ep_recv(io, &conn);
-		if (!(ep_next(io, &event) && event.op == IO_RECV && event.res == 1))
+		err = ep_wait(io, 0);
+		if (!err && !(ep_next(io, &event) && event.op == IO_RECV && event.res == 1))
 			err = -EPROTO;
 	}
 	if (err)
@@ -545,9 +623,7 @@ static int ep_probe(char *why, size_t size)
 
 static void ep_describe(struct io *io, char *text, size_t size)
 {
-	(void)ep_of(io);
-	snprintf(text, size, "edge-triggered, %d events a wait, one receive buffer of %d KiB", EPOLL_BATCH,
-	         IO_RECV_MAX / 1024);
+	features_print(&io->features, FEATURE_EPOLL, false, text, size);
 }
 
 const struct io_ops io_epoll_ops = {

@@ -41,6 +41,12 @@ struct io_epoll {
 	struct file_reader reader; /* likewise */
 	struct io_config config;
 	unsigned conns, listeners; /* in use */
+
+	/* What is in effect, as far as the way of a request has to know it. All of it is in io.features. */
+	bool level;       /* trigger=level */
+	int full_read;    /* a read of fewer bytes says that there are no more; 0: none does, read=drain */
+	bool waits_first; /* write=wait */
+	bool odd_send;    /* either of the two that a send has to know */
 	struct epoll_event events[EPOLL_BATCH];
 	char scratch[IO_RECV_MAX] __attribute__((aligned(64)));
 };
@@ -94,6 +100,17 @@ static inline struct io_epoll *ep_of(struct io *io)
 
 /* Puts the connection at the end of its FIFO, unless it is in one. */
 void ep_push(struct io_epoll *ep, struct io_conn *conn);
+
+/* The socket has no room: its edge will come; with trigger=level it has to be asked for. */
+void ep_await_room(struct io_epoll *ep, struct io_conn *conn);
+
+/* write=wait: to be told when there is room, though nothing says that there is none. */
+void ep_ask_for_room(struct io_epoll *ep, struct io_conn *conn);
+
+/* epoll_level.c: with trigger=level, what a connection is told of. */
+#define LEVEL_IN (EPOLLIN | EPOLLRDHUP | EPOLLPRI)
+void ep_level_want(struct io_epoll *ep, struct io_conn *conn, uint32_t events);
+void ep_level_told(struct io_epoll *ep, struct io_conn *conn, uint32_t events);
 
 /* The kernel says that a listener's backlog is not empty. */
 void ep_listener_told(struct io_epoll *ep, struct io_listener *listener);

@@ -54,7 +54,7 @@ static void ep_file_turned(struct io_epoll *ep, struct io_conn *conn, enum file_
 		ep_file_ready(ep, conn);
 		break;
 	case FILE_FULL:
-		conn->flags |= CONN_FULL;
+		ep_await_room(ep, conn);
 		break;
 	case FILE_COLD:
 		conn->flags |= CONN_READING;
@@ -119,5 +119,7 @@ void ep_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send
 	}
 	file_send_begin(&ep->sender, conn, send);
 	conn->flags |= CONN_SENDING | CONN_FILE;
+	if (ep->waits_first)
+		ep_ask_for_room(ep, conn);
 	ep_file_ready(ep, conn);
 }

@@ -58,13 +58,13 @@ static void listener_disarm(struct io_epoll *ep, struct io_listener *listener)
 
 /*
  * Level-triggered: what a pass leaves in the backlog is told again by the next wait, and nobody has to be right about
- * edges that another worker's accept made stale. Exclusive, since workers may share the socket: a connection then wakes
+ * edges that another worker's accept made stale. Exclusive (unless no-exclusive was asked for), since workers may share the socket: a connection then wakes
  * one idle worker; one that comes while that worker is busy goes on to the next.
  */
 static void listener_arm(struct io_epoll *ep, struct io_listener *listener)
 {
 	struct epoll_event event = {
-		.events = EPOLLIN | EPOLLEXCLUSIVE,
+		.events = EPOLLIN | (ep->io.features.epoll.exclusive ? EPOLLEXCLUSIVE : 0),
 		.data.u64 = tag_make(listener, TAG_LISTENER, 0),
 	};
 

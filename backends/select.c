@@ -35,7 +35,8 @@ __attribute__((format(printf, 3, 4))) static void line_add(char *text, size_t si
 	va_end(args);
 }
 
-static int select_named(const char *name, const struct io_ops **ops, char *why, size_t size)
+static int select_named(const char *name, const struct features *features, const struct io_ops **ops, char *why,
+                        size_t size)
 {
 	char reason[WHY_MAX] = "";
 	int ret;
@@ -43,7 +44,11 @@ static int select_named(const char *name, const struct io_ops **ops, char *why, 
 	for (unsigned i = 0; io_backends[i]; i++) {
 		if (strcmp(io_backends[i]->name, name) != 0)
 			continue;
-		ret = io_backends[i]->probe(reason, sizeof(reason));
+		ret = io_backends[i]->probe(features, reason, sizeof(reason));
+		if (ret == -IO_EFEATURE) {
+			snprintf(why, size, "%s", reason);
+			return ret;
+		}
 		if (ret) {
 			snprintf(why, size, "%s; or choose another with --backend=auto", reason);
 			return ret;
@@ -66,20 +71,24 @@ static int select_named(const char *name, const struct io_ops **ops, char *why, 
 	return -ENOENT;
 }
 
-int io_select(const char *name, const struct io_ops **ops, char *why, size_t size)
+int io_select(const char *name, const struct features *features, const struct io_ops **ops, char *why, size_t size)
 {
 	char reasons[WHY_MAX] = "";
 	int ret = -ENOENT;
 
 	if (strcmp(name, "auto") != 0)
-		return select_named(name, ops, why, size);
+		return select_named(name, features, ops, why, size);
 #ifndef HAVE_LIBURING
 	line_add(reasons, sizeof(reasons), "; built without liburing, so without io_uring");
 #endif
 	for (unsigned i = 0; io_backends[i]; i++) {
 		char reason[WHY_MAX] = "";
 
-		ret = io_backends[i]->probe(reason, sizeof(reason));
+		ret = io_backends[i]->probe(features, reason, sizeof(reason));
+		if (ret == -IO_EFEATURE) {
+			snprintf(why, size, "%s", reason);
+			return ret;
+		}
 		if (ret == 0) {
 			*ops = io_backends[i];
 			snprintf(why, size, "%s%s", io_backends[i]->name, *reasons ? reasons : ", which works here");

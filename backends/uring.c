@@ -41,6 +41,9 @@ static const struct figure uring_figures[] = {
 	                       "Receives that found no provided buffer (ENOBUFS) and were armed again." },
 	[URING_OVERFLOWS] = { "io_uring_cq_overflows",
 	                      "Waits after which completions were left over, the queue being full." },
+	[URING_INLINE_SENDS] = { "io_uring_inline_sends", "Sends that send(2) has taken whole (send=inline)." },
+	[URING_ZC_SENDS] = { "io_uring_zc_sends", "Sends without a copy that were submitted (zc=on)." },
+	[URING_ZC_COPIED] = { "io_uring_zc_copied", "Of these, those that the kernel copied all the same." },
 	{ NULL, NULL },
 };
 
@@ -62,10 +65,28 @@ static void uring_entered(struct uring *uring)
 	io_count(&uring->io, URING_SUBMISSIONS, uring->sq_head - before);
 }
 
-int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
+/* With sqpoll, once the tail is stored: the flag that wakes the kernel's thread, if it sleeps. */
+static unsigned uring_waking(const struct uring *uring)
+{
+	if (!uring->sqpoll)
+		return 0;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the tail is there before the thread's last look at it */
+	return __atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_NEED_WAKEUP ? IORING_ENTER_SQ_WAKEUP
+	                                                                                        : 0;
+}
+
+/* With sqpoll: nothing is to be waited for, no thread to be woken, and no overflow to be collected. */
+static bool uring_need_not_enter(const struct uring *uring, unsigned want)
+{
+	return (want == 0 || uring_completed(uring)) &&
+	       !(__atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW);
+}
+
+static inline __attribute__((always_inline)) int uring_enter_with(struct uring *uring, unsigned want, int timeout_ms,
+                                                                  unsigned usec, unsigned flags)
 {
 	struct __kernel_timespec ts;
-	struct io_uring_getevents_arg arg = { 0 };
+	struct uring_wait_arg arg = { .min_wait_usec = usec };
 	unsigned submit = uring->sq_tail - uring->sq_head;
 	int ret;
 
@@ -74,16 +95,41 @@ int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
 		ts.tv_nsec = timeout_ms % 1000 * 1000000LL;
 		arg.ts = (uintptr_t)&ts;
 	}
-	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
-	ret = io_uring_enter2(uring->ring.ring_fd, submit, want, uring->enter_flags, (sigset_t *)&arg, sizeof(arg));
+	ret = io_uring_enter2(uring->enter_fd, submit, want, flags, (sigset_t *)&arg, sizeof(arg));
 	uring_entered(uring);
 	return ret < 0 ? ret : 0;
 }
 
-void uring_submit(struct uring *uring)
+/* With sqpoll, or for several completions. */
+static __attribute__((noinline)) int uring_enter_oddly(struct uring *uring, unsigned want, int timeout_ms)
+{
+	unsigned waking = uring_waking(uring);
+
+	if (uring->sqpoll && !waking && uring_need_not_enter(uring, want)) {
+		uring->sq_head = io_uring_smp_load_acquire(uring->ring.sq.khead);
+		return 0;
+	}
+	return uring_enter_with(uring, want, want > 1 && timeout_ms < 0 ? URING_WAIT_MAX_MS : timeout_ms,
+	                        want > 1 ? uring->wait_usec : 0, uring->enter_flags | waking);
+}
+
+int uring_enter(struct uring *uring, unsigned want, int timeout_ms)
 {
 	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
-	io_uring_enter(uring->ring.ring_fd, uring->sq_tail - uring->sq_head, 0, 0, NULL);
+	if (uring->odd_wait)
+		return uring_enter_oddly(uring, want, timeout_ms);
+	return uring_enter_with(uring, want, timeout_ms, 0, uring->enter_flags);
+}
+
+void uring_submit(struct uring *uring)
+{
+	unsigned waking;
+
+	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+	waking = uring_waking(uring);
+	if (uring->sqpoll && !waking)
+		return;
+	io_uring_enter(uring->enter_fd, uring->sq_tail - uring->sq_head, 0, uring->fd_flags | waking, NULL);
 	uring_entered(uring);
 }
 
@@ -100,11 +146,15 @@ static void uring_pause(void)
 void uring_make_room(struct uring *uring)
 {
 	for (int i = 0; i < 10000 && !uring->broken; i++) {
+		unsigned flags = uring->fd_flags;
 		int ret;
 
 		io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
-		ret = io_uring_enter(uring->ring.ring_fd, uring->sq_tail - uring->sq_head, 0,
-		                     i ? IORING_ENTER_GETEVENTS : 0, NULL);
+		if (i)
+			flags |= IORING_ENTER_GETEVENTS;
+		if (uring->sqpoll)
+			flags |= IORING_ENTER_SQ_WAIT | uring_waking(uring);
+		ret = io_uring_enter(uring->enter_fd, uring->sq_tail - uring->sq_head, 0, flags, NULL);
 		uring_entered(uring);
 		if (uring->sq_head != uring->sq_tail - uring->sq_entries)
 			return;
@@ -120,7 +170,7 @@ void uring_make_room(struct uring *uring)
 }
 
 /*
- * Arms a multishot accept. On a shared socket that would stay in front of the queue of those who wait, and be given
+ * Arms an accept, a multishot one where accept= says so. On a shared socket that would stay in front of the queue of those who wait, and be given
  * every connection, however busy its worker is (measured: 200 of 200, with three workers); one for a single connection
  * leaves the queue when it is woken, and the next one comes to its end. The new sockets are left blocking: an
  * O_NONBLOCK one is not waited for by older kernels.
@@ -131,7 +181,7 @@ static void uring_accept(struct uring *uring, struct io_listener *listener)
 
 	*sqe = (struct io_uring_sqe){
 		.opcode = IORING_OP_ACCEPT,
-		.ioprio = listener->shared ? 0 : IORING_ACCEPT_MULTISHOT,
+		.ioprio = listener->shared ? 0 : uring->accepts,
 		.fd = listener->fd,
 		.accept_flags = SOCK_CLOEXEC,
 		.user_data = uring_listener_data(listener, URING_ACCEPT),
@@ -252,6 +302,7 @@ static bool uring_complete(struct uring *uring, uint64_t data, int res, unsigned
 	case URING_SEND:
 	case URING_CANCEL_RECV:
 	case URING_CLOSE:
+	case URING_REGISTER:
 		return uring_conn_complete(uring, data, res, flags, event);
 	case URING_ACCEPT:
 		return uring_accepted(uring, listener, res, flags, event);
@@ -260,10 +311,10 @@ static bool uring_complete(struct uring *uring, uint64_t data, int res, unsigned
 		uring_unlisten(uring, listener);
 		return false;
 	case URING_WAKE:
+		if (listener)
+			return uring_lent_complete(uring, (struct uring_lent *)listener, res, flags, event);
 		uring_arm_wake(uring);
 		return false;
-	case URING_TEST:
-		break;
 	}
 	assert(!"a completion of nobody's");
 	return false;
@@ -337,7 +388,11 @@ static int uring_wait(struct io *io, int timeout_ms)
 	uring->sender.budget = FILE_BUDGET;
 	waiting = uring->ready.first || uring->bulk.first || uring->swept || uring->sender.turns.first;
 	/* The kernel does not sleep while there are completions in the queue. */
-	ret = uring_enter(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms);
+	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
+	if (__builtin_expect(uring->odd_wait, 0))
+		ret = uring_enter_oddly(uring, waiting || timeout_ms == 0 ? 0 : uring->wait, timeout_ms);
+	else
+		ret = uring_enter_with(uring, waiting || timeout_ms == 0 ? 0 : 1, timeout_ms, 0, uring->enter_flags);
 	if ((ret == -EAGAIN || ret == -ENOMEM) && !waiting && !uring_completed(uring))
 		uring_pause();
 	uring_collected(uring);

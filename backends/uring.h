@@ -1,7 +1,7 @@
 /*
  * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections),
- * uring_file.c (their files) and uring_setup.c (creation, self-test, and the words for what went wrong). Private to
- * them.
+ * uring_file.c (their files), uring_zc.c (sends without a copy), uring_setup.c (creation, and the words for what went
+ * wrong), uring_features.c, uring_test.c (the self-test) and uring_contain.c. Private to them.
  */
 #ifndef LOOM_URING_H
 #define LOOM_URING_H
@@ -15,7 +15,7 @@
 #include "file_send.h"
 #include "uring_compat.h"
 
-/* Tests make these small, or begin further down the ladder of set-up flags, with -D. */
+/* Tests make these small with -D. */
 #ifndef URING_SQ_ENTRIES
 #define URING_SQ_ENTRIES 512 /* a full one is submitted at once and costs one more system call */
 #endif
@@ -24,9 +24,6 @@
 #endif
 #ifndef URING_CQ_MAX
 #define URING_CQ_MAX 16384
-#endif
-#ifndef URING_FIRST_RUNG
-#define URING_FIRST_RUNG 0
 #endif
 
 /*
@@ -38,21 +35,11 @@
  * One-shot receives are armed for a credit only. Their buffers are lent at once, and back before the next wait. So
  * while the shared ones have run out, a connection with a credit still gets its bytes, whatever the others do.
  *
- * Powers of two. One page each, since what arrives is mostly a request head.
+ * Powers of two. buf-count is of the shared ones; without multishot receives there are none, and it is of the others.
  */
-#ifndef URING_SHARED_BUFFERS
-#define URING_SHARED_BUFFERS 512
-#endif
 #ifndef URING_SINGLE_BUFFERS
 #define URING_SINGLE_BUFFERS 128
 #endif
-#define URING_BUFFERS (URING_SINGLE_BUFFERS + URING_SHARED_BUFFERS)
-#ifndef URING_BUFFER_SIZE
-#define URING_BUFFER_SIZE 4096
-#endif
-
-_Static_assert(URING_BUFFER_SIZE <= IO_RECV_MAX, "what is lent fits a remainder buffer");
-_Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
 
 /* A connection without a credit holds about so many buffers before its receive is cancelled. */
 #define URING_HELD_MAX 4
@@ -71,6 +58,25 @@ _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
 /* Bytes that sends which have begun go on with between two waits, all of them together: others have their turns between. */
 #define URING_BULK URING_PIECE
 
+/*
+ * Sends without a copy that the kernel may still be reading for, of a worker; what is beyond them is copied. And when the
+ * kernel has said so many times in a row that it copied all the same, no more are tried but one in so many.
+ */
+#ifndef URING_LENTS
+#define URING_LENTS 1024
+#endif
+#define URING_ZC_COPIED_MAX 16
+#define URING_ZC_RETRY      1024
+
+/* Sends by send(2) between two waits, besides one for each completion: URING_INLINE_MORE. */
+#define URING_INLINE_MORE 8
+
+/* A wait for several completions has an end, or it would look about some 10,000 times a second when all is quiet. */
+#define URING_WAIT_MAX_MS (60 * 60 * 1000)
+
+/* Descriptors that the table of registered files has room for; others are not registered. */
+#define URING_TABLE_MAX 65536
+
 /* Reads of files at a time. More wait. Nothing is read ahead, so a read is as long as is good for a disk. */
 #ifndef URING_READS
 #define URING_READS 4
@@ -78,22 +84,42 @@ _Static_assert(URING_BUFFERS < UINT16_MAX, "an index has 16 bits");
 #define URING_READ_SIZE (256 * 1024)
 
 enum uring_group_id {
-	URING_SINGLE, /* buffers 0 .. URING_SINGLE_BUFFERS - 1 */
+	URING_SINGLE, /* the first buffers, uring.singles of them */
 	URING_SHARED, /* the others */
 	URING_GROUPS,
 };
 
 struct uring_group {
-	struct io_uring_buf_ring *ring; /* shared with the kernel */
+	struct io_uring_buf_ring *ring; /* shared with the kernel; of a group that there is not: uring.no_ring */
 	uint16_t tail;                  /* ours; published before the kernel is entered */
 	uint16_t mask;
-	bool registered;
 };
 
-/* What is known of a buffer that is held: the next of its connection, and how much of it is filled. */
+/* What is known of a buffer: the next one that its connection holds, and how much of it is filled. */
 struct uring_held {
 	uint16_t next;
 	uint16_t len;
+	uint16_t slot; /* where in its group's ring it was given back: the next of a bundle is behind it */
+	uint16_t used; /* with buf-inc: bytes that receives have taken of it */
+};
+
+/* A submission that receives: one is for a single receive, one for a multishot. */
+struct uring_receive {
+	uint8_t opcode;
+	uint8_t flags;
+	uint16_t ioprio;
+	uint16_t group;
+	uint32_t len;
+	uint32_t cap;    /* with recv-cap: a multishot's bytes, in all */
+	uint32_t events; /* of a poll */
+};
+
+/* A send without a copy that the kernel may read for yet. */
+struct uring_lent {
+	struct io_lent io;    /* first */
+	struct io_conn *conn; /* whose send it is; NULL: that is over, and the caller was told */
+	unsigned pending;     /* notifications that are due */
+	uint16_t next;        /* of those that are free: index plus 1 */
 };
 
 /* What a sendmsg refers to until it is submitted. One for each entry of the submission queue. */
@@ -124,9 +150,35 @@ struct uring {
 	unsigned cq_end;
 	unsigned cq_mask;
 	unsigned enter_flags; /* of every enter that collects completions */
+	int enter_fd;         /* the ring's descriptor, or its index: ring-fd */
+	unsigned fd_flags;    /* which of the two: of every enter */
 
+	/* What is in effect, as far as the way of a request has to know it. All of it is in io.features. */
+	bool odd_recv;    /* a receive that has completed takes more thought, for one of these: */
+	bool polls;       /* recv=poll */
+	bool bundles;     /* recv-bundle */
+	bool inc;         /* buf-inc */
+	bool odd_send;    /* a send takes more thought, for files=direct, zc=on or this: */
+	bool send_inline; /* send=inline */
+	bool send_vec;    /* send-vec */
+	bool sqpoll;      /* sqpoll */
+	bool odd_wait;    /* sqpoll, or wait=N: entering takes more thought */
+	uint8_t direct;   /* files=direct */
+	uint16_t accepts; /* sqe.ioprio of an accept on a socket of this worker alone */
+	unsigned wait;    /* completions that end a wait */
+	unsigned wait_usec;
+	bool zc;                         /* zc=on */
+	size_t zc_min;                   /* the least bytes of a piece that is sent so; SIZE_MAX: none is */
+	unsigned inlines;                /* sends by send(2) that are left until the next wait, */
+	unsigned inline_turn;            /* since cq_end was this */
+	struct uring_receive receive[2]; /* by whether it is a multishot */
+
+	unsigned singles;  /* buffers of the first group */
+	unsigned scarce;   /* so many shared ones held are many */
+	unsigned buf_size; /* of each, in bytes */
 	uint8_t *buffers;
 	struct uring_group group[URING_GROUPS];
+	struct io_uring_buf_ring no_ring;
 	struct uring_held *held; /* one a buffer */
 	unsigned held_count;     /* buffers held, of all connections */
 	int lent;                /* the buffer that the caller reads, or -1 */
@@ -138,8 +190,16 @@ struct uring {
 	unsigned sweeps;           /* of the first of them */
 	int accepted;              /* the last descriptor that IO_ACCEPT told, which io_open() knows to be blocking */
 	bool accepted_coarse;      /* and what kind it is: io_conn's CONN_COARSE */
-	bool multishot;            /* the kernel has multishot receive */
+	bool multishot;            /* receives may be multishots */
 	struct uring_message *message; /* one for each entry of the submission queue */
+	uint8_t *scratch;              /* with recv=poll: what recv(2) receives into */
+
+	/* With zc=on. */
+	struct uring_lent *lents;
+	uint16_t lent_free;  /* the first that is free: index plus 1; 0: none */
+	unsigned zc_copied;  /* notifications in a row that said so */
+	unsigned zc_skipped; /* sends since it was turned off */
+	unsigned table;      /* entries of the table of registered files */
 
 	/* With io_config.files. */
 	struct file_sender sender;
@@ -155,7 +215,6 @@ struct uring {
 	bool wake_armed;
 	uint64_t wake_value; /* where the ring reads the eventfd to */
 
-	unsigned setup_flags;
 	size_t memory_size; /* of buffers, and the rings of both groups behind them */
 	struct io_uring ring;
 };
@@ -167,6 +226,9 @@ enum uring_figure {
 	URING_COMPLETIONS,
 	URING_NO_BUFFERS,
 	URING_OVERFLOWS,
+	URING_INLINE_SENDS,
+	URING_ZC_SENDS,
+	URING_ZC_COPIED,
 };
 
 static inline struct uring *uring_of(struct io *io)
@@ -182,8 +244,10 @@ enum uring_op {
 	URING_CANCEL_RECV,
 	URING_ACCEPT,
 	URING_CANCEL_ACCEPT,
-	URING_WAKE,
-	URING_TEST, /* the self-test's */
+	URING_WAKE,                  /* without an address; with one: */
+	URING_LENT = URING_WAKE,     /* of a struct uring_lent: a send without a copy, and its notification */
+	URING_REGISTER,              /* a connection's descriptor was put into the table */
+	URING_TEST = URING_REGISTER, /* the self-test's, which never meets a connection */
 };
 
 /* io_conn.flags */
@@ -204,9 +268,17 @@ enum {
 	CONN_FILE = 1 << 13,   /* the send in flight is of io_send_file(): files, not iov */
 	CONN_WAITS = 1 << 14,  /* it stands in a queue, the sender's or cold */
 	CONN_BULK = 1 << 15,   /* on the list of those that go on with a send */
+	CONN_DIRECT = 1 << 16, /* its descriptor is in the table, at the index of the same number */
+	CONN_SENT = 1 << 17,   /* all was sent by send(2): an IO_SENT waits on the list of those that are ready */
+	CONN_COPIES = 1 << 18, /* its socket does not send without a copy */
 };
 
-_Static_assert(CONN_BULK <= UINT16_MAX, "io_conn.flags has 16 bits");
+/* The flag of a submission that has such a connection's descriptor. */
+static inline uint8_t uring_fixed(const struct io_conn *conn)
+{
+	_Static_assert(IOSQE_FIXED_FILE == 1, "so a shift will do");
+	return conn->flags / CONN_DIRECT & 1;
+}
 
 #define URING_OP_MASK      UINT64_C(7)
 #define URING_ADDRESS_BITS 48
@@ -262,17 +334,20 @@ static inline void uring_seen(struct uring *uring)
 
 static inline uint8_t *uring_buffer(const struct uring *uring, unsigned index)
 {
-	return uring->buffers + (size_t)index * URING_BUFFER_SIZE;
+	return uring->buffers + (size_t)index * uring->buf_size;
 }
 
 /* Gives a buffer back to the kernel, which sees it when uring_publish() has been called. */
 static inline void uring_give_back(struct uring *uring, unsigned index)
 {
-	struct uring_group *group = &uring->group[index < URING_SINGLE_BUFFERS ? URING_SINGLE : URING_SHARED];
-	struct io_uring_buf *buf = &group->ring->bufs[group->tail++ & group->mask];
+	struct uring_group *group = &uring->group[index < uring->singles ? URING_SINGLE : URING_SHARED];
+	struct io_uring_buf *buf = &group->ring->bufs[group->tail & group->mask];
 
+	if (__builtin_expect(uring->bundles, 0))
+		uring->held[index].slot = group->tail;
+	group->tail++;
 	buf->addr = (uintptr_t)uring_buffer(uring, index);
-	buf->len = URING_BUFFER_SIZE;
+	buf->len = uring->buf_size;
 	buf->bid = index;
 }
 
@@ -305,8 +380,25 @@ void uring_shutdown(struct io *io, struct io_conn *conn);
 void uring_close(struct io *io, struct io_conn *conn);
 uint64_t uring_progress(struct io *io, struct io_conn *conn);
 
+/* Takes sent bytes off the front of what a connection is to send; there are so many. */
+void uring_advance(struct io_conn *conn, size_t taken);
+
+/* A send without a copy has completed, as any other one does: with so many bytes, or -errno. True when that made an event. */
+bool uring_sent_zc(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
+
+/*
+ * uring_zc.c. uring_send_zc(): submits what is first to send without a copy; false when that is not the way for it.
+ * uring_still_lent(): a send is over: the struct io_lent whose memory the kernel still reads, or NULL.
+ */
+bool uring_send_zc(struct uring *uring, struct io_conn *conn);
+const void *uring_still_lent(struct uring *uring, struct io_conn *conn);
+int uring_zc_create(struct uring *uring);
+
 /* Handles a completion of a connection. True when it made an event. */
 bool uring_conn_complete(struct uring *uring, uint64_t data, int res, unsigned flags, struct io_event *event);
+
+/* A send without a copy has gone as far as it goes, or the kernel has done with its memory. True when it made an event. */
+bool uring_lent_complete(struct uring *uring, struct uring_lent *lent, int res, unsigned flags, struct io_event *event);
 
 /* Takes the first of uring->ready. False when it was closed since, and there is no event. */
 bool uring_conn_ready(struct uring *uring, struct io_event *event);
@@ -338,7 +430,28 @@ bool uring_file_complete(struct uring *uring, struct io_conn *conn, int res, str
  */
 int uring_create(struct io **io, const struct io_config *config, char *why, size_t size);
 void uring_destroy(struct io *io);
-int uring_probe(char *why, size_t size);
+int uring_probe(const struct features *features, char *why, size_t size);
 void uring_describe(struct io *io, char *text, size_t size);
+
+/* The system call io_uring_register: 0 or what it returns, or -errno. */
+int uring_register(const struct uring *uring, unsigned opcode, void *argument, unsigned n);
+
+/*
+ * uring_features.c. uring_resolve(): what follows from what was asked for, and what does not go together: 0, or -EINVAL
+ * with a line in why. uring_adopt(): brings the struct into line with io.features, once the ring is there.
+ * uring_register_features(): what is registered with it, 0 or -errno with *what that failed.
+ */
+int uring_resolve(struct uring_features *uring, const struct features *asked, char *why, size_t size);
+void uring_adopt(struct uring *uring);
+int uring_register_features(struct uring *uring, const char **what);
+
+/* uring_contain.c. Limits the ring to what is in effect, and enables it. 0 or -errno. */
+int uring_contain(struct uring *uring, bool files);
+
+/* uring_test.c. Tries each operation that serving needs, as serving will use it. 0, or -errno with *what that failed. */
+int uring_self_test(struct uring *uring, const char **what);
+
+/* Awaits a completion: 0 with *cqe a copy, or -errno. */
+int uring_test_wait(struct uring *uring, struct io_uring_cqe *cqe);
 
 #endif

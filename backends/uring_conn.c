@@ -26,6 +26,28 @@ static struct io_conn *uring_shift(struct uring_list *list)
 	return conn;
 }
 
+/* Takes sent bytes off the front of what is to be sent. */
+static inline __attribute__((always_inline)) void uring_take_off(struct io_conn *conn, size_t taken)
+{
+	struct iovec *iov = conn->iov;
+
+	conn->sent += taken;
+	while (conn->niov && taken >= iov->iov_len) {
+		taken -= iov++->iov_len;
+		conn->niov--;
+	}
+	conn->iov = iov;
+	if (conn->niov) {
+		iov->iov_base = (char *)iov->iov_base + taken;
+		iov->iov_len -= taken;
+	}
+}
+
+void uring_advance(struct io_conn *conn, size_t taken)
+{
+	uring_take_off(conn, taken);
+}
+
 static bool uring_lend(struct uring *uring, struct io_conn *conn, unsigned index, int len, struct io_event *event)
 {
 	uring->lent = index;
@@ -34,6 +56,46 @@ static bool uring_lend(struct uring *uring, struct io_conn *conn, unsigned index
 	event->conn = conn;
 	event->data = uring_buffer(uring, index);
 	return true;
+}
+
+/*
+ * Lends a piece of a buffer that receives share (buf-inc). The kernel goes on with what is left of it, or has done with it:
+ * then it is ours again after the loan, and the earlier pieces have been lent and taken back by then.
+ */
+static bool uring_lend_piece(struct uring *uring, struct io_conn *conn, unsigned index, int len, bool more,
+                             struct io_event *event)
+{
+	struct uring_held *held = &uring->held[index];
+
+	*event = (struct io_event){
+		.op = IO_RECV,
+		.res = len,
+		.conn = conn,
+		.data = uring_buffer(uring, index) + held->used,
+	};
+	held->used += len;
+	if (!more) {
+		held->used = 0;
+		uring->lent = index;
+	}
+	return true;
+}
+
+/* A buffer that a completion names, and nobody wants: as far as the kernel has done with it. */
+static __attribute__((noinline)) void uring_spill(struct uring *uring, unsigned index, int res, unsigned flags)
+{
+	struct uring_group *group = &uring->group[index < uring->singles ? URING_SINGLE : URING_SHARED];
+	unsigned slot = uring->held[index].slot;
+
+	if (uring->inc && flags & URING_CQE_F_BUF_MORE) {
+		uring->held[index].used += res > 0 ? res : 0;
+		return;
+	}
+	uring->held[index].used = 0;
+	uring_give_back(uring, index);
+	/* The others of a bundle. */
+	for (res -= (int)uring->buf_size; uring->bundles && res > 0; res -= (int)uring->buf_size)
+		uring_give_back(uring, group->ring->bufs[++slot & group->mask].bid);
 }
 
 static bool uring_tell_end(struct io_conn *conn, struct io_event *event)
@@ -49,16 +111,19 @@ static bool uring_tell_end(struct io_conn *conn, struct io_event *event)
  */
 static void uring_arm(struct uring *uring, struct io_conn *conn, bool multishot)
 {
+	const struct uring_receive *receive = &uring->receive[multishot];
 	struct io_uring_sqe *sqe = uring_sqe(uring);
 
 	assert(!(conn->flags & (CONN_ARMED | CONN_PARKED)));
 	*sqe = (struct io_uring_sqe){
-		.opcode = IORING_OP_RECV,
-		.flags = IOSQE_BUFFER_SELECT,
-		.ioprio = multishot ? IORING_RECV_MULTISHOT : 0,
+		.opcode = receive->opcode,
+		.flags = receive->flags | uring_fixed(conn),
+		.ioprio = receive->ioprio,
 		.fd = conn->fd,
-		.len = multishot ? 0 : URING_BUFFER_SIZE,
-		.buf_group = multishot ? URING_SHARED : URING_SINGLE,
+		.len = receive->len,
+		.poll32_events = receive->events,
+		.buf_group = receive->group,
+		.file_index = receive->cap, /* sqe.optlen of newer headers, in the same place */
 		.user_data = uring_conn_data(conn, URING_RECV),
 	};
 	conn->flags &= ~CONN_SHARED;
@@ -68,10 +133,28 @@ static void uring_arm(struct uring *uring, struct io_conn *conn, bool multishot)
 
 static inline bool uring_scarce(const struct uring *uring)
 {
-	return uring->held_count > URING_SHARED_BUFFERS / 2;
+	return uring->held_count > uring->scarce;
 }
 
 static void uring_leave_bulk(struct uring *uring, struct io_conn *conn);
+
+static void uring_make_ready(struct uring *uring, struct io_conn *conn)
+{
+	if (conn->flags & CONN_READY)
+		return;
+	conn->flags |= CONN_READY;
+	uring_push(&uring->ready, conn);
+}
+
+/* Something is held, or nothing is armed. */
+static __attribute__((noinline)) void uring_recv_anew(struct uring *uring, struct io_conn *conn)
+{
+	if (conn->held || conn->flags & CONN_ENDED) {
+		uring_make_ready(uring, conn);
+		return;
+	}
+	uring_arm(uring, conn, conn->flags & CONN_AGAIN && uring->multishot && !uring_scarce(uring));
+}
 
 void uring_recv(struct io *io, struct io_conn *conn)
 {
@@ -81,42 +164,21 @@ void uring_recv(struct io *io, struct io_conn *conn)
 	if (conn->flags & CONN_BULK)
 		uring_leave_bulk(uring, conn);
 	conn->flags |= CONN_CREDIT;
-	if (conn->flags & CONN_ARMED && !conn->held)
-		return;
-	if (conn->held || conn->flags & CONN_ENDED) {
-		conn->flags |= CONN_READY;
-		uring_push(&uring->ready, conn);
-		return;
-	}
-	uring_arm(uring, conn, conn->flags & CONN_AGAIN && uring->multishot && !uring_scarce(uring));
+	if (!(conn->flags & CONN_ARMED) || conn->held)
+		uring_recv_anew(uring, conn);
 }
 
-/* Submits as much of what is left to send as goes into one operation. */
-static void uring_send_piece(struct uring *uring, struct io_conn *conn)
+/* Of several pieces of memory as many as go into one operation, the last one cut. */
+static __attribute__((noinline)) void uring_send_several(struct uring *uring, struct io_conn *conn,
+                                                         struct io_uring_sqe *sqe, size_t piece)
 {
-	struct io_uring_sqe *sqe = uring_sqe(uring);
+	struct uring_message *message = &uring->message[sqe - uring->sqes];
 	struct iovec *iov = conn->iov;
-	size_t piece = conn->flags & CONN_COARSE ? URING_PIECE_COARSE : URING_PIECE;
-	struct uring_message *message;
 	size_t total = 0;
 	unsigned n = 0;
 
-	*sqe = (struct io_uring_sqe){
-		.opcode = IORING_OP_SEND,
-		.fd = conn->fd,
-		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
-		.user_data = uring_conn_data(conn, URING_SEND),
-	};
-	conn->owed++;
-	if (conn->niov == 1 || iov->iov_len >= piece) {
-		sqe->addr = (uintptr_t)iov->iov_base;
-		sqe->len = iov->iov_len < piece ? iov->iov_len : piece;
-		return;
-	}
-
 	while (n < conn->niov && total + iov[n].iov_len <= piece)
 		total += iov[n++].iov_len;
-	message = &uring->message[sqe - uring->sqes];
 	message->header.msg_iov = iov;
 	message->header.msg_iovlen = n;
 	if (n < conn->niov) {
@@ -130,13 +192,51 @@ static void uring_send_piece(struct uring *uring, struct io_conn *conn)
 			sqe->msg_flags |= MSG_MORE; /* the next piece fills up the segment */
 		}
 	}
+	if (uring->send_vec) {
+		sqe->ioprio = IORING_SEND_VECTORIZED;
+		sqe->addr = (uintptr_t)message->header.msg_iov;
+		sqe->len = message->header.msg_iovlen;
+		return;
+	}
 	sqe->opcode = IORING_OP_SENDMSG;
 	sqe->addr = (uintptr_t)&message->header;
 	sqe->len = 1;
 }
 
+/* Submits as much of what is left to send as goes into one operation; flags are those of its submission. */
+static inline __attribute__((always_inline)) void uring_send_as_usual(struct uring *uring, struct io_conn *conn,
+                                                                      uint8_t flags)
+{
+	size_t piece = conn->flags & CONN_COARSE ? URING_PIECE_COARSE : URING_PIECE;
+	struct io_uring_sqe *sqe = uring_sqe(uring);
+	struct iovec *iov = conn->iov;
+
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_SEND,
+		.flags = flags,
+		.fd = conn->fd,
+		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
+		.user_data = uring_conn_data(conn, URING_SEND),
+	};
+	conn->owed++;
+	if (conn->niov > 1 && iov->iov_len < piece) {
+		uring_send_several(uring, conn, sqe, piece);
+		return;
+	}
+	sqe->addr = (uintptr_t)iov->iov_base;
+	sqe->len = iov->iov_len < piece ? iov->iov_len : piece;
+}
+
+/* The same, without a copy where that is the way for it. */
+static __attribute__((noinline)) void uring_send_piece(struct uring *uring, struct io_conn *conn)
+{
+	if (uring->zc && uring_send_zc(uring, conn))
+		return;
+	uring_send_as_usual(uring, conn, uring_fixed(conn));
+}
+
 /* One that gets a credit may have to stand in another list: it goes on with its send at once. Rare, so it may take long. */
-static void uring_leave_bulk(struct uring *uring, struct io_conn *conn)
+static __attribute__((noinline)) void uring_leave_bulk(struct uring *uring, struct io_conn *conn)
 {
 	struct uring_list bulk = uring->bulk;
 
@@ -168,6 +268,54 @@ void uring_conn_go_on(struct uring *uring)
 	}
 }
 
+/*
+ * send=inline: send(2) at once, as much as goes into one operation. True when that was all: its IO_SENT comes with the next
+ * io_next(). False when the ring has to go on, be it with an error, which it meets again. A connection that waits for a
+ * buffer stands in another list; and between two waits there are only so many, or a reader that keeps up would have no end.
+ */
+static bool uring_send_now(struct uring *uring, struct io_conn *conn)
+{
+	struct iovec *iov = conn->iov;
+	size_t total = 0;
+	ssize_t res;
+
+	if (uring->inline_turn != uring->cq_end) {
+		uring->inline_turn = uring->cq_end;
+		uring->inlines = URING_INLINE_MORE + uring->cq_end - uring->cq_head;
+	}
+	if (conn->flags & CONN_PARKED || uring->inlines == 0)
+		return false;
+	for (unsigned i = 0; i < conn->niov; i++) {
+		if (iov[i].iov_len >= uring->zc_min)
+			return false; /* without a copy */
+		total += iov[i].iov_len;
+	}
+	if (total > URING_PIECE_COARSE)
+		return false;
+	uring->inlines--;
+	if (conn->niov == 1)
+		res = send(conn->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	else
+		res = sendmsg(conn->fd, &(struct msghdr){ .msg_iov = iov, .msg_iovlen = conn->niov },
+		              MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (res <= 0)
+		return false;
+	uring_advance(conn, res);
+	if (conn->niov)
+		return false;
+	io_count(&uring->io, URING_INLINE_SENDS, 1);
+	conn->flags |= CONN_SENT;
+	uring_make_ready(uring, conn);
+	return true;
+}
+
+/* send=inline, zc=on or files=direct. */
+static __attribute__((noinline)) void uring_send_oddly(struct uring *uring, struct io_conn *conn)
+{
+	if (!uring->send_inline || !uring_send_now(uring, conn))
+		uring_send_piece(uring, conn);
+}
+
 void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
 {
 	assert(conn->flags & CONN_OPEN && !(conn->flags & (CONN_SENDING | CONN_CLOSING)));
@@ -175,23 +323,35 @@ void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned
 	conn->flags |= CONN_SENDING;
 	conn->iov = iov;
 	conn->niov = n;
-	uring_send_piece(uring_of(io), conn);
+	if (__builtin_expect(uring_of(io)->odd_send, 0))
+		uring_send_oddly(uring_of(io), conn);
+	else
+		uring_send_as_usual(uring_of(io), conn, 0);
 }
 
-/* IORING_OP_CLOSE shares its system call with everything else. */
+/* IORING_OP_CLOSE shares its system call with everything else. The table's reference goes first: both keep a file open. */
 void uring_settle(struct uring *uring, struct io_conn *conn)
 {
 	struct io_uring_sqe *sqe;
 
 	if (conn->owed || conn->flags & (CONN_READY | CONN_PARKED | CONN_WAITS | CONN_BULK))
 		return;
+	if (conn->flags & CONN_DIRECT) {
+		sqe = uring_sqe(uring);
+		*sqe = (struct io_uring_sqe){
+			.opcode = IORING_OP_CLOSE,
+			.file_index = conn->fd + 1,
+			.user_data = uring_conn_data(conn, URING_CLOSE),
+		};
+		conn->owed++;
+	}
 	sqe = uring_sqe(uring);
 	*sqe = (struct io_uring_sqe){
 		.opcode = IORING_OP_CLOSE,
 		.fd = conn->fd,
 		.user_data = uring_conn_data(conn, URING_CLOSE),
 	};
-	conn->owed = 1;
+	conn->owed++;
 }
 
 static unsigned uring_unhold(struct uring *uring, struct io_conn *conn)
@@ -252,16 +412,95 @@ static void uring_rearm(struct uring *uring, struct io_conn *conn, int res)
 	}
 }
 
+/* A completion that filled several buffers: the first one is at index, the others behind it in the ring. */
+static bool uring_received_bundle(struct uring *uring, struct io_conn *conn, unsigned index, int res,
+                                  struct io_event *event)
+{
+	struct uring_group *group = &uring->group[index < uring->singles ? URING_SINGLE : URING_SHARED];
+	unsigned slot = uring->held[index].slot;
+	int size = (int)uring->buf_size;
+	bool told = false;
+
+	if (conn->flags & CONN_CREDIT && !conn->held) {
+		conn->flags &= ~CONN_CREDIT;
+		told = uring_lend(uring, conn, index, res < size ? res : size, event);
+	} else {
+		uring_hold(uring, conn, index, res < size ? res : size);
+	}
+	while ((res -= size) > 0)
+		uring_hold(uring, conn, group->ring->bufs[++slot & group->mask].bid, res < size ? res : size);
+	return told;
+}
+
+/* recv=poll: there is something, or there was. */
+static bool uring_polled(struct uring *uring, struct io_conn *conn, int res, struct io_event *event)
+{
+	conn->owed--;
+	conn->flags &= ~CONN_ARMED;
+	if (conn->flags & CONN_CLOSING) {
+		uring_settle(uring, conn);
+		return false;
+	}
+	assert(conn->flags & CONN_CREDIT);
+	if (res > 0) {
+		do
+			res = recv(conn->fd, uring->scratch, IO_RECV_MAX, MSG_DONTWAIT);
+		while (res < 0 && errno == EINTR);
+		if (res < 0)
+			res = -errno;
+	}
+	if (res == -EAGAIN || res == -EINTR || res == -ECANCELED) {
+		uring_arm(uring, conn, false);
+		return false;
+	}
+	if (res <= 0) {
+		conn->flags |= CONN_ENDED;
+		conn->result = res;
+		return uring_tell_end(conn, event);
+	}
+	conn->flags &= ~CONN_CREDIT;
+	*event = (struct io_event){ .op = IO_RECV, .res = res, .conn = conn, .data = uring->scratch };
+	return true;
+}
+
+/* recv=poll, recv-bundle and buf-inc: whether it made an event, 1 or 0; -1: it is as any other receive. */
+static __attribute__((noinline)) int uring_received_oddly(struct uring *uring, struct io_conn *conn, int res,
+                                                          unsigned flags, struct io_event *event)
+{
+	unsigned index = flags >> IORING_CQE_BUFFER_SHIFT;
+
+	if (uring->polls)
+		return uring_polled(uring, conn, res, event);
+	if (res <= 0 || conn->flags & CONN_CLOSING || (uring->bundles && res <= (int)uring->buf_size))
+		return -1;
+	if (!(flags & IORING_CQE_F_MORE)) {
+		conn->owed--;
+		conn->flags &= ~CONN_ARMED;
+	}
+	if (uring->bundles)
+		return uring_received_bundle(uring, conn, index, res, event);
+	/* A one-shot receive, so there is a credit. */
+	assert(conn->flags & CONN_CREDIT && !conn->held);
+	conn->flags &= ~CONN_CREDIT;
+	return uring_lend_piece(uring, conn, index, res, flags & URING_CQE_F_BUF_MORE, event);
+}
+
 static bool uring_received(struct uring *uring, struct io_conn *conn, int res, unsigned flags, struct io_event *event)
 {
 	unsigned index = flags >> IORING_CQE_BUFFER_SHIFT;
 
+	if (__builtin_expect(uring->odd_recv, 0)) {
+		int told = uring_received_oddly(uring, conn, res, flags, event);
+
+		if (told >= 0)
+			return told;
+	}
 	if (!(flags & IORING_CQE_F_MORE)) {
 		conn->owed--;
 		conn->flags &= ~CONN_ARMED;
 	}
 	if (res > 0 && !(conn->flags & CONN_CLOSING)) {
-		assert(flags & IORING_CQE_F_BUFFER && index < URING_BUFFERS);
+		assert(flags & IORING_CQE_F_BUFFER);
 		if (conn->flags & CONN_CREDIT && !conn->held) {
 			conn->flags &= ~CONN_CREDIT;
 			return uring_lend(uring, conn, index, res, event);
@@ -271,7 +510,7 @@ static bool uring_received(struct uring *uring, struct io_conn *conn, int res, u
 	}
 
 	if (flags & IORING_CQE_F_BUFFER)
-		uring_give_back(uring, index);
+		uring_spill(uring, index, res, flags);
 	if (conn->flags & CONN_CLOSING) {
 		uring_settle(uring, conn);
 		return false;
@@ -289,28 +528,18 @@ static bool uring_received(struct uring *uring, struct io_conn *conn, int res, u
 	return uring_tell_end(conn, event);
 }
 
-static bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struct io_event *event)
+static inline __attribute__((always_inline)) bool uring_sent(struct uring *uring, struct io_conn *conn, int res,
+                                                             struct io_event *event)
 {
-	struct iovec *iov = conn->iov;
-
 	conn->owed--;
 	if (conn->flags & CONN_CLOSING) {
 		uring_settle(uring, conn);
 		return false;
 	}
 	if (res > 0) {
-		size_t taken = res;
-
-		conn->sent += taken;
-		while (conn->niov && taken >= iov->iov_len) {
-			taken -= iov++->iov_len;
-			conn->niov--;
-		}
-		conn->iov = iov;
+		uring_take_off(conn, res);
 		res = 0;
 		if (conn->niov) {
-			iov->iov_base = (char *)iov->iov_base + taken;
-			iov->iov_len -= taken;
 			if (!(conn->flags & CONN_CREDIT)) {
 				conn->flags |= CONN_BULK;
 				uring_push(&uring->bulk, conn);
@@ -326,8 +555,38 @@ static bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struc
 		return false;
 	}
 	conn->flags &= ~CONN_SENDING;
-	*event = (struct io_event){ .op = IO_SENT, .res = res, .conn = conn };
+	*event = (struct io_event){
+		.op = IO_SENT,
+		.res = res,
+		.conn = conn,
+		.data = conn->lent ? uring_still_lent(uring, conn) : NULL,
+	};
 	return true;
+}
+
+bool uring_sent_zc(struct uring *uring, struct io_conn *conn, int res, struct io_event *event)
+{
+	return uring_sent(uring, conn, res, event);
+}
+
+/* Enters the descriptor into the table, where its own number is its index. */
+static __attribute__((noinline)) void uring_enter_table(struct uring *uring, struct io_conn *conn)
+{
+	struct io_uring_sqe *sqe = uring_sqe(uring);
+	/* The kernel looks at it when it takes the entry, and until then nobody else has its place. */
+	int *fd = (int *)&uring->message[sqe - uring->sqes];
+
+	*fd = conn->fd;
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_FILES_UPDATE,
+		.fd = -1,
+		.off = conn->fd,
+		.addr = (uintptr_t)fd,
+		.len = 1,
+		.user_data = uring_conn_data(conn, URING_REGISTER),
+	};
+	conn->flags |= CONN_DIRECT;
+	conn->owed++;
 }
 
 void uring_open(struct io *io, struct io_conn *conn, int fd)
@@ -350,6 +609,8 @@ void uring_open(struct io *io, struct io_conn *conn, int fd)
 	uring->accepted = -1;
 	if (coarse)
 		conn->flags |= CONN_COARSE;
+	if (uring->direct && (unsigned)fd < uring->table)
+		uring_enter_table(uring, conn);
 }
 
 void uring_shutdown(struct io *io, struct io_conn *conn)
@@ -386,11 +647,24 @@ bool uring_conn_complete(struct uring *uring, uint64_t data, int res, unsigned f
 			uring_settle(uring, conn);
 		return false;
 	case URING_CLOSE:
-		conn->owed = 0;
+		if (--conn->owed)
+			return false;
 		conn->flags = 0;
 		uring->open--;
-		*event = (struct io_event){ .op = IO_CLOSED, .conn = conn };
+		*event = (struct io_event){
+			.op = IO_CLOSED,
+			.conn = conn,
+			.data = conn->lent ? uring_still_lent(uring, conn) : NULL,
+		};
 		return true;
+	case URING_REGISTER:
+		/* Out of memory: what was submitted for the index has failed, or will, and the connection with it. */
+		conn->owed--;
+		if (res < 0)
+			conn->flags &= ~CONN_DIRECT;
+		if (conn->flags & CONN_CLOSING)
+			uring_settle(uring, conn);
+		return false;
 	default:
 		assert(!"an operation of connections");
 		return false;
@@ -407,6 +681,13 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event)
 		uring_settle(uring, conn);
 		return false;
 	}
+	if (conn->flags & CONN_SENT) {
+		conn->flags &= ~(CONN_SENT | CONN_SENDING);
+		if (conn->flags & CONN_CREDIT && (conn->held || conn->flags & CONN_ENDED))
+			uring_make_ready(uring, conn);
+		*event = (struct io_event){ .op = IO_SENT, .conn = conn };
+		return true;
+	}
 	if (!conn->held)
 		return uring_tell_end(conn, event);
 	conn->flags &= ~CONN_CREDIT;
@@ -421,7 +702,7 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event)
 void uring_conn_unpark(struct uring *uring)
 {
 	struct uring_list parked = uring->parked;
-	unsigned tries = URING_SINGLE_BUFFERS;
+	unsigned tries = uring->singles;
 
 	uring->parked.first = NULL;
 	while (parked.first) {

@@ -1,10 +1,10 @@
 /*
- * uring_setup.c - creates a ring, tests it, and explains what could not be had. On the thread that will wait on the
- * ring; runs once at start, so it may allocate.
+ * uring_setup.c - creates a ring, with the features that were asked for, and explains what could not be had. On the thread
+ * that will wait on the ring; runs once at start, so it may allocate.
  *
- * The probe is a creation that is undone. Every creation ends with a self-test that tries each operation that serving
- * needs: a ring that was set up proves little, for a seccomp filter can allow io_uring_setup and deny io_uring_enter,
- * and versions do not say what a distribution has taken out.
+ * The probe is a creation that is undone; every creation ends with the self-test (uring_test.c). What nobody has asked for
+ * may be less on an older kernel. What somebody has asked for is had, or is an error that names it: which one it is, is
+ * found out by trying them one by one.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,25 +30,16 @@ const char io_uring_library[] = URING_TEXT(IO_URING_VERSION_MAJOR) "." URING_TEX
 const char io_uring_library[] = "2.3"; /* the last without a version, and the oldest that the build takes */
 #endif
 
-/* How long one operation of the self-test may take; all of them complete at once on a ring that works. */
-#define URING_TEST_MS 2000
-
 /* How long the kernel may take to give back the memory of rings that were closed. */
 #define URING_TEARDOWN_MS 50
 
-/* What is tried in turn, until the kernel knows all flags. The kernel versions that know them are in the names. */
-static const struct {
-	unsigned flags;
-	const char *name;
-} uring_rungs[] = {
-	/* Completions run when the thread that waits asks for them: Linux 6.1 */
-	{ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, "defer-taskrun" },
-	/* They run at its next system call, instead of interrupting it: 5.19 */
-	{ IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, "coop-taskrun" },
-	{ 0, "plain" },
+/* By enum feature_taskrun; what is not asked for is tried in turn, until the kernel knows all flags. */
+static const unsigned uring_rungs[] = {
+	[TASKRUN_DEFER] = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* Linux 6.1 */
+	[TASKRUN_COOP] = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,    /* 5.19 */
+	[TASKRUN_NONE] = 0,
 };
 
-#define URING_RUNGS    (sizeof(uring_rungs) / sizeof(uring_rungs[0]))
 #define URING_COMMON   (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL)
 #define URING_FEATURES (IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL | IORING_FEAT_EXT_ARG)
 
@@ -121,34 +111,69 @@ static int uring_explain(int err, const char *what, char *why, size_t size)
 	return err;
 }
 
-/* The largest ring up to what is useful, on the highest rung of the ladder that can be had. */
-static int uring_setup(struct uring *uring, const struct io_config *config)
+/*
+ * io_uring_queue_init_params() in two steps, as it writes to the array of indices whether there is one or not: in its place lie
+ * the queue's head and tail then.
+ */
+static int uring_make(struct io_uring *ring, unsigned entries, struct io_uring_params *params)
 {
-	unsigned cq = URING_CQ_MIN;
-	unsigned sq, rung = URING_FIRST_RUNG, waited = 0;
+	int fd = syscall(__NR_io_uring_setup, entries, params), ret;
 
-	while (cq < URING_CQ_MAX && cq < 4ULL * config->conns)
+	if (fd < 0)
+		return -errno;
+	ret = io_uring_queue_mmap(fd, params, ring);
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	ring->features = params->features;
+	ring->enter_ring_fd = fd;
+	return 0;
+}
+
+/* Bit by bit, what somebody has asked for of the set-up itself, and must have. */
+struct uring_asked {
+	bool taskrun, entries;
+};
+
+/* The largest ring up to what is useful, on the highest rung of the ladder that can be had; or what was asked for. */
+static int uring_setup(struct uring *uring, const struct io_config *config, struct uring_asked asked)
+{
+	struct uring_features *features = &uring->io.features.uring;
+	unsigned cq = features->cq_entries ? features->cq_entries : URING_CQ_MIN;
+	unsigned sq, waited = 0;
+
+	while (!features->cq_entries && cq < URING_CQ_MAX && (cq < 4ULL * config->conns || cq < features->entries))
 		cq *= 2;
 	sq = cq / 2 < URING_SQ_ENTRIES ? cq / 2 : URING_SQ_ENTRIES;
+	if (features->entries)
+		sq = features->entries;
+	if (cq < sq)
+		cq = sq;
 	for (;;) {
 		struct io_uring_params params = {
-			.flags = uring_rungs[rung].flags | URING_COMMON |
+			.flags = uring_rungs[features->taskrun] | URING_COMMON |
+			         (features->sqpoll ? IORING_SETUP_SQPOLL : 0) |
+			         (features->sqarray ? 0 : IORING_SETUP_NO_SQARRAY) |
 			         (config->contain ? IORING_SETUP_R_DISABLED : 0),
 			.cq_entries = cq,
+			.sq_thread_idle = features->sqpoll,
 		};
-		int ret = io_uring_queue_init_params(sq, &uring->ring, &params);
+		int ret = uring_make(&uring->ring, sq, &params);
 
 		if (ret == 0) {
-			uring->setup_flags = params.flags;
+			features->entries = uring->ring.sq.ring_entries;
+			features->cq_entries = uring->ring.cq.ring_entries;
+			uring->enter_fd = uring->ring.ring_fd;
 			return 0;
 		}
-		if (ret == -EINVAL && rung + 1 < URING_RUNGS) {
-			rung++;
+		if (ret == -EINVAL && !asked.taskrun && features->taskrun < TASKRUN_NONE) {
+			features->taskrun++;
 		} else if (ret == -ENOMEM && waited < URING_TEARDOWN_MS) {
 			/* The memory of a ring that was closed, by the probe for one, is only given back after a while. */
 			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 			waited += 10;
-		} else if (ret == -ENOMEM && cq > URING_CQ_MIN) {
+		} else if (ret == -ENOMEM && cq > URING_CQ_MIN && !asked.entries) {
 			cq /= 2;
 			sq = cq / 2 < sq ? cq / 2 : sq;
 		} else {
@@ -168,22 +193,27 @@ static void uring_map(struct uring *uring)
 	uring->cqes = ring->cq.cqes;
 	uring->cq_mask = ring->cq.ring_mask;
 	/* The index array has no use for a queue that is submitted in order: set once, it is never looked at again. */
-	for (unsigned i = 0; i < uring->sq_entries; i++)
+	for (unsigned i = 0; uring->io.features.uring.sqarray && i < uring->sq_entries; i++)
 		ring->sq.array[i] = i;
 	uring->enter_flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
 	if (ring->features & IORING_FEAT_NO_IOWAIT)
 		uring->enter_flags |= IORING_ENTER_NO_IOWAIT;
 }
 
-/* The buffers and, in pages of their own behind them, the two rings that offer them to the kernel. */
+/*
+ * The buffers and, in pages of their own behind them, the rings that offer them to the kernel. With recv=poll there is one
+ * buffer, and no ring.
+ */
 static int uring_map_buffers(struct uring *uring)
 {
-	const unsigned entries[URING_GROUPS] = { URING_SINGLE_BUFFERS, URING_SHARED_BUFFERS };
+	const unsigned entries[URING_GROUPS] = { uring->polls ? 0 : uring->singles,
+		                                 uring->multishot ? uring->io.features.uring.buf_count : 0 };
+	const unsigned buffers = entries[URING_SINGLE] + entries[URING_SHARED];
 	size_t page = sysconf(_SC_PAGESIZE);
 	size_t sizes[URING_GROUPS];
 	uint8_t *memory;
 
-	uring->memory_size = (size_t)URING_BUFFERS * URING_BUFFER_SIZE;
+	uring->memory_size = uring->polls ? IO_RECV_MAX : (size_t)buffers * uring->buf_size;
 	uring->memory_size = (uring->memory_size + page - 1) / page * page;
 	for (unsigned i = 0; i < URING_GROUPS; i++) {
 		sizes[i] = (entries[i] * sizeof(struct io_uring_buf) + page - 1) / page * page;
@@ -192,325 +222,97 @@ static int uring_map_buffers(struct uring *uring)
 	memory = mmap(NULL, uring->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return -errno;
-	uring->buffers = memory;
+	uring->buffers = uring->scratch = memory;
 	memory += uring->memory_size;
 	for (unsigned i = 0; i < URING_GROUPS; i++) {
+		uring->group[i].ring = &uring->no_ring;
+		if (!entries[i])
+			continue;
 		memory -= sizes[i];
 		uring->group[i].ring = (struct io_uring_buf_ring *)memory;
 		uring->group[i].mask = entries[i] - 1;
 	}
-	for (unsigned i = 0; i < URING_BUFFERS; i++)
+	uring->held = calloc(buffers + 1, sizeof(*uring->held));
+	if (!uring->held)
+		return -ENOMEM;
+	for (unsigned i = 0; i < buffers; i++)
 		uring_give_back(uring, i);
 	uring_publish(uring);
 
 	for (unsigned i = 0; i < URING_GROUPS; i++) {
-		struct io_uring_buf_reg reg = {
+		struct uring_buf_reg reg = {
 			.ring_addr = (uintptr_t)uring->group[i].ring,
 			.ring_entries = entries[i],
 			.bgid = i,
+			.flags = uring->inc ? URING_BUF_RING_INC : 0,
 		};
-		int ret = io_uring_register_buf_ring(&uring->ring, &reg, 0);
+		int ret;
 
-		if (ret)
+		if (!entries[i])
+			continue;
+		ret = uring_register(uring, IORING_REGISTER_PBUF_RING, &reg, 1);
+		if (ret < 0)
 			return ret;
 	}
 	return 0;
 }
 
-/* The system call: liburing declares what is done with it here, and its shared library 2.3 does not have it. */
-static int uring_register(const struct uring *uring, unsigned opcode, void *argument, unsigned n)
-{
-	return syscall(__NR_io_uring_register, uring->ring.ring_fd, opcode, argument, n) < 0 ? -errno : 0;
-}
-
-/*
- * Limits the ring to what this backend submits: no filter of system calls sees what a ring does, and it could open, connect
- * and much more. Nothing can be registered any more. The ring was made disabled, since a ring that runs cannot be limited,
- * and is enabled here, by the thread that will be the only one to submit (IORING_SETUP_SINGLE_ISSUER counts from now on).
- * A kernel that cannot limit it (before 5.10, or without it) goes on without; io.limits says so.
- */
-static int uring_contain(struct uring *uring)
-{
-	static const uint8_t opcodes[] = { IORING_OP_NOP,          IORING_OP_ACCEPT, IORING_OP_RECV,
-		                           IORING_OP_SEND,         IORING_OP_READ,   IORING_OP_SENDMSG,
-		                           IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,  IORING_OP_POLL_ADD };
-	struct io_uring_restriction allowed[sizeof(opcodes) + 1] = { 0 };
-	unsigned n;
-
-	for (n = 0; n < sizeof(opcodes); n++) {
-		allowed[n].opcode = IORING_RESTRICTION_SQE_OP;
-		allowed[n].sqe_op = opcodes[n];
-	}
-	allowed[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	allowed[n++].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_ASYNC;
-	uring->io.limits = uring_register(uring, IORING_REGISTER_RESTRICTIONS, allowed, n) == 0 ? IO_LIMITED
-	                                                                                        : IO_UNLIMITABLE;
-	return uring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-}
-
-/* The next completion of the self-test: 0 with *cqe a copy, or -errno. */
-static int uring_test_wait(struct uring *uring, struct io_uring_cqe *cqe)
-{
-	int ret;
-
-	uring_publish(uring);
-	do {
-		ret = uring_enter(uring, 1, URING_TEST_MS);
-	} while (ret == -EINTR);
-	if (ret)
-		return ret;
-	if (!uring_completed(uring))
-		return -ETIME;
-	/* By member: the structure ends with a flexible array. */
-	cqe->user_data = uring->cqes[uring->cq_head & uring->cq_mask].user_data;
-	cqe->res = uring->cqes[uring->cq_head & uring->cq_mask].res;
-	cqe->flags = uring->cqes[uring->cq_head & uring->cq_mask].flags;
-	uring_seen(uring);
-	return 0;
-}
-
-/* Awaits the only completion, or the first of several, of what was queued. Its result, or -errno of the ring. */
-static int uring_test(struct uring *uring, struct io_uring_cqe *cqe)
-{
-	int ret = uring_test_wait(uring, cqe);
-
-	return ret ? ret : cqe->res;
-}
-
-/* Cancels what was submitted with the user_data which, and sees both completions. */
-static int uring_test_cancel(struct uring *uring, uint64_t which)
-{
-	struct io_uring_cqe cqe;
-	int cancelled = 0;
-
-	uring_cancel(uring, which, URING_TEST);
-	for (int i = 0; i < 2; i++) {
-		int ret = uring_test_wait(uring, &cqe);
-
-		if (ret)
-			return ret;
-		if (cqe.user_data == which)
-			cancelled = cqe.res;
-		else if (cqe.res < 0)
-			return cqe.res;
-	}
-	return cancelled == -ECANCELED ? 0 : -EPROTO;
-}
-
-/* Receives what is written to the other end of a socket pair, and finds it in a buffer of the right group. */
-static int uring_test_recv(struct uring *uring, const int pair[2], bool multishot)
-{
-	const uint64_t which = 1 << 4 | URING_TEST;
-	static const char text[] = "loom";
-	struct io_uring_cqe cqe;
-	unsigned index;
-	int ret;
-
-	if (send(pair[1], text, sizeof(text), MSG_NOSIGNAL) != sizeof(text))
-		return -errno;
-	*uring_sqe(uring) = (struct io_uring_sqe){
-		.opcode = IORING_OP_RECV,
-		.flags = IOSQE_BUFFER_SELECT,
-		.ioprio = multishot ? IORING_RECV_MULTISHOT : 0,
-		.fd = pair[0],
-		.len = multishot ? 0 : URING_BUFFER_SIZE,
-		.buf_group = multishot ? URING_SHARED : URING_SINGLE,
-		.user_data = which,
-	};
-	ret = uring_test(uring, &cqe);
-	if (ret < 0)
-		return ret;
-	index = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
-	if (ret != sizeof(text) || !(cqe.flags & IORING_CQE_F_BUFFER) || index >= URING_BUFFERS ||
-	    (index < URING_SINGLE_BUFFERS) == multishot || memcmp(uring_buffer(uring, index), text, sizeof(text)) != 0)
-		return -EPROTO;
-	uring_give_back(uring, index);
-	if (!(cqe.flags & IORING_CQE_F_MORE))
-		return multishot ? -EINVAL : 0;
-	return uring_test_cancel(uring, which);
-}
-
-static int uring_test_accept(struct uring *uring)
-{
-	const uint64_t which = 2 << 4 | URING_TEST;
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	socklen_t len = sizeof(address);
-	struct io_uring_cqe cqe = { 0 }, closed;
-	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int ret = -1;
-
-	/* An address of the family alone binds to a fresh abstract one: no name to clash with, no file to leave behind. */
-	if (listener < 0 || client < 0 || bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) ||
-	    listen(listener, 1) || getsockname(listener, (struct sockaddr *)&address, &len) ||
-	    connect(client, (struct sockaddr *)&address, len)) {
-		ret = -errno;
-		goto out;
-	}
-	*uring_sqe(uring) = (struct io_uring_sqe){
-		.opcode = IORING_OP_ACCEPT,
-		.ioprio = IORING_ACCEPT_MULTISHOT,
-		.fd = listener,
-		.accept_flags = SOCK_CLOEXEC,
-		.user_data = which,
-	};
-	ret = uring_test(uring, &cqe);
-	if (ret < 0)
-		goto out;
-	/* Its descriptor is closed as connections are. */
-	*uring_sqe(uring) = (struct io_uring_sqe){
-		.opcode = IORING_OP_CLOSE,
-		.fd = ret,
-		.user_data = URING_TEST,
-	};
-	ret = uring_test(uring, &closed);
-	if (ret < 0)
-		goto out;
-	ret = cqe.flags & IORING_CQE_F_MORE ? uring_test_cancel(uring, which) : -EINVAL;
-out:
-	if (listener >= 0)
-		close(listener);
-	if (client >= 0)
-		close(client);
-	return ret;
-}
-
-static int uring_test_send(struct uring *uring, const int pair[2])
-{
-	static char text[] = "loom";
-	struct iovec iov[2] = { { text, 2 }, { text + 2, 2 } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
-	struct io_uring_cqe cqe;
-	char back[8];
-	int ret;
-
-	*uring_sqe(uring) = (struct io_uring_sqe){
-		.opcode = IORING_OP_SEND,
-		.fd = pair[0],
-		.addr = (uintptr_t)text,
-		.len = 4,
-		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
-		.user_data = URING_TEST,
-	};
-	ret = uring_test(uring, &cqe);
-	if (ret < 0)
-		return ret;
-	*uring_sqe(uring) = (struct io_uring_sqe){
-		.opcode = IORING_OP_SENDMSG,
-		.fd = pair[0],
-		.addr = (uintptr_t)&message,
-		.len = 1,
-		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
-		.user_data = URING_TEST,
-	};
-	ret = uring_test(uring, &cqe);
-	if (ret < 0)
-		return ret;
-	if (recv(pair[1], back, sizeof(back), MSG_DONTWAIT) != 8 || memcmp(back, "loomloom", 8) != 0)
-		return -EPROTO;
-	return 0;
-}
-
-/* Tries each operation that serving needs, as serving will use it. 0, or -errno with *what the one that failed. */
-static int uring_self_test(struct uring *uring, const char **what)
-{
-	struct io_uring_cqe cqe;
-	int pair[2];
-	int ret;
-
-	*what = "io_uring_enter";
-	*uring_sqe(uring) = (struct io_uring_sqe){ .opcode = IORING_OP_NOP, .user_data = URING_TEST };
-	ret = uring_test(uring, &cqe);
-	if (ret < 0)
-		return ret;
-	*what = "socketpair";
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	*what = "the self-test's receive";
-	ret = uring_test_recv(uring, pair, false);
-	if (ret == 0) {
-		*what = "the self-test's multishot receive";
-		ret = uring_test_recv(uring, pair, true);
-		uring->multishot = ret == 0;
-		if (ret == -EINVAL)
-			ret = 0; /* Linux 5.19: each receive is one-shot */
-	}
-	if (ret == 0) {
-		*what = "the self-test's send";
-		ret = uring_test_send(uring, pair);
-	}
-	close(pair[0]);
-	close(pair[1]);
-	if (ret == 0) {
-		*what = "the self-test's multishot accept";
-		ret = uring_test_accept(uring);
-	}
-	if (ret == 0) {
-		*what = "the self-test's read of an eventfd";
-		eventfd_write(uring->wake_fd, 1);
-		*uring_sqe(uring) = (struct io_uring_sqe){
-			.opcode = IORING_OP_READ,
-			.fd = uring->wake_fd,
-			.addr = (uintptr_t)&uring->wake_value,
-			.len = sizeof(uring->wake_value),
-			.user_data = URING_TEST,
-		};
-		ret = uring_test(uring, &cqe);
-		ret = ret < 0 ? ret : 0;
-	}
-	return ret;
-}
-
-int uring_create(struct io **io, const struct io_config *config, char *why, size_t size)
+/* One attempt: 0, or -errno with *what that failed. */
+static int uring_try(struct io **io, const struct io_config *config, const struct features *features,
+                     struct uring_asked asked, const char **what)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
-	const char *what = "memory for it";
 	int ret = -ENOMEM;
 
-	assert(config->conns >= 1 && config->listeners >= 1);
-	if (!uring) {
-		snprintf(why, size, "io_uring cannot be used: %s: %s", what, strerror(ENOMEM));
+	*what = "memory for it";
+	if (!uring)
 		return ret;
-	}
 	uring->io.ops = &io_uring_ops;
+	uring->io.features = *features;
 	uring->conns = config->conns;
 	uring->lent = -1;
 	uring->accepted = -1;
 	uring->ring.ring_fd = -1;
 	uring->wake_fd = -1;
 
-	what = "io_uring_setup";
-	ret = uring_setup(uring, config);
+	*what = "io_uring_setup";
+	ret = uring_setup(uring, config, asked);
 	if (ret)
 		goto fail;
-	what = "io_uring_setup's features";
+	*what = "io_uring_setup's features";
 	ret = -EOPNOTSUPP;
 	if ((uring->ring.features & URING_FEATURES) != URING_FEATURES)
 		goto fail;
+	uring_adopt(uring);
 	uring_map(uring);
-	what = "buffer rings";
+	*what = "buffer rings";
 	ret = uring_map_buffers(uring);
 	if (ret)
 		goto fail;
-	what = "io_uring_register's enabling of a restricted ring";
-	ret = config->contain ? uring_contain(uring) : 0;
+	ret = uring_register_features(uring, what);
 	if (ret)
 		goto fail;
-	what = "memory for it";
+	*what = "io_uring_register's enabling of a restricted ring";
+	ret = config->contain ? uring_contain(uring, config->files) : 0;
+	if (ret)
+		goto fail;
+	*what = "memory for it";
+	ret = uring->zc ? uring_zc_create(uring) : 0;
+	if (ret)
+		goto fail;
 	ret = -ENOMEM;
 	uring->message = calloc(uring->sq_entries, sizeof(*uring->message));
-	uring->held = calloc(URING_BUFFERS, sizeof(*uring->held));
-	if (!uring->message || !uring->held)
+	if (!uring->message)
 		goto fail;
-	what = "eventfd";
+	*what = "eventfd";
 	uring->wake_fd = eventfd(0, EFD_CLOEXEC); /* blocking, or the ring would not wait on it */
 	ret = -errno;
 	if (uring->wake_fd < 0)
 		goto fail;
-	ret = uring_self_test(uring, &what);
+	ret = uring_self_test(uring, what);
 	if (ret)
 		goto fail;
-	what = "memory for sending files";
+	*what = "memory for sending files";
 	ret = config->files ? uring_files_create(uring) : 0;
 	if (ret)
 		goto fail;
@@ -518,9 +320,87 @@ int uring_create(struct io **io, const struct io_config *config, char *why, size
 	*io = &uring->io;
 	return 0;
 fail:
-	uring_explain(ret, what, why, size);
 	uring_destroy(&uring->io);
 	return ret;
+}
+
+/* The features that were asked for, or some of them: 0, or -errno; *what is NULL when why holds all there is to say. */
+static int uring_try_asked(struct io **io, const struct io_config *config, const struct features *asked,
+                           const char **what, char *why, size_t size)
+{
+	struct features features = *asked;
+	const struct uring_asked must = {
+		.taskrun = features_asked(asked, &asked->uring.taskrun) || asked->uring.sqpoll,
+		.entries = features_asked(asked, &asked->uring.entries) ||
+		           features_asked(asked, &asked->uring.cq_entries),
+	};
+	int ret = uring_resolve(&features.uring, asked, why, size);
+
+	*what = NULL;
+	return ret ? ret : uring_try(io, config, &features, must, what);
+}
+
+/* Whether a ring can be made so. It is not kept. */
+static int uring_would(const struct io_config *config, const struct features *asked, const char **what)
+{
+	struct io *io;
+	char why[8];
+	int ret = uring_try_asked(&io, config, asked, what, why, sizeof(why));
+
+	if (ret == 0)
+		uring_destroy(io);
+	return ret;
+}
+
+/*
+ * A ring could not be made as it was asked for: which of the features is it? -IO_EFEATURE with a line in why; 0 when none
+ * of them is to blame, since there is no ring without them either.
+ */
+static int uring_blame(const struct io_config *config, const struct features *asked, int err, const char *what,
+                       char *why, size_t size)
+{
+	const struct feature *feature;
+	struct utsname os = { .release = "?" };
+	const char *which = what;
+
+	if (!features_asked_any(asked, FEATURE_URING) || uring_would(config, &features_standard, &which) < 0)
+		return 0;
+	uname(&os);
+	for (unsigned i = 0; (feature = feature_at(i)) != NULL; i++) {
+		struct features one = features_standard;
+		char text[64], reason[8];
+		int ret;
+
+		if (feature->option != FEATURE_URING || !(asked->asked >> i & 1))
+			continue;
+		feature_print(asked, feature, text, sizeof(text));
+		if (features_parse(&one, FEATURE_URING, text, reason, sizeof(reason)))
+			continue;
+		ret = uring_would(config, &one, &which);
+		if (ret == 0 || !which)
+			continue;
+		snprintf(why, size, "--uring: %s cannot be had here: %s: %s (it needs Linux %s; this is %s)", text,
+		         which, strerror(-ret), feature->since, os.release);
+		return -IO_EFEATURE;
+	}
+	snprintf(why, size, "--uring: these features cannot be had together here: %s: %s (this is Linux %s)", what,
+	         strerror(-err), os.release);
+	return -IO_EFEATURE;
+}
+
+int uring_create(struct io **io, const struct io_config *config, char *why, size_t size)
+{
+	const struct features *asked = config->features ? config->features : &features_standard;
+	const char *what;
+	int ret;
+
+	assert(config->conns >= 1 && config->listeners >= 1);
+	ret = uring_try_asked(io, config, asked, &what, why, size);
+	if (ret == 0)
+		return 0;
+	if (!what || uring_blame(config, asked, ret, what, why, size))
+		return -IO_EFEATURE;
+	return uring_explain(ret, what, why, size);
 }
 
 void uring_destroy(struct io *io)
@@ -544,12 +424,13 @@ void uring_destroy(struct io *io)
 		close(uring->wake_fd);
 	free(uring->message);
 	free(uring->held);
+	free(uring->lents);
 	free(uring);
 }
 
-int uring_probe(char *why, size_t size)
+int uring_probe(const struct features *features, char *why, size_t size)
 {
-	const struct io_config config = { .conns = 1, .listeners = 1 };
+	const struct io_config config = { .conns = 1, .listeners = 1, .features = features };
 	struct io *io;
 	int ret = uring_create(&io, &config, why, size);
 
@@ -560,13 +441,5 @@ int uring_probe(char *why, size_t size)
 
 void uring_describe(struct io *io, char *text, size_t size)
 {
-	const struct uring *uring = uring_of(io);
-	const char *rung = "";
-
-	for (unsigned i = 0; i < URING_RUNGS; i++)
-		if ((uring->setup_flags & ~(URING_COMMON | IORING_SETUP_R_DISABLED)) == uring_rungs[i].flags)
-			rung = uring_rungs[i].name;
-	snprintf(text, size, "%s, multishot accept%s, ring of %u/%u entries, %u x %u KiB receive buffers", rung,
-	         uring->multishot ? " and receive" : "", uring->sq_entries, uring->ring.cq.ring_entries, URING_BUFFERS,
-	         URING_BUFFER_SIZE / 1024);
+	features_print(&io->features, FEATURE_URING, false, text, size);
 }

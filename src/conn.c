@@ -99,6 +99,30 @@ static void release_output(struct conn_context *context, struct conn *conn)
 	}
 }
 
+/*
+ * The send is over, and the kernel goes on reading the snapshot's memory: the pin goes over to what is lent, and the connection
+ * goes on without it.
+ */
+static __attribute__((noinline)) void hand_over_pin(struct conn_context *context, struct conn *conn, const void *data)
+{
+	struct io_lent *lent =
+		(struct io_lent *)(uintptr_t)data; /* an event's data is const for the sake of lent bytes */
+
+	assert(conn->snapshot);
+	lent->keep = conn->snapshot;
+	conn->snapshot = NULL;
+	context->lent++;
+}
+
+void conn_released(struct conn_context *context, const struct io_event *event)
+{
+	const struct io_lent *lent = event->data;
+
+	assert(context->lent > 0);
+	context->lent--;
+	snapshot_unpin(lent->keep, context->worker);
+}
+
 /* A send has come to nothing, or is given up: what has left of it all the same. */
 static void count_unfinished(struct conn_context *context, struct conn *conn)
 {
@@ -526,13 +550,18 @@ void conn_event(struct conn_context *context, const struct io_event *event)
 		conn_received(context, conn, event);
 		return;
 	case IO_SENT:
+		if (__builtin_expect(event->data != NULL, 0))
+			hand_over_pin(context, conn, event->data);
 		conn_sent(context, conn, event->res);
 		return;
 	case IO_CLOSED:
+		if (__builtin_expect(event->data != NULL, 0))
+			hand_over_pin(context, conn, event->data);
 		conn_closed(context, conn);
 		return;
 	case IO_ACCEPT:
 	case IO_UNLISTENED:
+	case IO_RELEASED:
 		break;
 	}
 	assert(!"an event of a connection");

@@ -15,13 +15,16 @@
 #include "loom/server.h"
 #include "loom/verify.h"
 
-static int print_version(void)
+/* -v: all that there is to switch on, and whether it can be had here. */
+static int print_version(const struct options *options)
 {
-	char versions[1024];
+	char versions[2048];
 
 	io_versions(versions, sizeof(versions));
 	printf("loom %s\n%s\n%s\n", LOOM_VERSION, request_library(), versions);
-	return 0;
+	if (options->log_level != LOG_LEVEL_DEBUG)
+		return 0;
+	return io_feature_report(&options->features, stdout) ? 1 : 0;
 }
 
 static int print_settings(const struct options *options)
@@ -52,7 +55,7 @@ static int run(enum options_action action, const struct options *options, const 
 		options_help(stdout);
 		return 0;
 	case OPTIONS_VERSION:
-		return print_version();
+		return print_version(options);
 	case OPTIONS_ERROR:
 		break;
 	}

@@ -56,6 +56,7 @@ void options_help(FILE *out)
 	for (size_t i = 0; (row = option_row(i)) != NULL; i++)
 		if (!row->positional)
 			help_row(row, out);
+	features_help(out);
 	fputs("\nDurations: 500ms, 5s, 2m, 1h. Sizes: 65536, 512K, 512M, 2G.\n"
 	      "Every option is also a variable of the environment: LOOM_PORT=80, LOOM_HIDDEN=1,\n"
 	      "LOOM_LISTEN and LOOM_IMMUTABLE with commas; and LOOM_ROOT. In a file (--config) it is\n"

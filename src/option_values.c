@@ -458,6 +458,28 @@ int option_set_gate(const struct row *row, struct options *options, const char *
 	return 0;
 }
 
+static int set_features(struct options *options, enum feature_option option, const char *text,
+                        struct complaint *complaint)
+{
+	char why[512];
+
+	if (features_parse(&options->features, option, text, why, sizeof(why)))
+		return option_complain(complaint, "%s", why);
+	return 0;
+}
+
+int option_set_uring(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	return set_features(options, FEATURE_URING, text, complaint);
+}
+
+int option_set_epoll(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
+{
+	(void)row;
+	return set_features(options, FEATURE_EPOLL, text, complaint);
+}
+
 /* 1, 0 or -EINVAL. The command line's flags are "1"; the environment and a file have to say it. */
 static int switch_value(const char *text)
 {

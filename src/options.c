@@ -209,6 +209,7 @@ static enum options_action collect_command_line(struct option_store *store, int 
 {
 	struct option longs[ROWS + 1];
 	const struct row *action = NULL;
+	bool version = false;
 	char shorts[2 * ROWS + 2];
 	int c;
 
@@ -228,8 +229,12 @@ static enum options_action collect_command_line(struct option_store *store, int 
 			option_complain(complaint, "--%s needs a value (%s)", row->name, row->argument);
 			return OPTIONS_ERROR;
 		}
-		if (row->action == OPTIONS_HELP || row->action == OPTIONS_VERSION)
+		if (row->action == OPTIONS_HELP)
 			return row->action;
+		if (row->action == OPTIONS_VERSION) {
+			version = true;
+			continue;
+		}
 		if (!row->set && action && action != row) {
 			exclude(complaint, action, row);
 			return OPTIONS_ERROR;
@@ -241,6 +246,8 @@ static enum options_action collect_command_line(struct option_store *store, int 
 			given->values = 0; /* the last one wins */
 		option_give(given, SOURCE_COMMAND_LINE, optarg ? optarg : "1", 0);
 	}
+	if (version)
+		return OPTIONS_VERSION;
 	if (argc - optind > 1) {
 		option_complain(complaint, "'%s' and '%s': only one ROOT can be served", argv[optind],
 		                argv[optind + 1]);
@@ -395,6 +402,28 @@ static int read_given(struct options *options, struct complaint *complaint)
 	return 0;
 }
 
+/* What --version tells more by: -v, and features of the command line. All else does not matter, and need not be right. */
+static int read_for_version(struct options *options, struct complaint *complaint)
+{
+	static const char *const names[] = { "verbose", "uring", "epoll" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const struct row *row = option_find(names[i], strlen(names[i]));
+		const struct given *given = &options->store->given[option_index(row)];
+		char subject[SUBJECT_SIZE];
+		int error = 0;
+
+		if (given->source == SOURCE_NONE)
+			continue;
+		complaint->subject = option_subject(options->store, row, 0, subject, sizeof(subject));
+		error = row->set(row, options, given->text[0], complaint);
+		complaint->subject = "";
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
 /* Names the line of a file, or the variable, in a complaint that names the option itself. */
 static void blame(struct complaint *complaint, const struct option_store *store, const char *name, char *subject)
 {
@@ -472,12 +501,15 @@ enum options_action options_parse(struct options *options, int argc, char *argv[
 		.compress = true,
 		.nosniff = true,
 		.log_level = LOG_LEVEL_INFO,
+		.features = features_standard,
 		.store = store,
 	};
 	if (!store)
 		option_complain(&complaint, "%s", strerror(ENOMEM));
 	else
 		action = collect_command_line(store, argc, argv, &complaint);
+	if (action == OPTIONS_VERSION && read_for_version(options, &complaint))
+		action = OPTIONS_ERROR;
 	if (action == OPTIONS_HELP || action == OPTIONS_VERSION || action == OPTIONS_ERROR) {
 		options_free(options);
 		return action;

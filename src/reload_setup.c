@@ -264,7 +264,7 @@ void reload_drain(struct reload *reload)
 		variants_stop(reload->variants);
 }
 
-void reload_destroy(struct reload *reload)
+void reload_destroy(struct reload *reload, bool lent)
 {
 	if (reload->started) {
 		notify(reload, EVENT_STOP);
@@ -272,7 +272,8 @@ void reload_destroy(struct reload *reload)
 	}
 	for (unsigned i = 0; i < reload->options.workers; i++)
 		snapshot_retract(&reload->inboxes[i]);
-	generations_destroy(reload->generations);
+	if (!lent)
+		generations_destroy(reload->generations);
 	variants_destroy(reload->variants);
 	pthread_mutex_destroy(&reload->report.lock);
 	pthread_mutex_destroy(&reload->settings_lock);

@@ -45,6 +45,9 @@
 #endif
 #define NEWEST SYS_cachestat
 
+/* EPIOCSPARAMS, Linux 6.9: 8 bytes to be written, of epoll's type 0x8A, number 1. */
+#define EPOLL_SET_PARAMS 0x40088A01
+
 #define NAMESPACES \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
@@ -76,6 +79,7 @@ enum check {
 	ITS_NAME,       /* what is set of a thread */
 	NO_PATH,        /* an open descriptor is looked at: fstat(3) */
 	NO_PATH_EITHER, /* the same by statx(2) */
+	BUSY_POLL,      /* of an event loop, and nothing else of ioctl(2) */
 };
 
 static const struct {
@@ -89,6 +93,7 @@ static const struct {
 	[ITS_NAME] = { 0, UINT32_MAX, PR_SET_NAME },
 	[NO_PATH] = { 3, AT_EMPTY_PATH, AT_EMPTY_PATH },
 	[NO_PATH_EITHER] = { 2, AT_EMPTY_PATH, AT_EMPTY_PATH },
+	[BUSY_POLL] = { 1, UINT32_MAX, EPOLL_SET_PARAMS },
 };
 
 /*
@@ -201,6 +206,7 @@ static const struct row {
 	{ SYS_epoll_wait, S | W, ANY },
 #endif
 	{ SYS_epoll_create1, S, ANY },
+	{ SYS_ioctl, S, BUSY_POLL },        /* --epoll busy-poll=N */
 	{ SYS_io_uring_enter, S | W, ANY }, /* what it does is limited by the ring itself: uring_setup.c */
 	{ SYS_io_uring_setup, S, ANY },
 	{ SYS_io_uring_register, S, ANY },

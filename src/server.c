@@ -85,6 +85,7 @@ static void *worker_main(void *argument)
 		}
 	}
 	worker_stats(worker, &thread->stats);
+	thread->lent = worker_lent(worker);
 	/* Nobody may command a worker that is going, nor look at it: others see the state under the lock. */
 	set_state(thread, THREAD_ENDED);
 	worker_destroy(worker);
@@ -179,7 +180,8 @@ static int start_workers(struct server *server, const struct io_ops *ops, char *
 
 static int select_backend(struct server *server)
 {
-	int err = io_select(server->options->backend, &server->ops, server->backend, sizeof(server->backend));
+	int err = io_select(server->options->backend, &server->options->features, &server->ops, server->backend,
+	                    sizeof(server->backend));
 
 	if (err < 0)
 		log_error("%s", server->backend);
@@ -195,9 +197,10 @@ static int start_on_some_backend(struct server *server)
 	char first[WHY_SIZE], why[WHY_SIZE];
 	int err = start_workers(server, server->ops, first, sizeof(first));
 
-	if (err < 0 && strcmp(server->options->backend, "auto") == 0) {
+	if (err < 0 && err != -IO_EFEATURE && strcmp(server->options->backend, "auto") == 0) {
 		for (unsigned i = 0; err < 0 && io_backends[i]; i++) {
-			if (io_backends[i] == server->ops || io_backends[i]->probe(why, sizeof(why)) < 0)
+			if (io_backends[i] == server->ops ||
+			    io_backends[i]->probe(&server->options->features, why, sizeof(why)) < 0)
 				continue;
 			err = start_workers(server, io_backends[i], why, sizeof(why));
 			if (err == 0)
@@ -458,6 +461,16 @@ static void free_server(struct server *server)
 	free(server);
 }
 
+/* Whether snapshots are still read by the kernel, for the ends of answers that an abort has cut short. */
+static bool is_lent(const struct server *server)
+{
+	unsigned lent = 0;
+
+	for (unsigned i = 0; server->workers && i < server->options->workers; i++)
+		lent += server->workers[i].lent;
+	return lent > 0;
+}
+
 int server_run(const struct options *options, const struct server_start *start)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -509,7 +522,7 @@ end:
 	server_metrics_end(&server->metrics);
 	life_end(server);
 	if (server->reload)
-		reload_destroy(server->reload);
+		reload_destroy(server->reload, is_lent(server));
 	logs_end(server->access); /* where a start came to nothing */
 	access_log_destroy(server->access);
 	log_close();

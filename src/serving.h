@@ -49,6 +49,7 @@ struct worker_thread {
 	int err;
 	char why[WHY_SIZE];
 	char features[WHY_SIZE];
+	unsigned lent; /* sends whose memory the kernel was still reading when it ended */
 	enum io_limits limits;
 	struct conn_stats stats;
 	struct server_told told;

@@ -39,8 +39,13 @@ static int verify_backend(const struct options *options)
 {
 	const struct io_ops *ops;
 	char text[3 * WHY_SIZE];
+	int err = io_select(options->backend, &options->features, &ops, text, sizeof(text));
 
-	if (io_select(options->backend, &ops, text, sizeof(text)) < 0)
+	if (err == -IO_EFEATURE) {
+		log_error("%s", text); /* it says itself which option it is */
+		return -EINVAL;
+	}
+	if (err < 0)
 		return fail(options, "backend", 0, text);
 	printf("backend %s: ok\n", text);
 	return 0;

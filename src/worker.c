@@ -341,6 +341,9 @@ static void handle(struct worker *worker, const struct io_event *event)
 	case IO_SENT:
 		conn_event(&worker->context, event);
 		return;
+	case IO_RELEASED:
+		conn_released(&worker->context, event);
+		return;
 	}
 }
 
@@ -397,14 +400,16 @@ static void adopt_settings(struct worker *worker)
 	worker->adopted = settings;
 }
 
+/* Of a worker that was told to end. */
 static bool is_over(const struct worker *worker)
 {
-	if (is_open(worker) || worker->context.conns.used > 0 || worker->accepted_count > 0)
+	if (worker->context.conns.used > 0 || worker->accepted_count > 0)
 		return false;
 	for (unsigned i = 0; i < worker->listeners; i++)
 		if (worker->listener[i].state != LISTENER_CLOSED)
 			return false;
-	return true;
+	/* What is lent is with the kernel until clients have it; who ends at once does not wait for them. */
+	return worker->context.lent == 0 || worker->obeyed == WORKER_ABORT;
 }
 
 /* What is not done when it is created, so that a worker that never runs has taken nothing from anybody. */
@@ -454,7 +459,7 @@ bool worker_turn(struct worker *worker)
 		access_ring_publish(context->access);
 	if (worker->config.measure)
 		measure(worker, context->stats.requests - before);
-	return !is_over(worker);
+	return is_open(worker) || !is_over(worker);
 }
 
 int worker_run(struct worker *worker)
@@ -475,6 +480,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 		.files = config->options->stream_above != UINT64_MAX,
 		.contain = config->contain,
 		.on_thread = config->on_thread,
+		.features = &config->options->features,
 	};
 	struct worker *worker;
 	int err;
@@ -549,7 +555,7 @@ fail:
 
 void worker_destroy(struct worker *worker)
 {
-	assert(!worker->serving || is_over(worker));
+	assert(!worker->serving || (worker->obeyed != WORKER_RUN && is_over(worker)));
 
 	wheel_cancel(&worker->context.wheel, &worker->accept_pause);
 	wheel_cancel(&worker->context.wheel, &worker->drain_end);
@@ -609,6 +615,11 @@ const struct conn_context *worker_context(const struct worker *worker)
 void worker_describe(struct worker *worker, char *text, size_t size)
 {
 	io_describe(worker->context.io, text, size);
+}
+
+unsigned worker_lent(const struct worker *worker)
+{
+	return worker->context.lent;
 }
 
 enum io_limits worker_limits(const struct worker *worker)

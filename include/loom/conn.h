@@ -105,6 +105,7 @@ struct conn_context {
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;              /* index, for pins */
 	uint32_t refusing;            /* connections that are being refused now */
+	uint32_t lent;                /* sends whose memory the kernel still reads: each has a pin (struct io_lent) */
 	bool draining;
 	bool unhealthy;             /* --health says so: others are to take the clients */
 	bool say_snapshot;          /* in each answer: --snapshot-header */
@@ -164,6 +165,9 @@ const struct peer *conn_peer(struct conn_context *context, struct conn *conn);
 
 /* Handles IO_RECV, IO_SENT or IO_CLOSED. */
 void conn_event(struct conn_context *context, const struct io_event *event);
+
+/* Handles IO_RELEASED: the snapshot that was kept for it loses its pin. The connection may be gone. */
+void conn_released(struct conn_context *context, const struct io_event *event);
 
 /* Handles a timer that wheel_expire() has returned. */
 void conn_timeout(struct conn_context *context, struct wheel_node *node);

@@ -5,7 +5,7 @@
 #define LOOM_FIGURE_H
 
 /* The most figures in one table. */
-#define FIGURES_MAX 8
+#define FIGURES_MAX 12
 
 struct figure {
 	const char *name; /* small letters, digits and underscores; NULL ends a table */

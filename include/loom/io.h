@@ -17,8 +17,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/uio.h>
 
+#include "loom/features.h"
 #include "loom/figure.h"
 #include "loom/file.h"
 
@@ -28,12 +30,30 @@
 /* The most iovecs that one io_send() takes. */
 #define IO_SEND_IOVS 64
 
+/*
+ * Memory of an iovec that is at least so long may be referred to by the kernel beyond IO_SENT, where the backend sends
+ * without copying: see struct io_lent. What is shorter is the caller's again with IO_SENT, always.
+ */
+#define IO_LENT_MIN (16 * 1024)
+
 enum io_op {
 	IO_ACCEPT,     /* listener; res: the new descriptor (close-on-exec, the caller's until io_open()), or -errno */
 	IO_UNLISTENED, /* listener; the last event after io_listen(off): its descriptor may be closed or turned on again */
 	IO_RECV,       /* conn; res: bytes lent at data, 0 when the peer has sent its FIN, or -errno */
-	IO_SENT,       /* conn; res: 0 when all bytes were taken by the kernel, or -errno */
-	IO_CLOSED,     /* conn; the descriptor is closed and the io_conn is the caller's again. Always the last event */
+	IO_SENT, /* conn; res: 0 when all bytes were taken by the kernel, or -errno; data: NULL, or a struct io_lent */
+	IO_CLOSED, /* conn; the descriptor is closed and the io_conn is the caller's again. Always the last event of it;
+	                  data: NULL, or the struct io_lent of a send that had no IO_SENT */
+	IO_RELEASED, /* data: a struct io_lent that an IO_SENT or IO_CLOSED has told: nothing refers to the memory any more */
+};
+
+/*
+ * A send whose long pieces (IO_LENT_MIN) the kernel goes on reading though it is over: zero copy, until the peer has
+ * acknowledged them. The caller keeps the memory as it is until IO_RELEASED, and may write into keep what it has to give
+ * back then. Belongs to the backend, whose number of these is bounded: without a free one it copies. It may outlive the
+ * connection; an io_destroy() before IO_RELEASED leaves the memory to the kernel for as long as that likes.
+ */
+struct io_lent {
+	void *keep;
 };
 
 /*
@@ -43,9 +63,9 @@ enum io_op {
 struct io_conn {
 	int fd;
 	uint16_t generation;  /* grows with each io_open(), so that a stale kernel event is known as one */
-	uint16_t flags;       /* private to the backend */
-	uint16_t owed;        /* completions that the kernel still owes; 0 before the descriptor may be closed */
-	uint16_t niov;        /* of iov, what is left to send */
+	uint8_t owed;         /* completions that the kernel still owes; 0 before the descriptor may be closed */
+	uint8_t niov;         /* of iov, what is left to send */
+	uint32_t flags;       /* private to the backend */
 	int result;           /* a completion that waits to be pulled */
 	struct io_conn *next; /* in the backend's list of connections that have something to say */
 	union {
@@ -55,7 +75,8 @@ struct io_conn {
 	uint64_t sent;       /* bytes of all sends that the kernel has taken, for io_progress() */
 	uint16_t held_first; /* received buffers that wait for a credit: indices private to the backend */
 	uint16_t held_last;
-	uint32_t held; /* their number, or what the backend likes */
+	uint16_t held; /* their number, or what the backend likes */
+	uint16_t lent; /* of the send in flight: index of its struct io_lent, plus 1 */
 };
 
 /*
@@ -99,7 +120,7 @@ struct io_event {
 		struct io_conn *conn;
 		struct io_listener *listener;
 	};
-	const void *data; /* IO_RECV: lent until the next io_next() or io_wait() */
+	const void *data; /* IO_RECV: lent until the next io_next() or io_wait(); otherwise NULL, or a struct io_lent */
 };
 
 /* What a backend is made for. */
@@ -109,7 +130,14 @@ struct io_config {
 	bool files;         /* io_send_file() will be called: what it needs is taken now */
 	bool contain; /* limit the instance to the operations that it uses, if they pass by filters of system calls */
 	void (*on_thread)(void); /* called by each thread that the backend starts, before its first work; may be NULL */
+	const struct features *features; /* what is asked for; NULL: nothing. Not referred to afterwards */
 };
+
+/*
+ * What io_create() and probe() return when the backend works here and a feature that was asked for cannot be had: there is
+ * nothing to fall back on but asking for less.
+ */
+#define IO_EFEATURE EBADRQC
 
 /* What came of io_config.contain. */
 enum io_limits {
@@ -128,10 +156,11 @@ struct io_ops {
 
 	/*
 	 * Whether this kernel and this process can have the backend, by trying every operation that serving needs, not
-	 * by asking for a version. 0, or -errno with one line in why that says what was tried and what to do about it.
+	 * by asking for a version. features as in io_config. 0, or -errno with one line in why that says what was tried and
+	 * what to do about it.
 	 * Leaves nothing behind. Any thread.
 	 */
-	int (*probe)(char *why, size_t size);
+	int (*probe)(const struct features *features, char *why, size_t size);
 	int (*create)(struct io **io, const struct io_config *config, char *why, size_t size);
 	void (*destroy)(struct io *io);
 	int (*wait)(struct io *io, int timeout_ms);
@@ -154,6 +183,7 @@ struct io {
 	const struct io_ops *ops;
 	uint64_t figures[FIGURES_MAX]; /* they only grow: relaxed stores by the backend, relaxed loads by any thread */
 	enum io_limits limits;
+	struct features features; /* what is in effect; what was asked for is still marked */
 };
 
 /* Adds to one of its figures. For backends. */
@@ -290,7 +320,7 @@ static inline void io_wake(struct io *io)
 	io->ops->wake(io);
 }
 
-/* One line for people: the features in effect ("defer-taskrun, multishot accept and receive, 512 x 4 KiB buffers"). */
+/* One line for people: the features in effect, as the option reads them ("taskrun=defer,entries=512,..."). */
 static inline void io_describe(struct io *io, char *text, size_t size)
 {
 	io->ops->describe(io, text, size);
@@ -302,13 +332,20 @@ static inline void io_describe(struct io *io, char *text, size_t size)
 extern const struct io_ops *const io_backends[];
 
 /*
- * Chooses a backend by name: "auto" (the first whose probe succeeds) or one name of io_backends. Returns 0 with *ops
+ * Chooses a backend by name, with the features that are asked for: "auto" (the first whose probe succeeds; one that works
+ * without these features ends the search) or one name of io_backends. Returns 0 with *ops
  * set and in why one line for the log: which, and why not the better ones; or -errno with why saying what is wrong and
  * how to mend it (ENOENT: no such backend in this binary).
  */
-int io_select(const char *name, const struct io_ops **ops, char *why, size_t size);
+int io_select(const char *name, const struct features *features, const struct io_ops **ops, char *why, size_t size);
 
 /* For --version: one line on the libraries built with and on what the running kernel offers. */
 void io_versions(char *text, size_t size);
+
+/*
+ * For --version -v: each feature of each backend, a line: what is in effect when these are asked for, and of what else
+ * there is whether it can be had here, by trying. 0, or -EINVAL when what is asked for cannot be had; that is told, too.
+ */
+int io_feature_report(const struct features *features, FILE *out);
 
 #endif

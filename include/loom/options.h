@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "loom/features.h"
 #include "loom/peer.h"
 
 #define OPTIONS_LISTEN_MAX       16
@@ -86,6 +87,7 @@ struct options {
 	struct network proxy_from[OPTIONS_PROXY_FROM_MAX]; /* whose PROXY headers are believed */
 	unsigned proxy_froms;
 	const char *backend;      /* "auto" or a name */
+	struct features features; /* what is asked of it, and defaults */
 	unsigned workers;         /* 1 or more; "auto" has been resolved (sched_getaffinity(2)) */
 	unsigned max_connections; /* 1 or more; the default has been resolved from the descriptor limit */
 	enum when_full when_full;

@@ -117,8 +117,9 @@ void reload_drain(struct reload *reload);
 
 /*
  * Stops and joins the thread and frees every snapshot. All workers must have ended and have given their shares back;
- * their inboxes are retracted here. An asset still shared would be a bug: asserted.
+ * their inboxes are retracted here. An asset still shared would be a bug: asserted. lent: the kernel may still be reading
+ * snapshots' memory for clients that an abort has cut off (struct io_lent): snapshots stay, until the process has ended.
  */
-void reload_destroy(struct reload *reload);
+void reload_destroy(struct reload *reload, bool lent);
 
 #endif

@@ -114,6 +114,12 @@ void worker_stats(const struct worker *worker, struct conn_stats *total);
 /* For the simulator, the tests and the final log line. On the worker's thread, or when it has ended. */
 const struct conn_context *worker_context(const struct worker *worker);
 
+/*
+ * Sends whose memory the kernel still reads (struct io_lent), each with a pin on its snapshot: 0 when the worker has ended, unless
+ * it was aborted. On the worker's thread.
+ */
+unsigned worker_lent(const struct worker *worker);
+
 /* io_describe() of the worker's backend. On the worker's thread, before it runs. */
 void worker_describe(struct worker *worker, char *text, size_t size);
 

@@ -35,6 +35,11 @@ struct contract_row {
  */
 int contract_main(const struct contract_row *rows);
 
+/*
+ * What the backends are asked for: LOOM_URING and LOOM_EPOLL of the environment, as the options read them; or NULL.
+ */
+extern const struct features *contract_features;
+
 /* One file each. */
 void contract_recv(Suite *suite, int row);
 void contract_send(Suite *suite, int row);
@@ -71,6 +76,7 @@ struct link {
 
 	/* seen */
 	unsigned recvs, sents, closeds;
+	unsigned lents;         /* sends of it, in this life or an earlier one, whose memory has not come back */
 	int recv_res, sent_res; /* of the last one */
 	bool ended;             /* IO_RECV with res <= 0 */
 
@@ -97,6 +103,7 @@ struct rig {
 	void (*on_event)(struct rig *rig, struct link *link, const struct io_event *event);
 	void *context;
 	unsigned accepts, accept_errors, unlisteneds;
+	unsigned lents, releaseds; /* of struct io_lent: out, and come back */
 	uint64_t random;
 };
 
@@ -146,7 +153,7 @@ void link_close(struct link *link);
 /* Sends the stream's next n bytes as one iovec, or in so many pieces. At most LINK_SEND_MAX an iovec. */
 void link_send(struct link *link, size_t n);
 void link_send_pieces(struct link *link, const size_t *sizes, unsigned n);
-/* Fills memory with the stream's next bytes and sends it as adjoining pieces of these sizes. */
+/* Fills memory, when nobody reads it any more, with the stream's next bytes and sends it as adjoining pieces of these sizes. */
 void link_send_memory(struct link *link, void *memory, const size_t *sizes, unsigned n);
 
 /*

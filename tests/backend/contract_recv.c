@@ -138,14 +138,14 @@ START_TEST(a_loan_lasts_until_the_next_pull)
 	rig_quiet(rig);
 	link_credit(loan.other);
 	link_credit(&rig->links[2]);
-	for (unsigned i = 0; i < 100; i++) {
+	for (unsigned i = 0; i < 100 || loan.loans <= 100; i++) {
+		ck_assert_uint_lt(i, 20000);
 		for (unsigned k = 1; k < 3; k++) {
 			link_write(&rig->links[k], 1 + rig_random(rig, 20000));
 			link_read(&rig->links[k], 1 << 20);
 		}
 		rig_turn(rig, 1);
 	}
-	ck_assert_uint_gt(loan.loans, 100);
 	rig_stop(rig);
 }
 END_TEST
@@ -340,7 +340,8 @@ START_TEST(receiving_goes_on_beside_a_stuck_send)
 	for (unsigned i = 0; i < 50; i++) {
 		link_write_all(link, 5000);
 		RIG_UNTIL(rig, link->received == link->written);
-		ck_assert(link->sending);
+		if (!link->sending)
+			link_get_stuck(link); /* acknowledgements that were late have made room */
 	}
 	link_read_all(link, link->sent);
 	RIG_UNTIL(rig, !link->sending);

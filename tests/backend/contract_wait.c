@@ -332,7 +332,7 @@ START_TEST(a_probe_leaves_nothing_behind)
 	char why[256];
 
 	for (unsigned i = 0; i < 20; i++)
-		ck_assert_int_eq(rig->row->ops->probe(why, sizeof(why)), 0);
+		ck_assert_int_eq(rig->row->ops->probe(contract_features, why, sizeof(why)), 0);
 	ck_assert_uint_eq(count_entries("/proc/self/fd"), fds);
 	rig_stop(rig);
 }

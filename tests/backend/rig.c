@@ -22,6 +22,7 @@
 #define SETTLED_TURNS 15
 
 static const struct contract_row *contract_rows;
+const struct features *contract_features;
 static uint64_t contract_seed;
 uint8_t pattern[2 * PATTERN]; /* twice, so that LINK_SEND_MAX bytes are there from anywhere */
 
@@ -83,6 +84,7 @@ static struct rig *rig_create(int row, unsigned max_links, unsigned listeners, b
 		.conns = max_links ? max_links : 1,
 		.listeners = listeners ? listeners : 1,
 		.files = files,
+		.features = contract_features,
 	};
 	struct rig *rig = calloc(1, sizeof(*rig));
 	char why[256] = "";
@@ -110,6 +112,28 @@ struct rig *rig_start_files(int row, unsigned max_links)
 	return rig_create(row, max_links, 1, true);
 }
 
+/* The end of a send whose memory is lent still, and the end of that. */
+static void rig_lent(struct rig *rig, struct link *link, const void *data)
+{
+	struct io_lent *lent = (struct io_lent *)(uintptr_t)data;
+
+	rig->lents++;
+	link->lents++;
+	lent->keep = link;
+}
+
+static void rig_released(struct rig *rig, const struct io_event *event)
+{
+	const struct io_lent *lent = event->data;
+	struct link *link = lent->keep;
+
+	ck_assert_msg(link >= rig->links && link < rig->links + rig->nlinks, "IO_RELEASED of what was not lent");
+	ck_assert_uint_gt(link->lents, 0);
+	link->lents--;
+	rig->lents--;
+	rig->releaseds++;
+}
+
 static bool rig_has_open(const struct rig *rig)
 {
 	for (unsigned i = 0; i < rig->nlinks; i++) {
@@ -130,6 +154,7 @@ void rig_stop(struct rig *rig)
 	RIG_UNTIL(rig, !rig_has_open(rig));
 	for (unsigned i = 0; i < rig->nlinks; i++)
 		rig->row->peers->close(&rig->links[i].peer);
+	RIG_UNTIL(rig, rig->lents == 0);
 	io_destroy(rig->io);
 	free(rig->links);
 	free(rig);
@@ -174,10 +199,15 @@ static void rig_event(struct rig *rig, const struct io_event *event)
 		ck_assert_msg(link >= rig->links && link < rig->links + rig->nlinks && link->open,
 		              "an event (%d) for a connection that is not open", event->op);
 		break;
+	case IO_RELEASED:
+		rig_released(rig, event);
+		break;
 	default:
 		ck_abort_msg("no such event: %d", event->op);
 	}
 
+	if ((event->op == IO_SENT || event->op == IO_CLOSED) && event->data)
+		rig_lent(rig, link, event->data);
 	if (event->op == IO_RECV) {
 		link_received(link, event);
 	} else if (event->op == IO_SENT) {
@@ -259,7 +289,7 @@ static void link_renew(struct link *link)
 	struct peer peer = link->peer;
 	struct rig *rig = link->rig;
 
-	*link = (struct link){ .conn = conn, .peer = peer, .rig = rig };
+	*link = (struct link){ .conn = conn, .peer = peer, .rig = rig, .lents = link->lents };
 	link->in_place = rig_random(rig, PATTERN);
 	link->out_place = rig_random(rig, PATTERN);
 }
@@ -332,6 +362,7 @@ void link_send_memory(struct link *link, void *memory, const size_t *sizes, unsi
 {
 	char *at = memory;
 
+	RIG_UNTIL(link->rig, link->lents == 0);
 	for (unsigned i = 0; i < n; i++) {
 		link->iov[i] = (struct iovec){ .iov_base = at, .iov_len = sizes[i] };
 		for (size_t left = sizes[i], len; left; left -= len) {
@@ -511,6 +542,26 @@ static Suite *contract_suite(int row)
 	return suite;
 }
 
+/* False, with a word on standard error, when the environment asks for what there is not. */
+static bool read_features(void)
+{
+	static struct features features;
+	const char *const texts[] = { [FEATURE_URING] = getenv("LOOM_URING"), [FEATURE_EPOLL] = getenv("LOOM_EPOLL") };
+	char why[512];
+
+	features = features_standard;
+	for (unsigned i = 0; i < 2; i++) {
+		if (!texts[i] || !*texts[i])
+			continue;
+		if (features_parse(&features, i, texts[i], why, sizeof(why))) {
+			fprintf(stderr, "contract: %s\n", why);
+			return false;
+		}
+		contract_features = &features;
+	}
+	return true;
+}
+
 int contract_main(const struct contract_row *rows)
 {
 	const char *required = getenv("LOOM_REQUIRE_BACKENDS"), *seed = getenv("LOOM_SEED");
@@ -518,6 +569,8 @@ int contract_main(const struct contract_row *rows)
 	bool missing = !all_known(rows, required ? required : "");
 	int failed, run;
 
+	if (!read_features())
+		return EXIT_FAILURE;
 	contract_rows = rows;
 	contract_seed = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	pattern_fill();
@@ -526,7 +579,7 @@ int contract_main(const struct contract_row *rows)
 	for (int row = 0; row < CONTRACT_ROWS && rows[row].ops; row++) {
 		char why[256] = "";
 
-		if (rows[row].ops->probe(why, sizeof(why)) == 0) {
+		if (rows[row].ops->probe(contract_features, why, sizeof(why)) == 0) {
 			srunner_add_suite(runner, contract_suite(row));
 			continue;
 		}

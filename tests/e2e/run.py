@@ -5,7 +5,8 @@
 
 A PATTERN is a part of `file.Class.test`. Environment: LOOM_BINARY, the server; LOOM_REQUIRE_BACKENDS, backends whose
 lack is a failure and not a skip; LOOM_E2E_LONG=1, the long variants; LOOM_E2E_TREE, one more directory to serve and
-compare file by file; LOOM_E2E_VALGRIND=1, the server under valgrind. The last line is `N passed, N failed, N skipped`.
+compare file by file; LOOM_E2E_VALGRIND=1, the server under valgrind; LOOM_E2E_OPTIONS, more options for every server, with
+blanks between. The last line is `N passed, N failed, N skipped`.
 """
 import argparse
 import concurrent.futures

@@ -19,6 +19,7 @@ from client import BOUND, Client, descriptors, open_files
 
 BINARY = os.environ.get("LOOM_BINARY", "")
 VALGRIND = os.environ.get("LOOM_E2E_VALGRIND", "") not in ("", "0")
+OPTIONS = os.environ.get("LOOM_E2E_OPTIONS", "").split()  # of every server, in front of its own
 LONG = os.environ.get("LOOM_E2E_LONG", "") not in ("", "0")
 
 LISTENING = re.compile(r"listening on (?:http://(\S+):(\d+)/|unix:([^\s,]+))")
@@ -168,7 +169,7 @@ class Server:
         will say that it listens."""
         self.scratch = tempfile.mkdtemp(prefix="loom-e2e-")
         self.log_path = os.path.join(self.scratch, "stderr")
-        self.arguments = [f"--backend={backend}", *([f"--workers={workers}"] if workers else []),
+        self.arguments = [*OPTIONS, f"--backend={backend}", *([f"--workers={workers}"] if workers else []),
                           *([] if isinstance(listen, int) else [f"--listen={one}" for one in listen]), *arguments, root]
         listens = listen if isinstance(listen, int) else len(listen)  # so many are said elsewhere: in a file
         listens = listens if sockets is None else sockets

@@ -18,6 +18,7 @@ from case import Case, noise, write
 from client import Ended, request
 from server import BINARY, LONG, VALGRIND, libc, run, sanitized, wait_for
 
+TIGHT = ["--uring=entries=2,cq-entries=4,buf-count=2,buf-size=64"]
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
 KIB, MIB = 1024, 1 << 20
 
@@ -64,20 +65,20 @@ class TightRing(Case):
             self.skipTest("of io_uring alone")
 
     def test_a_thousand_clients(self):
-        server = self.start(binary=beside("loom-tight"))
+        server = self.start(*TIGHT, binary=beside("loom-tight"))
         home = b"<!doctype html><title>home</title>"
         count = 100 if VALGRIND else 4000 if LONG else 1000
         self.assertEqual(crowd(server, count, [("/", home)], 3), 3 * count)
 
     def test_large_bodies_and_streamed_files(self):
-        server = self.start("--stream-above=1M", binary=beside("loom-tight"))
+        server = self.start(*TIGHT, "--stream-above=1M", binary=beside("loom-tight"))
         targets = [("/big.bin", noise(1, 300000)), ("/film.bin", noise(2, 3 * MIB))]
         with server.client() as other:
             self.assertEqual(crowd(server, 40, targets, 1), 40)
             self.assertEqual(other.ask("/").status, 200)
 
     def test_pipelines(self):
-        server = self.start(binary=beside("loom-tight"))
+        server = self.start(*TIGHT, binary=beside("loom-tight"))
         clients = [server.client() for _ in range(50)]
         for client in clients:
             client.send(request("/") * 30)

@@ -180,7 +180,7 @@ static void look_at(struct ring *ring, struct io_uring_sqe *sqe)
 			return;
 		sqe->ioprio = 0;
 		if (call == FAULT_RING_RECV)
-			sqe->len = URING_BUFFER_SIZE;
+			sqe->len = features_standard.uring.buf_size;
 		return;
 	case FAULT_DONE:
 	case FAULT_CUT:

@@ -25,6 +25,8 @@ static int submit(void)
 	struct io_uring_cqe *cqe;
 	int res = -ETIME;
 
+	while (uring_completed(ring))
+		uring_seen(ring); /* a second completion of the one before */
 	*uring_sqe(ring) = (struct io_uring_sqe){ .opcode = (uint8_t)opcode, .flags = (uint8_t)sqe_flags, .fd = -1 };
 	if (uring_enter(ring, 1, 5000) == 0 && uring_completed(ring)) {
 		cqe = &ring->cqes[ring->cq_head & ring->cq_mask];
@@ -63,13 +65,44 @@ static int register_file(void)
 static act *inside;
 static bool contain;
 
+/*
+ * Each operation that there is: 0 when the ring takes those of the list and no others, and the flags likewise. 200 and
+ * more: the one that is wrong.
+ */
+static const uint8_t *allowed;
+static unsigned allowed_flags;
+
+static int submit_all(void)
+{
+	for (opcode = 0; opcode < IORING_OP_LAST; opcode++) {
+		bool expected = memchr(allowed, (int)opcode, strlen((const char *)allowed + 1) + 1) != NULL;
+
+		if ((submit() != EACCES) != expected)
+			return 100 + (int)opcode;
+	}
+	opcode = IORING_OP_READ; /* which knows all flags */
+	for (sqe_flags = 1; sqe_flags < 128; sqe_flags <<= 1)
+		if ((submit() != EACCES) != !!(allowed_flags & sqe_flags))
+			return 200 + __builtin_ctz(sqe_flags);
+	return 0;
+}
+
+static const char *asked = ""; /* as --uring has it */
+static bool files = true;
+
 /* On the thread that has the ring, which is the only one that may submit. */
 static int with_a_ring(void)
 {
-	const struct io_config config = { .conns = 16, .listeners = 1, .files = true, .contain = contain };
+	struct features features = features_standard;
+	const struct io_config config = {
+		.conns = 16, .listeners = 1, .files = files, .contain = contain, .features = &features
+	};
 	struct io *io;
 	char why[512];
 
+	/* The probe of a start, outside of the sandbox, is what tries sends without a copy. */
+	if (*asked && features_parse(&features, FEATURE_URING, asked, why, sizeof(why)))
+		return 242;
 	if (io_create(io_backends[0], &io, &config, why, sizeof(why)) < 0) {
 		fprintf(stderr, "%s\n", why);
 		return 240;
@@ -137,6 +170,48 @@ START_TEST(a_ring_takes_nothing_else)
 }
 END_TEST
 
+/* What is always there, without IORING_OP_NOP, which is 0 and is the first of each list. */
+#define ALWAYS IORING_OP_ACCEPT, IORING_OP_SEND, IORING_OP_READ, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE
+
+static const struct {
+	const char *asked;
+	bool files;
+	uint8_t operations[16]; /* NOP, and then as a string */
+	unsigned flags;
+} lists[] = {
+	{ "",
+	  true,
+	  { 0, ALWAYS, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_POLL_ADD },
+	  IOSQE_BUFFER_SELECT | IOSQE_ASYNC },
+	{ "", false, { 0, ALWAYS, IORING_OP_RECV, IORING_OP_SENDMSG }, IOSQE_BUFFER_SELECT },
+	{ "recv=poll", false, { 0, ALWAYS, IORING_OP_SENDMSG, IORING_OP_POLL_ADD }, 0 },
+	{ "send-vec", false, { 0, ALWAYS, IORING_OP_RECV }, IOSQE_BUFFER_SELECT },
+	{ "zc=on", false, { 0, ALWAYS, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_SEND_ZC }, IOSQE_BUFFER_SELECT },
+	{ "files=direct",
+	  false,
+	  { 0, ALWAYS, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_FILES_UPDATE },
+	  IOSQE_BUFFER_SELECT | IOSQE_FIXED_FILE },
+};
+
+START_TEST(a_ring_takes_exactly_what_its_features_use)
+{
+	int status;
+
+	asked = lists[_i].asked;
+	files = lists[_i].files;
+	allowed = lists[_i].operations;
+	allowed_flags = lists[_i].flags;
+	sqe_flags = 0;
+	status = in_a_worker(true, submit_all);
+	if (status == 240) {
+		printf("SKIP: %s cannot be had here\n", asked);
+		return;
+	}
+	ck_assert_msg(status == 0, "--uring '%s': %s %d", asked, status >= 200 ? "flag" : "operation",
+	              status >= 200 ? status - 200 : status - 100);
+}
+END_TEST
+
 START_TEST(nothing_more_is_registered)
 {
 	ck_assert_int_eq(in_a_worker(true, register_file), EACCES);
@@ -150,7 +225,7 @@ Suite *ring_suite(void)
 	TCase *rings = tcase_create("rings");
 	char why[512];
 
-	if (io_backends[0]->probe(why, sizeof(why)) < 0) {
+	if (io_backends[0]->probe(NULL, why, sizeof(why)) < 0) {
 		printf("SKIP: %s\n", why);
 		return suite;
 	}
@@ -158,6 +233,7 @@ Suite *ring_suite(void)
 	tcase_add_checked_fixture(rings, make_place, remove_place);
 	tcase_add_test(rings, a_ring_takes_what_loom_uses);
 	tcase_add_test(rings, a_ring_takes_nothing_else);
+	tcase_add_loop_test(rings, a_ring_takes_exactly_what_its_features_use, 0, sizeof(lists) / sizeof(lists[0]));
 	tcase_add_test(rings, nothing_more_is_registered);
 	suite_add_tcase(suite, rings);
 	return suite;

@@ -167,7 +167,7 @@ static void sim_lent_end(struct sim *sim)
 	sim->lent = NULL;
 }
 
-static int sim_probe(char *why, size_t size)
+static int sim_probe(const struct features *features, char *why, size_t size)
 {
 	snprintf(why, size, "no kernel is needed");
 	return 0;
@@ -237,8 +237,8 @@ static void sim_open(struct io *io, struct io_conn *conn, int fd)
 	/* The backend's part holds nothing that the caller could make use of. */
 	conn->fd = fd;
 	conn->generation++;
-	conn->flags = (uint16_t)sim_random(&sim->dice);
-	conn->owed = (uint16_t)sim_random(&sim->dice);
+	conn->flags = (uint32_t)sim_random(&sim->dice);
+	conn->owed = (uint8_t)sim_random(&sim->dice);
 	conn->result = (int)sim_random(&sim->dice);
 	conn->sent = sim_random(&sim->dice);
 	stream->as_left = *conn;
@@ -531,6 +531,8 @@ static bool sim_next(struct io *io, struct io_event *event)
 		break;
 	case IO_CLOSED:
 		sim_event_closed(sim, where->stream, event);
+		break;
+	case IO_RELEASED: /* it lends nothing beyond IO_SENT */
 		break;
 	}
 	return true;

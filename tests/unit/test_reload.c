@@ -462,7 +462,7 @@ static void stop(void)
 			snapshot_unpin(current[i], i);
 		current[i] = NULL;
 	}
-	reload_destroy(reload);
+	reload_destroy(reload, false);
 	ck_assert_uint_eq(atomic_load(&alive), 0);
 }
 

@@ -112,6 +112,7 @@ void stage_prepare(const struct io_ops *ops)
 	put("big.bin", 3, 150000);
 	put("film.bin", 4, 700000);
 	stage.options = (struct options){
+		.features = features_standard,
 		.root = strdup(root),
 		.index = "index.html",
 		.max_memory = 1 << 30,

@@ -280,11 +280,13 @@ static void begin(struct verdict *verdict)
 			snprintf(verdict->wrong, sizeof(verdict->wrong), "no answer without a fault");
 		for (unsigned still = 0; still < 100; still++) {
 			uint64_t before = show.coded[show.version % 2];
+			struct reload_status status;
 
 			usleep(1000);
 			adopt();
 			show.coded[show.version % 2] = show.current->coded;
-			if (show.current->coded != before || !before)
+			reload_status(show.reload, &status);
+			if (show.current->coded != before || !before || status.pending)
 				still = 0;
 		}
 	}

@@ -229,8 +229,8 @@ def about(result):
 
 
 BASELINES = ('The baselines (`bench/baselines`) are servers that differ in how they wait and in nothing else: they '
-             "serve loom's snapshots by loom's parser and heads. They have no timeouts, limits, logs or reloads, so that "
-             'they do less than loom; compare them with each other first.')
+             "serve loom's snapshots by loom's parser and heads. They have no timeouts, limits, logs or reloads, so "
+             'that they do less than loom; compare them with each other first.')
 
 
 def report(result):

@@ -216,22 +216,26 @@ def throughput(points):
                 points, lambda point: size_text(point['size']))
 
 
+def about(result):
+    """What every reader needs first."""
+    host, net = result['machine'], result['network']
+    earlier = [f'{name} on {date}' for name, date in result.get('dates', {}).items() if date != result['date']]
+    return [f"{result['date']}: `{result['command']}`" + (f" ({', '.join(earlier)})" if earlier else ''),
+            f"{host['cpu']}, {host['cpus']} CPUs{' (virtual)' if host['hypervisor'] else ''}, "
+            f"{host['memory_mib']} MiB, Linux {host['kernel']}, {host['system']}",
+            f"{result['cores']}; network namespace: {net['namespace']}, TCP congestion control: "
+            f"{net['congestion_control']}",
+            versions(result), *disturbance(slices_of(result['claims'])), *result['missing']]
+
+
+BASELINES = ('The baselines (`bench/baselines`) are servers that differ in how they wait and in nothing else: they '
+             "serve loom's snapshots by loom's parser and heads. They have no timeouts, limits, logs or reloads, so "
+             'that they do less than loom; compare them with each other first.')
+
+
 def report(result):
-    host = result['machine']
-    found = [blocks.heading('What the article claims, measured', 1),
-             blocks.items([f"{result['date']}: `{result['command']}`",
-                           f"{host['cpu']}, {host['cpus']} CPUs{' (virtual)' if host['hypervisor'] else ''}, "
-                           f"{host['memory_mib']} MiB, "
-                           f"Linux {host['kernel']}, {host['system']}",
-                           f"{result['cores']}; network namespace: {result['network']['namespace']}, TCP congestion "
-                           f"control: "
-                           f"{result['network']['congestion_control']}", versions(result),
-                           *disturbance(slices_of(result['claims'])), *result['missing']]),
-             blocks.paragraph('The baselines (`bench/baselines`) are servers that differ in how they wait and in '
-                              'nothing else: they serve '
-                              "loom's snapshots by loom's parser and heads. They have no timeouts, limits, logs or "
-                              "reloads, "
-                              'so that they do less than loom; compare them with each other first.')]
+    found = [blocks.heading('What the article claims, measured', 1), blocks.items(about(result)),
+             blocks.paragraph(BASELINES)]
     makers = {'threads': threads, 'idle': idle, 'memory': memory, 'wakeups': wakeups, 'throughput': throughput}
     for name in NAMES:
         if result['claims'].get(name):

@@ -79,7 +79,8 @@ def disturbance(slices):
         return [f'**The machine was not quiet**: other processes used {share} of its CPUs meanwhile (median of the '
                 'slices). Rows that take turns are disturbed alike, and their ratios can be used where there is a '
                 'verdict; absolute figures and latencies are not those of this machine.']
-    return [f'Other processes used {share} of the CPUs meanwhile (median of the slices).']
+    rest = f", and more than {100 * found['q3']:.0f} % in a quarter of them" if found['q3'] > 0.05 else ''
+    return [f'Other processes used {share} of the CPUs meanwhile (median of the slices{rest}).']
 
 
 def slices_of(value):

@@ -69,7 +69,7 @@ static const struct feature rows[] = {
 	  .standard = "multishot", .since = "multishot: 5.19",
 	  .help = "one submission accepts until it is cancelled, or one connection" },
 	{ URING(files), .name = "files", .kind = FEATURE_CHOICE, .values = "normal|direct", .standard = "normal",
-	  .since = "5.19",
+	  .since = "direct: 6.13",
 	  .help = "direct: connections are registered with the ring, which then looks no descriptor up" },
 	{ URING(recv), .name = "recv", .kind = FEATURE_CHOICE, .values = "multishot|oneshot|poll",
 	  .standard = "multishot", .since = "multishot: 6.0",

@@ -156,6 +156,25 @@ void sim_exhaust(struct sim *sim, bool on)
 	sim->exhausted = on;
 }
 
+void sim_watch(struct sim *sim, const struct sim_watch *watch, void *context)
+{
+	sim->watch = watch;
+	sim->watch_context = context;
+}
+
+#define WATCH(sim, what, ...) ((sim)->watch ? (sim)->watch->what((sim)->watch_context, ##__VA_ARGS__) : (void)0)
+
+void sim_jump(struct sim *sim, uint64_t ms)
+{
+	sim_trace(sim, "the machine stands still for %llu ms", (unsigned long long)ms);
+	sim->jump += ms;
+}
+
+void sim_starve(struct sim *sim, uint64_t until)
+{
+	sim->starved_to = until;
+}
+
 /* The loan of the last IO_RECV is over. */
 static void sim_lent_end(struct sim *sim)
 {
@@ -243,6 +262,7 @@ static void sim_open(struct io *io, struct io_conn *conn, int fd)
 	conn->sent = sim_random(&sim->dice);
 	stream->as_left = *conn;
 	sim_trace(sim, "open %d", fd);
+	WATCH(sim, opens, stream);
 }
 
 static void sim_recv(struct io *io, struct io_conn *conn)
@@ -254,6 +274,7 @@ static void sim_recv(struct io *io, struct io_conn *conn)
 	sim_require(sim, !stream->received_end, "io_recv() of %d after its end or an error", stream->fd);
 	stream->credit = true;
 	stream->recv_at = 0;
+	WATCH(sim, receives, stream);
 }
 
 static void sim_send_all(struct sim *sim, struct io_conn *conn, struct iovec *iov, unsigned n,
@@ -267,6 +288,7 @@ static void sim_send_all(struct sim *sim, struct io_conn *conn, struct iovec *io
 	stream->sending = true;
 	stream->sent = false;
 	stream->move_at = stream->sent_at = 0;
+	WATCH(sim, sends, stream, iov, n, file);
 	sim_loan_begin(sim, stream, iov, n, file);
 	sim_trace(sim, "send %d: %llu bytes, %zu of them in %u", stream->fd, (unsigned long long)stream->loan.whole,
 	          stream->loan.len, n);
@@ -293,6 +315,7 @@ static void sim_shutdown(struct io *io, struct io_conn *conn)
 	stream->shut = true;
 	stream->down_fin = true;
 	sim_trace(sim, "shutdown %d", stream->fd);
+	WATCH(sim, shuts, stream);
 }
 
 static void sim_end(struct io *io, struct io_conn *conn)
@@ -303,11 +326,16 @@ static void sim_end(struct io *io, struct io_conn *conn)
 	stream->side = SIDE_CLOSING;
 	stream->closed_at = 0;
 	sim_trace(sim, "close %d", stream->fd);
+	WATCH(sim, closes, stream);
 }
 
 static uint64_t sim_progress(struct io *io, struct io_conn *conn)
 {
-	return sim_stream_of(sim_of(io), conn, "io_progress()")->acked;
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_stream_of(sim, conn, "io_progress()");
+
+	WATCH(sim, asks_progress, stream, stream->acked);
+	return stream->acked;
 }
 
 static void sim_wake(struct io *io)
@@ -354,6 +382,11 @@ static void sim_listen(struct io *io, struct io_listener *listener, bool on)
 
 static bool sim_recv_due(struct sim *sim, struct sim_stream *stream)
 {
+	if (sim->now < sim->starved_to) {
+		if (stream->credit && sim->starved_to < sim->soonest)
+			sim->soonest = sim->starved_to;
+		return false;
+	}
 	return stream->credit && (stream->up.len > 0 || stream->up_fin || stream->broken) &&
 	       sim_due(sim, &stream->recv_at);
 }
@@ -428,6 +461,8 @@ static void sim_event_recv(struct sim *sim, struct sim_stream *stream, struct io
 
 	stream->credit = false;
 	event->conn = stream->conn;
+	if (sim_chance(&sim->dice, sim->weather.breaks))
+		sim_stream_fail(stream);
 	if (stream->up.len > 0) {
 		if (sim->weather.steady)
 			len = stream->piece;
@@ -443,6 +478,7 @@ static void sim_event_recv(struct sim *sim, struct sim_stream *stream, struct io
 		stream->error = 0;
 	}
 	sim_trace(sim, "recv %d: %d", stream->fd, event->res);
+	WATCH(sim, handles, stream, event);
 }
 
 static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_event *event)
@@ -456,6 +492,7 @@ static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_e
 		port->suspended = true;
 		event->res = sim->exhausted ? -EMFILE : -errors[sim_below(&sim->dice, 4)];
 		sim_trace(sim, "accept fails: %s", strerror(-event->res));
+		WATCH(sim, handles, NULL, event);
 		return;
 	}
 	port->backlog = stream->next;
@@ -468,6 +505,7 @@ static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_e
 	assert(stream->fd >= 0);
 	event->res = stream->fd;
 	sim_trace(sim, "accept %d", stream->fd);
+	WATCH(sim, handles, stream, event);
 }
 
 static void sim_event_sent(struct sim *sim, struct sim_stream *stream, struct io_event *event)
@@ -478,6 +516,7 @@ static void sim_event_sent(struct sim *sim, struct sim_stream *stream, struct io
 	event->res = stream->sent_res;
 	sim->file_failures += stream->file_failed;
 	sim_trace(sim, "sent %d: %d", stream->fd, event->res);
+	WATCH(sim, handles, stream, event);
 }
 
 static void sim_event_closed(struct sim *sim, struct sim_stream *stream, struct io_event *event)
@@ -489,6 +528,7 @@ static void sim_event_closed(struct sim *sim, struct sim_stream *stream, struct 
 	sim->conns--;
 	event->conn = stream->conn;
 	sim_trace(sim, "closed %d", stream->fd);
+	WATCH(sim, handles, stream, event);
 	sim_stream_over(stream);
 }
 
@@ -500,6 +540,7 @@ static void sim_event_unlistened(struct sim *sim, struct sim_port *port, struct 
 	port->owed = 0;
 	sim->listeners--;
 	sim_trace(sim, "unlistened %d", port->fd);
+	WATCH(sim, handles, NULL, event);
 }
 
 static bool sim_next(struct io *io, struct io_event *event)
@@ -509,6 +550,7 @@ static bool sim_next(struct io *io, struct io_event *event)
 	int op;
 
 	sim_lent_end(sim);
+	WATCH(sim, handled);
 	if (sim->left == 0)
 		return false;
 	op = sim_look(sim, &where);
@@ -536,18 +578,16 @@ static bool sim_next(struct io *io, struct io_event *event)
 	return true;
 }
 
-static int sim_wait(struct io *io, int timeout_ms)
+/* Until there is something to do, or the time is up. */
+static void sim_sleep_on(struct sim *sim, int timeout_ms)
 {
-	struct sim *sim = sim_of(io);
 	uint64_t until, next;
 	struct sim_descriptor *where;
 
-	sim_lent_end(sim);
-	sim->left = 0;
 	if (sim->weather.late_ms > 0 && sim_chance(&sim->dice, sim->weather.sluggish))
 		sim->now += 1 + sim_below(&sim->dice, sim->weather.late_ms);
 	if (sim_chance(&sim->dice, sim->weather.spurious))
-		return 0;
+		return;
 	until = timeout_ms < 0 ? SIM_NEVER : sim->now + (unsigned)timeout_ms;
 	for (;;) {
 		next = sim->clients ? sim->clients(sim->clients_context) : SIM_NEVER;
@@ -570,6 +610,19 @@ static int sim_wait(struct io *io, int timeout_ms)
 			sim->now = next;
 	}
 	sim->left = 1 + (unsigned)sim_below(&sim->dice, sim->weather.batch);
+}
+
+static int sim_wait(struct io *io, int timeout_ms)
+{
+	struct sim *sim = sim_of(io);
+
+	sim_lent_end(sim);
+	sim->left = 0;
+	WATCH(sim, turn_ends);
+	sim_sleep_on(sim, timeout_ms);
+	sim->now += sim->jump;
+	sim->jump = 0;
+	WATCH(sim, turn_begins);
 	return 0;
 }
 

@@ -118,6 +118,19 @@ void sim_stream_break(struct sim_stream *stream)
 		stream->up.len = 0; /* the reset has overtaken them */
 }
 
+void sim_stream_fail(struct sim_stream *stream)
+{
+	static const int errors[] = { ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETDOWN, ENOMEM, ENOBUFS, EPIPE };
+	struct sim *sim = stream->sim;
+
+	if (stream->broken)
+		return;
+	sim_trace(sim, "the network gives %d up", stream->fd);
+	stream->broken = stream->client_reset = true;
+	stream->error = errors[sim_below(&sim->dice, sizeof(errors) / sizeof(errors[0]))];
+	stream->up.len = 0;
+}
+
 /* The server's end has answered with a reset. What had arrived at the client may be lost to it or not. */
 static void sim_stream_refuse(struct sim_stream *stream)
 {
@@ -224,6 +237,8 @@ bool sim_close(struct sim *sim, int fd)
 	}
 	sim_require(sim, held->stream, "close(2) of %d, which is not open", fd);
 	sim_require(sim, held->stream->side == SIDE_ACCEPTED, "close(2) of %d, which belongs to the backend", fd);
+	if (sim->watch)
+		sim->watch->drops(sim->watch_context, held->stream);
 	sim_stream_over(held->stream);
 	return true;
 }
@@ -293,9 +308,41 @@ void sim_reset(struct sim_stream *stream)
 	sim_stream_leave(stream);
 }
 
+void sim_set_owner(struct sim_stream *stream, void *owner)
+{
+	stream->owner = owner;
+}
+
+void *sim_owner(const struct sim_stream *stream)
+{
+	return stream->owner;
+}
+
+void *sim_owner_of(const struct sim *sim, int fd)
+{
+	const struct sim_stream *stream = NULL;
+
+	if (fd >= SIM_FD_BASE && fd < SIM_FD_BASE + SIM_FDS)
+		stream = sim->fds[fd - SIM_FD_BASE].stream;
+	return stream ? stream->owner : NULL;
+}
+
+bool sim_is_listening(const struct sim *sim, int listening, unsigned *waiting)
+{
+	const struct sim_port *port = sim->fds[listening - SIM_FD_BASE].port;
+
+	*waiting = port ? port->waiting : 0;
+	return port && port->listener;
+}
+
 bool sim_is_over(const struct sim_stream *stream)
 {
 	return stream->side == SIDE_OVER;
+}
+
+bool sim_is_broken(const struct sim_stream *stream)
+{
+	return stream->broken;
 }
 
 bool sim_was_opened(const struct sim_stream *stream)

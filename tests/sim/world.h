@@ -58,6 +58,7 @@ struct sim_stream {
 	struct sim_stream *next; /* in the backlog, or of all streams that have no descriptor */
 	int fd;
 	enum sim_side side;
+	void *owner; /* the watcher's */
 
 	/* the client's end */
 	bool client_gone;
@@ -126,6 +127,10 @@ struct sim {
 	size_t lent_len;
 	sim_clients_fn *clients;
 	void *clients_context;
+	const struct sim_watch *watch; /* NULL: nobody */
+	void *watch_context;
+	uint64_t jump;        /* milliseconds by which the next io_wait() is late */
+	uint64_t starved_to;  /* until then there are no buffers to receive into */
 	struct sim_stream *loose; /* streams whose server's end is over, until the client lets go */
 	unsigned top;             /* descriptors in use lie below */
 	struct sim_descriptor fds[SIM_FDS];
@@ -147,6 +152,9 @@ void sim_loan_end(struct sim *sim, struct sim_stream *stream);
 
 /* The kernel's side of the send in flight: it takes what there is room for, a step at a time. */
 void sim_send_move(struct sim *sim, struct sim_stream *stream);
+
+/* It has ended with an error of the network's or the machine's. */
+void sim_stream_fail(struct sim_stream *stream);
 
 /* The client has reset the connection: what the server will see of it. */
 void sim_stream_break(struct sim_stream *stream);

@@ -1,0 +1,58 @@
+/*
+ * talk.h - what one simulated client says on one connection, request after request, and for each what it asks for
+ * (model.h). It knows the limits that the server was given, and nothing of how the server reads.
+ */
+#ifndef LOOM_SIM_TALK_H
+#define LOOM_SIM_TALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model.h"
+
+#define TALK_MAX 40
+
+struct talk_limits {
+	unsigned request_line, head, fields;
+	uint64_t body;
+};
+
+/* How it ends. */
+enum talk_end {
+	END_OPEN,  /* after the last request, which is like the others */
+	END_CLOSE, /* the last request says that the connection closes, or is refused with that */
+	END_HALF,  /* the last request is never finished */
+	TALK_ENDS,
+};
+
+struct exchange {
+	uint32_t start, end; /* of the request in talk.bytes, from its empty line on, if it has one */
+	uint32_t blank;      /* bytes of an empty line in front */
+	uint32_t from;       /* the answer may come when so much has been read, */
+	uint32_t by;         /* and must; UINT32_MAX: never */
+	struct ask ask;
+
+	/* What came of it, when the server had handed its answer over. */
+	struct moment moment;
+	uint64_t at; /* of the answer's first byte, in all that the server has sent */
+	uint64_t len;
+};
+
+struct talk {
+	char *bytes;
+	uint32_t len, size;
+	struct exchange exchange[TALK_MAX];
+	unsigned n;
+};
+
+/* most: requests. large: answers that take long may be asked for. */
+void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
+               bool large);
+
+/* Forgets requests but the first so many, where that makes sense. */
+void talk_cut(struct talk *talk, unsigned n);
+
+void talk_free(struct talk *talk);
+
+#endif

@@ -17,9 +17,15 @@ struct found {
 static bool is_state(const struct conn *conn, const struct life *life)
 {
 	static const enum conn_state states[] = {
-		[LIFE_OUT] = CONN_FREE,         [LIFE_WAITING] = CONN_FREE,     [LIFE_IDLE] = CONN_IDLE,
-		[LIFE_READING] = CONN_READING,  [LIFE_SENDING] = CONN_SENDING,  [LIFE_LINGERING] = CONN_LINGERING,
-		[LIFE_CLOSING] = CONN_CLOSING,  [LIFE_OVER] = CONN_FREE,
+		[LIFE_OUT] = CONN_FREE,
+		[LIFE_WAITING] = CONN_FREE,
+		[LIFE_PROXY] = CONN_PROXY,
+		[LIFE_IDLE] = CONN_IDLE,
+		[LIFE_READING] = CONN_READING,
+		[LIFE_SENDING] = CONN_SENDING,
+		[LIFE_LINGERING] = CONN_LINGERING,
+		[LIFE_CLOSING] = CONN_CLOSING,
+		[LIFE_OVER] = CONN_FREE,
 	};
 
 	return conn->state == states[life->state];
@@ -42,7 +48,9 @@ static void look_at(struct run *run, const struct conn *conn, struct found *foun
 	run_require(run, sending ? conn->output != NULL : closing || !conn->output,
 	            "descriptor %d: an output in state %d", conn->io.fd, conn->state);
 	run_require(run, conn->output || !conn->snapshot, "descriptor %d: a pin, and no output", conn->io.fd);
-	run_require(run, conn->state == CONN_READING ? conn->input && conn->input->reading : sending || !conn->input,
+	run_require(run,
+	            conn->state == CONN_READING ? conn->input && conn->input->reading
+	                                        : sending || conn->state == CONN_PROXY || !conn->input,
 	            "descriptor %d: an input in state %d", conn->io.fd, conn->state);
 	for (unsigned i = run->oldest; conn->snapshot && i <= run->newest; i++)
 		found->pins[i] += run->publication[i].snapshot == conn->snapshot;
@@ -98,10 +106,30 @@ void inside_check(struct run *run)
 	            "%u timers, and %u + %u + %u are known", context->wheel.nodes, found.timers, run->pause.linked,
 	            run->drain_end.linked);
 	for (unsigned i = CONN_FREE + 1; i < CONN_STATES; i++)
-		run_require(run, context->stats.states[i] == found.states[i], "%llu connections count as %s, and %u are",
-		            (unsigned long long)context->stats.states[i], conn_state_names[i], found.states[i]);
+		run_require(run, context->stats.states[i] == found.states[i],
+		            "%llu connections count as %s, and %u are", (unsigned long long)context->stats.states[i],
+		            conn_state_names[i], found.states[i]);
 	if (context->snapshot)
 		check_snapshots(run, context, &found);
+}
+
+void inside_check_send(struct run *run, struct sim_stream *stream, const struct iovec *iov, unsigned n,
+                       const struct io_file_send *file)
+{
+	const struct conn *conn = (const struct conn *)sim_conn_of(stream);
+	const char *own = (const char *)conn->output;
+	size_t size = worker_context(run->worker)->outputs.size;
+
+	for (unsigned i = 0; i < n; i++) {
+		const char *base = iov[i].iov_base;
+
+		if (base >= own && base + iov[i].iov_len <= own + size)
+			continue;
+		run_require(run, conn->snapshot && shelf_holds(conn->snapshot, base, iov[i].iov_len),
+		            "descriptor %d: memory is sent that is not held", conn->io.fd);
+	}
+	run_require(run, !file || (conn->snapshot && shelf_holds_file(conn->snapshot, file->file)),
+	            "descriptor %d: a file is sent that is not held", conn->io.fd);
 }
 
 void inside_take_records(struct run *run)
@@ -114,6 +142,8 @@ void inside_take_records(struct run *run)
 		run_require(run, record->status >= 200 && record->status < 600 && record->head > 0,
 		            "a record with status %u", record->status);
 		run->logged.records++;
+		run->logged.named[record->peer.address[3] % NAMES_MAX]++;
+		run_require(run, record->peer.family == PEER_IN4, "a record of nobody");
 		run->logged.answers[record->status / 100]++;
 		run->logged.most += whole;
 		run->logged.least += record->flags & ACCESS_COMPLETE || record->bytes > 0 ? whole : 0;
@@ -126,12 +156,14 @@ static void check_records(struct run *run, const struct conn_stats *stats)
 	uint64_t dropped = atomic_load(&run->ring.dropped);
 
 	inside_take_records(run);
-	run_require(run, run->logged.records + dropped == stats->requests, "%llu records and %llu dropped of %llu answers",
-	            (unsigned long long)run->logged.records, (unsigned long long)dropped,
-	            (unsigned long long)stats->requests);
+	run_require(run, run->logged.records + dropped == stats->requests,
+	            "%llu records and %llu dropped of %llu answers", (unsigned long long)run->logged.records,
+	            (unsigned long long)dropped, (unsigned long long)stats->requests);
 	if (dropped)
 		return;
-	run_require(run, memcmp(run->logged.answers, run->counts.answers, sizeof(run->counts.answers)) == 0,
+	run_require(run,
+	            memcmp(run->logged.answers, run->counts.answers, sizeof(run->counts.answers)) == 0 &&
+	                    memcmp(run->logged.named, run->counts.named, sizeof(run->counts.named)) == 0,
 	            "records do not tell of the answers");
 	run_require(run, run->logged.least <= stats->bytes && stats->bytes <= run->logged.most,
 	            "%llu bytes have left, and records say %llu to %llu", (unsigned long long)stats->bytes,
@@ -168,6 +200,8 @@ void inside_check_end(struct run *run)
 	check_count(run, "connections turned away", stats.turned_away, counts->turned_away);
 	check_count(run, "failures to accept", stats.accept_failures, counts->accept_failures);
 	check_count(run, "timeouts", stats.timeouts, counts->timeouts);
+	check_count(run, "strangers", stats.untrusted, counts->untrusted);
+	check_count(run, "malformed PROXY headers", stats.unproxied, counts->unproxied);
 	check_count(run, "failures of files", stats.stale + stats.unreadable, sim_file_failures(run->sim));
 	if (run->plan->log)
 		check_records(run, &stats);

@@ -38,6 +38,14 @@ static void set_publication(struct run *run, unsigned number, struct moment *mom
 	moment->returned = run->publication[number].returned;
 }
 
+/* Who the client is, for the access log. */
+static unsigned name_of(const struct life *life)
+{
+	bool named = life->talk.header && life->talk.header->named && !life->refused;
+
+	return named ? life->talk.header->named : life->plan->address;
+}
+
 /* The answer that begins now, and to what. bytes: as it is handed over. */
 static struct exchange *begin(struct life *life, const char *bytes, size_t len)
 {
@@ -100,6 +108,7 @@ static struct exchange *begin(struct life *life, const char *bytes, size_t len)
 	exchange->len = life->wire.head_len + life->wire.body_len;
 	run->counts.answers[life->wire.status / 100]++;
 	run->counts.hits += life->wire.of_page;
+	run->counts.named[name_of(life)]++;
 	life->wire_at = 0;
 	life->more = true;
 	sim_trace(run->sim, "client %u: an answer, %u of version %u%s", life->number, life->wire.status, moment.version,
@@ -185,8 +194,8 @@ void judge_send(struct life *life, const struct iovec *iov, unsigned n, const st
 	            "client %u: %llu bytes are missing of an answer", life->number,
 	            (unsigned long long)(life->wire.head_len + life->wire.body_len - life->wire_at));
 	/* It has looked, perhaps, at one more request, which had no room beside these. */
-	if (life->answered < life->talk.n && !life->last &&
-	    life->delivered >= life->talk.exchange[life->answered].by && run->current != run->newest)
+	if (life->answered < life->talk.n && !life->last && life->delivered >= life->talk.exchange[life->answered].by &&
+	    run->current != run->newest)
 		run->may_be_newest = true;
 }
 

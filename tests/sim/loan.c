@@ -185,7 +185,7 @@ void sim_send_move(struct sim *sim, struct sim_stream *stream)
 			loan->offset = 0;
 		}
 	}
-	sim->stirred = true;
+	sim->stirred = stream->stirred = true;
 	if (loan->left == 0)
 		sim_file_move(sim, stream, budget);
 	if (loan->left == 0 && loan->file.len == 0) {

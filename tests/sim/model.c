@@ -24,9 +24,10 @@ const struct page_facts model_pages[PAGES] = {
 	[AT_TINY] = { "/tiny.bin", BYTES, NULL, 3, 1, 99, 1, false, true },
 	[AT_FILE] = { "/file.bin", BYTES, NULL, 90000, 1, 99, 2, false, true },
 	[AT_HUGE] = { "/huge.bin", BYTES, NULL, UINT64_C(1) << 40, 1, 99, 0, false, true },
-	[AT_NEW] = { "/new.css", "text/css", NULL, 60, 3, 99, 1, false, false },
-	[AT_OLD] = { "/old.css", "text/css", NULL, 70, 1, 2, 1, false, false },
-	[AT_NAMED] = { "/app.0123abcd.js", "text/javascript", "max-age=31536000, immutable", 120, 1, 99, 0, false, false },
+	[AT_NEW] = { "/new.css", "text/css", NULL, 6000, 3, 99, 1, false, false },
+	[AT_OLD] = { "/old.css", "text/css", NULL, 5200, 1, 2, 1, false, false },
+	[AT_NAMED] = { "/app.0123abcd.js", "text/javascript", "max-age=31536000, immutable", 120, 1, 99, 0, false,
+	               false },
 };
 
 static char *contents[PAGES][CONTENTS][MODEL_CODINGS];

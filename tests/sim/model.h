@@ -31,7 +31,7 @@ enum page {
 	AT_TINY,   /* "/tiny.bin": streamed from a file, as are the next two */
 	AT_FILE,   /* "/file.bin": many times a socket's buffer */
 	AT_HUGE,   /* "/huge.bin": 2^40 bytes, zeros but for the last MODEL_TAIL; not to be asked for whole */
-	AT_NEW,    /* "/new.css": from version 3 on */
+	AT_NEW,    /* "/new.css": from version 3 on; larger than what is copied, as is the next */
 	AT_OLD,    /* "/old.css": up to version 2 */
 	AT_NAMED,  /* "/app.0123abcd.js": never changes, and says so */
 	PAGES,
@@ -123,11 +123,11 @@ struct ask {
 	unsigned specs;
 	struct spec spec[MODEL_PARTS];
 	enum if_range if_range;
-	unsigned tag_content;       /* If-None-Match: the tag of this content, in this coding; 0: none */
-	unsigned match_content;     /* If-Match likewise */
+	unsigned tag_content;        /* If-None-Match: the tag of this content, in this coding; 0: none */
+	unsigned match_content;      /* If-Match likewise */
 	unsigned unmodified_content; /* If-Unmodified-Since with its date */
-	unsigned since_content;     /* If-Modified-Since with the date of this content; 0: none */
-	unsigned range_content;     /* If-Range */
+	unsigned since_content;      /* If-Modified-Since with the date of this content; 0: none */
+	unsigned range_content;      /* If-Range */
 };
 
 /* What it depends on besides. */
@@ -136,8 +136,8 @@ struct moment {
 	bool returned; /* an earlier version is served again */
 	time_t now;
 	bool draining;
-	bool close;      /* the connection ends with it */
-	bool identified; /* says Loom-Snapshot */
+	bool close;        /* the connection ends with it */
+	bool identified;   /* says Loom-Snapshot */
 	enum word instead; /* WORDS: as asked; otherwise this, and nothing that was asked for matters but HEAD */
 };
 

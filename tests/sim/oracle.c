@@ -114,7 +114,7 @@ static void opens(void *context, struct sim_stream *stream)
 		run->queue_first = (run->queue_first + 1) % PLAN_CLIENTS;
 		run->queued--;
 	}
-	life->state = LIFE_IDLE;
+	life->state = run->plan->proxy ? LIFE_PROXY : LIFE_IDLE;
 	life->fresh = true;
 	run->open++;
 }
@@ -129,7 +129,7 @@ static void receives(void *context, struct sim_stream *stream)
 	if (life->fresh) {
 		life->fresh = false;
 		run->counts.accepted++;
-		run->address_open[life->plan->address]++;
+		run->address_open[life->plan->address] += !run->plan->proxy; /* behind one all have its address */
 		set_deadline(life, is_draining(run) ? CONN_DRAIN_FIRST_MS : run_settings(run)->timeouts.header);
 		return;
 	}
@@ -145,12 +145,22 @@ static void receives(void *context, struct sim_stream *stream)
 	}
 }
 
+/* The header is there, and more than it, perhaps. */
+static void pass_header(struct life *life)
+{
+	if (life->state == LIFE_PROXY && !life->talk.header->bad && life->delivered >= life->talk.header_by)
+		life->state = LIFE_IDLE;
+}
+
 static void sends(void *context, struct sim_stream *stream, const struct iovec *iov, unsigned n,
                   const struct io_file_send *file)
 {
 	struct run *run = context;
 	struct life *life = sim_owner(stream);
 
+	if (life->fresh)
+		life->state = LIFE_IDLE;
+	pass_header(life);
 	run_require(run,
 	            life->state == LIFE_IDLE || life->state == LIFE_READING ||
 	                    (life->state == LIFE_SENDING && !life->in_flight && !life->failed),
@@ -163,6 +173,7 @@ static void sends(void *context, struct sim_stream *stream, const struct iovec *
 	}
 	life->progress_base = life->submitted;
 	judge_send(life, iov, n, file);
+	inside_check_send(run, stream, iov, n, file);
 	if (is_expiring(run))
 		life->timer.linked = false; /* it has fired */
 	life->started = true;
@@ -177,8 +188,7 @@ static void shuts(void *context, struct sim_stream *stream)
 	struct life *life = sim_owner(stream);
 	bool after_last = life->state == LIFE_SENDING && !life->in_flight && !life->failed && !life->more &&
 	                  life->last && life->lingers && !life->ended;
-	bool idle = life->state == LIFE_IDLE && life->started &&
-	            (life->must_end || (is_expiring(run) && fires(life)));
+	bool idle = life->state == LIFE_IDLE && life->started && (life->must_end || (is_expiring(run) && fires(life)));
 
 	run_require(run, after_last || idle, "client %u is shut down, in state %d", life->number, life->state);
 	if (idle && !life->must_end)
@@ -199,6 +209,11 @@ static const char *reason_to_close(const struct life *life)
 	if (life->slow)
 		return "it does not take its answer";
 	switch (life->state) {
+	case LIFE_PROXY:
+		return life->ended                                     ? "it has ended"
+		       : expired                                       ? "it has no header"
+		       : life->talk.header->bad && life->delivered > 0 ? "its header is none"
+		                                                       : NULL;
 	case LIFE_IDLE:
 		return life->ended ? "it has ended" : expired && !life->started ? "it never spoke" : NULL;
 	case LIFE_READING:
@@ -228,6 +243,10 @@ static void closes(void *context, struct sim_stream *stream)
 	run_require(run, reason, "client %u is closed, in state %d", life->number, life->state);
 	sim_trace(run->sim, "client %u is closed: %s", life->number, reason);
 	life->abrupt = !life->ended;
+	if (life->state == LIFE_PROXY && !life->ended && run->obeyed != WORKER_ABORT) {
+		run->counts.timeouts += is_expiring(run);
+		run->counts.unproxied += !is_expiring(run);
+	}
 	if (life->state == LIFE_SENDING && (life->in_flight || life->failed)) {
 		uint64_t before = life->submitted - life->sending;
 
@@ -289,14 +308,16 @@ static bool is_full(const struct run *run)
 
 static bool is_crowded(const struct run *run, const struct life *life)
 {
-	return run->plan->per_address && run->address_open[life->plan->address] >= run->plan->per_address;
+	return run->plan->per_address && !run->plan->proxy &&
+	       run->address_open[life->plan->address] >= run->plan->per_address;
 }
 
 /* A client who was let in, or was not: what becomes of it. */
 static void accept_begins(struct run *run, struct life *life)
 {
 	life->state = LIFE_WAITING;
-	if (run->obeyed == WORKER_ABORT)
+	run->counts.untrusted += run->plan->proxy && life->plan->stranger;
+	if ((run->plan->proxy && life->plan->stranger) || run->obeyed == WORKER_ABORT)
 		run->expected = EXPECT_CLOSED;
 	else if (run->queued == 0 && !is_full(run))
 		run->expected = is_crowded(run, life) ? EXPECT_TURNED_AWAY : EXPECT_ADMITTED;
@@ -314,7 +335,7 @@ static void accept_ends(struct run *run, const struct life *life)
 
 	switch (run->expected) {
 	case EXPECT_ADMITTED:
-		is_right = life->state == LIFE_IDLE && life->credit;
+		is_right = life->state == (run->plan->proxy ? LIFE_PROXY : LIFE_IDLE) && life->credit;
 		break;
 	case EXPECT_QUEUED:
 		is_right = life->state == LIFE_WAITING;
@@ -356,7 +377,7 @@ static void handles(void *context, struct sim_stream *stream, const struct io_ev
 		life->credit = false;
 		if (event->res <= 0)
 			life->ended = true;
-		else if (life->state == LIFE_IDLE || life->state == LIFE_READING)
+		else if (life->state >= LIFE_PROXY && life->state <= LIFE_READING)
 			life->delivered += (uint32_t)event->res;
 		break;
 	case IO_SENT:
@@ -369,7 +390,7 @@ static void handles(void *context, struct sim_stream *stream, const struct io_ev
 		life->state = LIFE_OVER;
 		run->open--;
 		run->refusing -= life->refused;
-		if (!life->refused)
+		if (!life->refused && !run->plan->proxy)
 			run->address_open[life->plan->address]--;
 		break;
 	}
@@ -380,7 +401,12 @@ static void settle(struct life *life)
 {
 	struct run *run = life->run;
 
+	pass_header(life);
 	switch (life->state) {
+	case LIFE_PROXY:
+		run_require(run, !life->ended && life->credit && life->delivered < life->talk.header_by,
+		            "client %u has sent no header, and is not closed", life->number);
+		return;
 	case LIFE_IDLE:
 	case LIFE_READING:
 		run_require(run, !life->ended, "client %u has ended, and is not closed", life->number);
@@ -439,7 +465,7 @@ static void obey(struct run *run)
 	for (unsigned i = run->first; i < run->begun; i++) {
 		struct life *life = &run->life[i];
 
-		if (life->state != LIFE_IDLE)
+		if (life->state != LIFE_IDLE && life->state != LIFE_PROXY)
 			continue;
 		if (life->started && !patient)
 			life->must_end = true;

@@ -31,6 +31,7 @@ static void make_weather(struct plan *plan, uint64_t *dice)
 	weather->sluggish = sim_chance(dice, 300) ? some(dice, 100) : 0;
 	weather->accept_fails = sim_chance(dice, 150) ? some(dice, 300) : 0;
 	weather->breaks = sim_chance(dice, 150) ? some(dice, 50) : 0;
+	weather->hasty = sim_chance(dice, 500) ? some(dice, 900) : 0;
 	weather->file_fails = sim_chance(dice, 150) ? some(dice, 400) : 0;
 	weather->batch = some(dice, 64);
 	weather->piece = some(dice, IO_RECV_MAX);
@@ -64,11 +65,15 @@ static void make_client(struct plan_client *client, uint64_t *dice, const struct
 		.connect_at = sim_below(dice, spread),
 		.talk_seed = sim_random(dice),
 		.play_seed = sim_random(dice),
-		.end = sim_chance(dice, 450) ? END_OPEN : sim_chance(dice, 700) ? END_CLOSE : END_HALF,
+		.end = sim_chance(dice, 450)   ? END_OPEN
+		       : sim_chance(dice, 700) ? END_CLOSE
+		                               : END_HALF,
 		.requests = 1 + (unsigned)sim_below(dice, many ? TALK_MAX - 1 : 5),
 		.large = sim_chance(dice, 100),
 		.tail = (enum plan_tail)sim_below(dice, PLAN_TAILS),
 		.address = (unsigned)sim_below(dice, PLAN_ADDRESSES),
+		.header = (unsigned)sim_below(dice, TALK_HEADERS),
+		.stranger = sim_chance(dice, 50),
 		.depth = sim_chance(dice, 500) ? 1 : 1 + (unsigned)sim_below(dice, 40),
 		.write_most = 1 + (unsigned)sim_below(dice, sim_chance(dice, 250) ? 40 : 4000),
 		.write_gap = sim_chance(dice, 300) ? (unsigned)sim_below(dice, 40) : 0,
@@ -102,7 +107,9 @@ static void make_event(struct plan_event *event, uint64_t *dice, const struct pl
 		event->between = sim_chance(dice, 500);
 	} else if (kind < 63) {
 		event->kind = EVENT_COMMAND;
-		event->value = sim_chance(dice, 250) ? WORKER_ABORT : sim_chance(dice, 500) ? WORKER_YIELD : WORKER_DRAIN;
+		event->value = sim_chance(dice, 250)   ? WORKER_ABORT
+		               : sim_chance(dice, 500) ? WORKER_YIELD
+		                                       : WORKER_DRAIN;
 	} else if (kind < 71) {
 		event->kind = EVENT_SETTINGS;
 		event->settings = plan->settings;
@@ -148,14 +155,15 @@ void plan_make(struct plan *plan, uint64_t seed)
 	make_weather(plan, &dice);
 	plan->settings.limits = (struct limits){
 		.request_line = 200 + (uint32_t)sim_below(&dice, 1000),
-		.head = 1500 + (uint32_t)sim_below(&dice, 3000),
+		.head = 1500 + (uint32_t)sim_below(&dice, 1500),
 		.fields = 32,
-		.body = 200 + sim_below(&dice, 8000),
+		.body = 200 + sim_below(&dice, 3000),
 	};
 	make_timeouts(&plan->settings.timeouts, &plan->settings.limits, &dice);
 	plan->settings.say_snapshot = sim_chance(&dice, 300);
 	plan->when_full = (enum when_full)sim_below(&dice, 3);
 	plan->log = sim_chance(&dice, 300);
+	plan->proxy = sim_chance(&dice, 80);
 	plan->clients = sim_chance(&dice, 600) ? 8 + (unsigned)sim_below(&dice, PLAN_CLIENTS - 7)
 	                                       : some(&dice, PLAN_CLIENTS);
 	plan->conns = sim_chance(&dice, 600) ? plan->clients : some(&dice, plan->clients);
@@ -178,11 +186,15 @@ void plan_make(struct plan *plan, uint64_t seed)
 	qsort(plan->event, plan->events, sizeof(plan->event[0]), earlier_event);
 }
 
-struct talk_limits plan_limits(const struct plan *plan)
+void plan_talk(const struct plan *plan, unsigned number, struct talk *talk)
 {
 	const struct limits *limits = &plan->settings.limits;
+	const struct talk_limits known = { limits->request_line, limits->head, limits->fields, limits->body };
+	const struct plan_client *client = &plan->client[number];
+	uint64_t dice = client->talk_seed;
 
-	return (struct talk_limits){ limits->request_line, limits->head, limits->fields, limits->body };
+	talk_make(talk, &dice, &known, client->end, client->requests, client->large,
+	          plan->proxy ? &talk_headers[client->header] : NULL);
 }
 
 static bool calm_down(struct sim_weather *weather, unsigned knob)
@@ -221,6 +233,9 @@ static bool calm_down(struct sim_weather *weather, unsigned knob)
 		return true;
 	case 9:
 		weather->steady = true;
+		return true;
+	case 10:
+		weather->hasty = 0;
 		return true;
 	}
 	return false;
@@ -276,24 +291,23 @@ bool plan_cut(struct plan *plan, const char *cut)
 
 static void print_client(const struct plan *plan, unsigned i)
 {
-	static const char *const tails[PLAN_TAILS] = { "hangs up after the last answer",
-		                                       "sends its FIN behind the last request",
-		                                       "waits for the server's end",
-		                                       "stops reading",
-		                                       "resets the connection",
-		                                       "goes without a word" };
+	static const char *const tails[PLAN_TAILS] = {
+		"hangs up after the last answer", "sends its FIN behind the last request",
+		"waits for the server's end",     "stops reading",
+		"resets the connection",          "goes without a word"
+	};
 	const struct plan_client *client = &plan->client[i];
-	struct talk_limits limits = plan_limits(plan);
-	uint64_t dice = client->talk_seed;
 	struct talk talk = { 0 };
 
-	talk_make(&talk, &dice, &limits, client->end, client->requests, client->large);
+	plan_talk(plan, i, &talk);
 	printf("%6" PRIu64 " ms  client %u connects, %u requests, up to %u unanswered, in pieces of up to %u bytes",
 	       client->connect_at, i, talk.n, client->depth, client->write_most);
 	if (client->write_gap)
 		printf(" up to %u ms apart", client->write_gap);
 	if (client->read_gap)
 		printf(", reads %u bytes and rests up to %u ms", client->read_most, client->read_gap);
+	if (plan->proxy)
+		printf("; PROXY header %u%s", client->header, client->stranger ? " of a stranger" : "");
 	printf("; %s", tails[client->tail]);
 	if (client->tail == TAIL_RESET || client->tail == TAIL_VANISH)
 		printf(" after %u ms", client->leave_after);
@@ -313,14 +327,11 @@ static void print_client(const struct plan *plan, unsigned i)
 
 static void print_event(const struct plan_event *event)
 {
-	static const char *const kinds[PLAN_EVENT_KINDS] = { "version is published:",
-		                                             "command (1 yield, 2 drain, 3 abort):",
-		                                             "other settings",
-		                                             "the machine stands still, ms:",
-		                                             "the real clock is set, by seconds:",
-		                                             "no receive buffers, ms:",
-		                                             "no descriptors, ms:",
-		                                             "descriptors again, after ms:" };
+	static const char *const kinds[PLAN_EVENT_KINDS] = {
+		"version is published:",         "command (1 yield, 2 drain, 3 abort):", "other settings",
+		"the machine stands still, ms:", "the real clock is set, by seconds:",   "no receive buffers, ms:",
+		"no descriptors, ms:",           "descriptors again, after ms:"
+	};
 
 	printf("%6" PRIu64 " ms  %s %lld%s\n", event->at, kinds[event->kind], (long long)event->value,
 	       event->between ? " (in the middle of a turn)" : "");
@@ -332,19 +343,18 @@ void plan_print(const struct plan *plan)
 	const struct timeouts *timeouts = &plan->settings.timeouts;
 	const struct limits *limits = &plan->settings.limits;
 
-	printf("weather: late %u of 1000 by up to %u ms, spurious %u, sluggish %u, accepting fails %u, the network %u, "
-	       "files %u; %u events a turn, pieces of %u, steps of %u, buffers of %u and %u%s\n",
+	printf("weather: late %u of 1000 by up to %u ms, spurious %u, sluggish %u, accepting fails %u, is hasty %u, "
+	       "the network fails %u, files %u; %u events a turn, pieces of %u, steps of %u, buffers of %u and %u%s\n",
 	       weather->late, weather->late_ms, weather->spurious, weather->sluggish, weather->accept_fails,
-	       weather->breaks, weather->file_fails, weather->batch, weather->piece, weather->step, weather->window,
-	       weather->buffer, weather->steady ? ", steady" : "");
-	printf("server: %u connections (when full: %d), %u an address; keepalive %u ms, header %u, send %u, grace %u; "
+	       weather->hasty, weather->breaks, weather->file_fails, weather->batch, weather->piece, weather->step,
+	       weather->window, weather->buffer, weather->steady ? ", steady" : "");
+	printf("server%s: %u connections (when full: %d), %u an address; keepalive %u ms, header %u, send %u, grace %u; "
 	       "requests %u, rates %u (window %u ms) and %u\n",
-	       plan->conns, (int)plan->when_full, plan->per_address, timeouts->keepalive, timeouts->header,
-	       timeouts->send, timeouts->grace, limits->requests, limits->recv_rate, timeouts->recv_window,
-	       limits->send_rate);
+	       plan->proxy ? ", proxy=on" : "", plan->conns, (int)plan->when_full, plan->per_address,
+	       timeouts->keepalive, timeouts->header, timeouts->send, timeouts->grace, limits->requests,
+	       limits->recv_rate, timeouts->recv_window, limits->send_rate);
 	for (unsigned i = 0, j = 0; i < plan->clients || j < plan->events;) {
-		if (j == plan->events ||
-		    (i < plan->clients && plan->client[i].connect_at <= plan->event[j].at)) {
+		if (j == plan->events || (i < plan->clients && plan->client[i].connect_at <= plan->event[j].at)) {
 			if (!plan->client[i].gone)
 				print_client(plan, i);
 			i++;

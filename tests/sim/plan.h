@@ -37,6 +37,8 @@ struct plan_client {
 	bool large;
 	enum plan_tail tail;
 	unsigned address;
+	unsigned header;     /* of talk_headers, where one must come */
+	bool stranger;       /* whose header nobody would believe */
 	unsigned depth;      /* requests that may be unanswered at a time */
 	unsigned write_most; /* bytes at a time */
 	unsigned write_gap;  /* milliseconds between two writes, at most */
@@ -69,7 +71,7 @@ struct plan_event {
 };
 
 /* What of the weather can be left out, one by one. */
-#define PLAN_KNOBS 10
+#define PLAN_KNOBS 11
 
 struct plan {
 	uint64_t seed, sim_seed, dice;
@@ -77,6 +79,7 @@ struct plan {
 	unsigned conns, per_address;
 	enum when_full when_full;
 	bool log;
+	bool proxy; /* connections begin with a PROXY header */
 	struct worker_settings settings;
 	unsigned clients, events;
 	struct plan_client client[PLAN_CLIENTS]; /* in the order in which they connect */
@@ -85,7 +88,8 @@ struct plan {
 
 void plan_make(struct plan *plan, uint64_t seed);
 
-struct talk_limits plan_limits(const struct plan *plan);
+/* What a client says. */
+void plan_talk(const struct plan *plan, unsigned client, struct talk *talk);
 
 /*
  * Leaves parts out. cut: names of parts with commas between: "c3" the fourth client; "r3:1" all but one of its requests;

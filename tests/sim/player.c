@@ -53,8 +53,8 @@ static uint64_t write_on(struct life *life, uint64_t now)
 		if (life->plan->write_gap > 0)
 			play->write_at = now + sim_below(&play->dice, life->plan->write_gap + 1);
 	}
-	if (!play->finished && (is_told_to_end(life) ||
-	                        (life->plan->tail == TAIL_FINISH && play->written == life->talk.len))) {
+	if (!play->finished &&
+	    (is_told_to_end(life) || (life->plan->tail == TAIL_FINISH && play->written == life->talk.len))) {
 		sim_finish(life->stream);
 		play->finished = true;
 	}
@@ -174,30 +174,38 @@ static bool connect_now(struct life *life, uint64_t now)
 	return true;
 }
 
-uint64_t player_act(struct life *life)
+static uint64_t act(struct life *life, uint64_t now)
 {
 	struct play *play = &life->play;
-	uint64_t now = sim_now(life->run->sim), next, at;
+	uint64_t next, at;
 
-	switch (play->phase) {
-	case PLAY_DONE:
-		return SIM_NEVER;
-	case PLAY_LINGERING:
+	if (play->phase == PLAY_LINGERING)
 		return linger(life, now);
-	case PLAY_AWAY:
-		if (!connect_now(life, now))
-			return SIM_NEVER;
-		break;
-	case PLAY_ON:
-		break;
-	}
 	/* Reading makes room for writing, and writing is what there is to leave after. */
 	next = read_on(life, now);
-	if (play->phase != PLAY_ON)
-		return player_act(life);
+	if (play->phase == PLAY_LINGERING)
+		return linger(life, now);
+	if (play->phase == PLAY_DONE)
+		return SIM_NEVER;
 	at = write_on(life, now);
 	next = at < next ? at : next;
 	if (leaves(life, now))
 		return SIM_NEVER;
 	return play->end_at && play->end_at < next ? play->end_at : next;
+}
+
+uint64_t player_act(struct life *life)
+{
+	struct play *play = &life->play;
+	uint64_t now;
+
+	if (play->phase == PLAY_DONE)
+		return SIM_NEVER;
+	now = sim_now(life->run->sim);
+	if (play->phase == PLAY_AWAY && !connect_now(life, now))
+		return SIM_NEVER;
+	if (!sim_has_stirred(life->stream) && now < play->next)
+		return play->next;
+	play->next = act(life, now);
+	return play->next;
 }

@@ -19,10 +19,11 @@
 
 /* In the server's eyes. */
 enum life_state {
-	LIFE_OUT,       /* not connected, or in the backlog */
-	LIFE_WAITING,   /* accepted, and has no connection yet */
-	LIFE_IDLE,      /* between requests */
-	LIFE_READING,   /* a request has begun to arrive */
+	LIFE_OUT,     /* not connected, or in the backlog */
+	LIFE_WAITING, /* accepted, and has no connection yet */
+	LIFE_PROXY,   /* before a PROXY header is whole */
+	LIFE_IDLE,    /* between requests */
+	LIFE_READING, /* a request has begun to arrive */
 	LIFE_SENDING,
 	LIFE_LINGERING, /* a FIN is sent, what still comes is thrown away */
 	LIFE_CLOSING,
@@ -46,6 +47,7 @@ enum play_phase {
 struct play {
 	enum play_phase phase;
 	uint64_t dice;
+	uint64_t next; /* there is nothing to do before, unless the stream stirs */
 	uint64_t write_at, read_at, end_at;
 	uint32_t written;
 	bool finished; /* the FIN is sent */
@@ -102,8 +104,11 @@ struct publication {
 	bool returned;
 };
 
+#define NAMES_MAX 16 /* of clients: PLAN_ADDRESSES by the kernel, and then those of talk_headers by their number */
+
 struct run_counts {
-	uint64_t answers[6], bytes, hits, timeouts, accepted, refused, turned_away, accept_failures;
+	uint64_t answers[6], named[NAMES_MAX], bytes, hits, timeouts, accepted, refused, turned_away, accept_failures,
+		untrusted, unproxied;
 };
 
 struct run {
@@ -131,6 +136,7 @@ struct run {
 	bool quiet;                   /* no client is left, and nothing will happen */
 	uint64_t quiet_since;
 	uint64_t turns;
+	uint64_t noticed; /* when there was something to say to people; 0: never */
 
 	/* oracle.c */
 	uint64_t now;
@@ -148,7 +154,7 @@ struct run {
 	unsigned address_open[PLAN_ADDRESSES];
 	struct run_counts counts;
 	struct {
-		uint64_t answers[6], least, most, records;
+		uint64_t answers[6], named[NAMES_MAX], least, most, records;
 	} logged;
 };
 
@@ -183,6 +189,9 @@ void judge_end(struct life *life, bool reset);
 
 /* inside.c */
 void inside_check(struct run *run);
+/* What is sent is memory of the output's own, or of the snapshot that is pinned for it. */
+void inside_check_send(struct run *run, struct sim_stream *stream, const struct iovec *iov, unsigned n,
+                       const struct io_file_send *file);
 void inside_take_records(struct run *run);
 void inside_check_end(struct run *run);
 

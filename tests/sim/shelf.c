@@ -36,7 +36,8 @@ struct shelf {
 	struct asset *options, *failed;
 };
 
-static int files[PAGES][CONTENTS]; /* open files of streamed contents, of which each asset has a duplicate; 0: not yet */
+static int files[PAGES]
+		[CONTENTS]; /* open files of streamed contents, of which each asset has a duplicate; 0: not yet */
 
 static void must(bool done, const char *what)
 {
@@ -264,6 +265,34 @@ bool shelf_knows(const struct snapshot *snapshot, const struct file *file, enum 
 		return true;
 	}
 	return false;
+}
+
+static bool is_of(const struct asset *asset, const char *bytes, size_t len)
+{
+	const char *body = asset ? (const char *)asset->body->bytes : NULL;
+
+	return body && bytes >= body && bytes + len <= body + asset->body->len;
+}
+
+bool shelf_holds(const struct snapshot *snapshot, const char *bytes, size_t len)
+{
+	const struct shelf *shelf = snapshot->owner;
+
+	for (unsigned i = 0; i < PAGES * MODEL_CODINGS; i++)
+		if (is_of(shelf->pages[i / MODEL_CODINGS][i % MODEL_CODINGS], bytes, len))
+			return true;
+	for (unsigned word = 0; word < WORDS; word++)
+		if (is_of(shelf->words[word], bytes, len))
+			return true;
+	return false;
+}
+
+bool shelf_holds_file(const struct snapshot *snapshot, const struct file *file)
+{
+	enum page page;
+	unsigned content;
+
+	return shelf_knows(snapshot, file, &page, &content);
 }
 
 void shelf_open(void)

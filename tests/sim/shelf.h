@@ -30,4 +30,8 @@ uint64_t shelf_hits(const struct snapshot *snapshot);
 /* Which content an open file of a snapshot is. False: it is of none that is there. */
 bool shelf_knows(const struct snapshot *snapshot, const struct file *file, enum page *page, unsigned *content);
 
+/* Whether bytes, or a file, are among those that a snapshot refers to. */
+bool shelf_holds(const struct snapshot *snapshot, const char *bytes, size_t len);
+bool shelf_holds_file(const struct snapshot *snapshot, const struct file *file);
+
 #endif

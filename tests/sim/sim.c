@@ -10,170 +10,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const struct sim_weather sim_fair_weather = {
-	.batch = 64,
-	.piece = IO_RECV_MAX,
-	.step = 1 << 20,
-	.window = 64 * 1024,
-	.buffer = 64 * 1024,
-	.steady = true,
-};
-
-static _Thread_local struct sim *sim_waiting; /* for the next io_create() */
-static bool tracing;
-
-void sim_trace_on(bool on)
-{
-	tracing = on;
-}
-
-bool sim_tracing(void)
-{
-	return tracing;
-}
-
-void sim_trace(const struct sim *sim, const char *format, ...)
-{
-	va_list args;
-
-	if (!tracing)
-		return;
-	fprintf(stderr, "%8llu ms  ", (unsigned long long)sim->now);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
-void sim_fail(const struct sim *sim, const char *format, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "sim: at %llu ms: ", (unsigned long long)sim->now);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	abort();
-}
-
-bool sim_due(struct sim *sim, uint64_t *at)
-{
-	if (*at == 0) {
-		*at = sim->now;
-		if (sim->weather.late_ms > 0 && sim_chance(&sim->dice, sim->weather.late))
-			*at += 1 + sim_below(&sim->dice, sim->weather.late_ms);
-	}
-	if (*at <= sim->now)
-		return true;
-	if (*at < sim->soonest)
-		sim->soonest = *at;
-	return false;
-}
-
-int sim_fd_take(struct sim *sim, struct sim_stream *stream, struct sim_port *port)
-{
-	for (unsigned i = 0; i < SIM_FDS; i++) {
-		if (sim->fds[i].stream || sim->fds[i].port)
-			continue;
-		sim->fds[i] = (struct sim_descriptor){ .stream = stream, .port = port };
-		if (i >= sim->top)
-			sim->top = i + 1;
-		return SIM_FD_BASE + (int)i;
-	}
-	return -1;
-}
-
-void sim_fd_give(struct sim *sim, int fd)
-{
-	sim->fds[fd - SIM_FD_BASE] = (struct sim_descriptor){ 0 };
-	while (sim->top > 0 && !sim->fds[sim->top - 1].stream && !sim->fds[sim->top - 1].port)
-		sim->top--;
-}
-
-unsigned sim_file_failures(const struct sim *sim)
-{
-	return sim->file_failures;
-}
-
-unsigned sim_descriptors(const struct sim *sim)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < sim->top; i++)
-		n += sim->fds[i].stream || sim->fds[i].port;
-	return n;
-}
-
-struct sim *sim_new(uint64_t seed, const struct sim_weather *weather)
-{
-	struct sim *sim = calloc(1, sizeof(*sim));
-
-	assert(sim && weather->batch > 0 && weather->step > 0 && weather->window > 0 && weather->buffer > 0);
-	assert(weather->piece > 0 && weather->piece <= IO_RECV_MAX);
-	sim->weather = *weather;
-	sim->dice = seed;
-	sim->now = 1000 + sim_below(&sim->dice, 100000);
-	sim_waiting = sim;
-	return sim;
-}
-
-void sim_free_later(struct sim *sim)
-{
-	sim->own = true;
-}
-
-struct sim *sim_of(struct io *io)
-{
-	assert(io->ops == &io_sim_ops);
-	return (struct sim *)io;
-}
-
-void sim_clients(struct sim *sim, sim_clients_fn *clients, void *context)
-{
-	sim->clients = clients;
-	sim->clients_context = context;
-}
-
-uint64_t sim_now(const struct sim *sim)
-{
-	return sim->now;
-}
-
-void sim_sleep(struct sim *sim, uint64_t until)
-{
-	if (until > sim->now)
-		sim->now = until;
-}
-
-void sim_exhaust(struct sim *sim, bool on)
-{
-	sim->exhausted = on;
-}
-
-void sim_watch(struct sim *sim, const struct sim_watch *watch, void *context)
-{
-	sim->watch = watch;
-	sim->watch_context = context;
-}
-
 #define WATCH(sim, what, ...) ((sim)->watch ? (sim)->watch->what((sim)->watch_context, ##__VA_ARGS__) : (void)0)
-
-void sim_jump(struct sim *sim, uint64_t ms)
-{
-	sim_trace(sim, "the machine stands still for %llu ms", (unsigned long long)ms);
-	sim->jump += ms;
-}
-
-void sim_starve(struct sim *sim, uint64_t until)
-{
-	sim->starved_to = until;
-}
 
 /* The loan of the last IO_RECV is over. */
 static void sim_lent_end(struct sim *sim)
@@ -194,13 +35,12 @@ static int sim_probe(char *why, size_t size)
 
 static int sim_create(struct io **io, const struct io_config *config, char *why, size_t size)
 {
-	struct sim *sim = sim_waiting;
+	struct sim *sim = sim_take();
 
 	(void)why;
 	(void)size;
 	assert(config->conns > 0 && config->listeners > 0);
 	assert(sim && "io_create() before sim_new()");
-	sim_waiting = NULL;
 	sim->io.ops = &io_sim_ops;
 	sim->entered = true;
 	sim->conns_max = config->conns;
@@ -313,7 +153,7 @@ static void sim_shutdown(struct io *io, struct io_conn *conn)
 	sim_require(sim, !stream->sending, "io_shutdown() of %d with a send in flight", stream->fd);
 	sim_require(sim, !stream->shut, "io_shutdown() of %d twice", stream->fd);
 	stream->shut = true;
-	stream->down_fin = true;
+	stream->down_fin = stream->stirred = true;
 	sim_trace(sim, "shutdown %d", stream->fd);
 	WATCH(sim, shuts, stream);
 }
@@ -377,6 +217,9 @@ static void sim_listen(struct io *io, struct io_listener *listener, bool on)
 	            port->fd);
 	port->off = true;
 	port->owed = port->waiting;
+	port->hasty = 0;
+	while (port->hasty < port->owed && sim_chance(&sim->dice, sim->weather.hasty))
+		port->hasty++;
 	port->off_at = 0;
 }
 
@@ -421,7 +264,7 @@ static int sim_stream_due(struct sim *sim, struct sim_stream *stream)
 /* Whether an accept is owed before IO_UNLISTENED: of a connection that was waiting when the listener was turned off. */
 static bool sim_owes_accept(const struct sim *sim, const struct sim_port *port)
 {
-	return port->owed > 0 && port->backlog && !port->suspended && sim->conns < sim->conns_max;
+	return port->owed > 0 && port->backlog && !port->suspended && (port->hasty > 0 || sim->conns < sim->conns_max);
 }
 
 static int sim_port_due(struct sim *sim, struct sim_port *port)
@@ -430,7 +273,7 @@ static int sim_port_due(struct sim *sim, struct sim_port *port)
 		return -1;
 	if (port->off && !sim_owes_accept(sim, port) && sim_due(sim, &port->off_at))
 		return IO_UNLISTENED;
-	if (port->off && sim->conns == sim->conns_max)
+	if (port->off && port->hasty == 0 && sim->conns == sim->conns_max)
 		return -1;
 	return sim_accept_due(sim, port) ? IO_ACCEPT : -1;
 }
@@ -460,6 +303,7 @@ static void sim_event_recv(struct sim *sim, struct sim_stream *stream, struct io
 	size_t len = 1 + sim_below(&sim->dice, stream->piece);
 
 	stream->credit = false;
+	stream->stirred = true;
 	event->conn = stream->conn;
 	if (sim_chance(&sim->dice, sim->weather.breaks))
 		sim_stream_fail(stream);
@@ -499,6 +343,8 @@ static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_e
 	port->waiting--;
 	if (port->owed > 0)
 		port->owed--;
+	if (port->hasty > 0)
+		port->hasty--;
 	stream->next = NULL;
 	stream->side = SIDE_ACCEPTED;
 	stream->fd = sim_fd_take(sim, stream, NULL);
@@ -537,7 +383,7 @@ static void sim_event_unlistened(struct sim *sim, struct sim_port *port, struct 
 	event->listener = port->listener;
 	port->listener = NULL;
 	port->off = false;
-	port->owed = 0;
+	port->owed = port->hasty = 0;
 	sim->listeners--;
 	sim_trace(sim, "unlistened %d", port->fd);
 	WATCH(sim, handles, NULL, event);

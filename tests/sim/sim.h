@@ -35,19 +35,21 @@ struct sim_weather {
 	unsigned sluggish;     /* chance that the caller's thread loses up to late_ms before it waits */
 	unsigned accept_fails; /* chance that an accept ends in EMFILE, ENFILE, ENOBUFS or ENOMEM */
 	unsigned breaks;       /* chance that a receive or a send fails by itself: a route lost, no memory, a timeout */
-	unsigned file_fails;   /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
-	unsigned batch;        /* most completions between two waits; at least 1 */
-	unsigned piece;        /* most bytes of one IO_RECV; 1 to IO_RECV_MAX */
-	unsigned step;         /* most bytes that a send moves at once; at least 1 */
-	unsigned window;       /* bytes from a client that the world holds; at least 1 */
-	unsigned buffer;       /* bytes to a client that the world holds; at least 1 */
-	bool steady;           /* piece, step and window as they are, not a draw up to them for each stream */
+	unsigned hasty; /* chance that a connection is accepted already when its listener is turned off: room or not */
+	unsigned file_fails; /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
+	unsigned batch;      /* most completions between two waits; at least 1 */
+	unsigned piece;      /* most bytes of one IO_RECV; 1 to IO_RECV_MAX */
+	unsigned step;       /* most bytes that a send moves at once; at least 1 */
+	unsigned window;     /* bytes from a client that the world holds; at least 1 */
+	unsigned buffer;     /* bytes to a client that the world holds; at least 1 */
+	bool steady;         /* piece, step and window as they are, not a draw up to them for each stream */
 };
 
 /* Every piece whole, nothing late, nothing fails. */
 extern const struct sim_weather sim_fair_weather;
 
 struct sim;
+struct io_conn;
 struct io_event;
 
 struct sim_stream; /* a client's end; from sim_connect() or sim_pair() to sim_hang_up() */
@@ -70,7 +72,8 @@ struct sim_watch {
 	void (*shuts)(void *context, struct sim_stream *stream);
 	void (*closes)(void *context, struct sim_stream *stream);
 	void (*asks_progress)(void *context, struct sim_stream *stream, uint64_t progress);
-	void (*drops)(void *context, struct sim_stream *stream); /* close(2) of an accepted descriptor that was never opened */
+	void (*drops)(void *context,
+	              struct sim_stream *stream); /* close(2) of an accepted descriptor that was never opened */
 };
 
 /*
@@ -96,6 +99,12 @@ void sim_watch(struct sim *sim, const struct sim_watch *watch, void *context);
 /* What a stream is to the watcher; NULL at first. A client that is gone leaves it. */
 void sim_set_owner(struct sim_stream *stream, void *owner);
 void *sim_owner(const struct sim_stream *stream);
+
+/* Whether something has happened to a stream, for its client, since this was asked last; at first it has. */
+bool sim_has_stirred(struct sim_stream *stream);
+
+/* The io_conn of a stream, while it has one. */
+const struct io_conn *sim_conn_of(const struct sim_stream *stream);
 
 /* The owner of the stream that has a descriptor now; NULL when there is none. */
 void *sim_owner_of(const struct sim *sim, int fd);

@@ -10,14 +10,16 @@
  * the seeds of a file. A seed that fails is shrunk and printed, and replays with --seed N --trace.
  */
 #include <assert.h>
+#include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,12 +59,38 @@ static bool peer_of(int fd, uint64_t *address)
 	return life != NULL;
 }
 
+/* And the kernel knows it. */
+int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	const struct life *life = running ? sim_owner_of(running, fd) : NULL;
+	struct sockaddr_in in = { .sin_family = AF_INET };
+
+	if (!life) {
+		errno = ENOTSOCK;
+		return -1;
+	}
+	in.sin_addr.s_addr = htonl((life->plan->stranger ? 0xcb007100 : 0x0a010200) + life->plan->address);
+	memcpy(addr, &in, *len < sizeof(in) ? *len : sizeof(in));
+	*len = sizeof(in);
+	return 0;
+}
+
 static void run_clock(void *context, uint64_t *monotonic_ms, time_t *real)
 {
 	const struct run *run = context;
 
 	*monotonic_ms = sim_now(run->sim);
 	*real = (time_t)(run->wall + (int64_t)(*monotonic_ms / 1000));
+}
+
+static void run_notify(void *context)
+{
+	struct run *run = context;
+	uint64_t now = sim_now(run->sim);
+
+	run_require(run, run->noticed == 0 || now >= run->noticed + WORKER_NOTICE_MS, "a notice %llu ms after the last",
+	            (unsigned long long)(now - run->noticed));
+	run->noticed = now;
 }
 
 static void free_unused(struct run *run)
@@ -186,7 +214,8 @@ static uint64_t outside(void *context)
 		at = run->start + run->life[run->begun].plan->connect_at;
 		next = at < next ? at : next;
 	}
-	while (run->first < run->begun && (run->life[run->first].plan->gone || run->life[run->first].state == LIFE_OVER) &&
+	while (run->first < run->begun &&
+	       (run->life[run->first].plan->gone || run->life[run->first].state == LIFE_OVER) &&
 	       run->life[run->first].play.phase == PLAY_DONE)
 		run->first++; /* one who has left may be in the backlog still */
 	n = run->begun - run->first;
@@ -216,10 +245,12 @@ static void begin(struct run *run, const struct plan *plan, struct life *lives)
 		.listens = 1,
 		.access = plan->log ? &run->ring : NULL,
 		.clock = run_clock,
+		.measure = plan->log,
 		.peer = peer_of,
+		.notify = run_notify,
 		.context = run,
 	};
-	struct talk_limits limits = plan_limits(plan);
+	static const uint8_t proxy = WORKER_LISTEN_PROXY;
 	char why[200];
 	int err = 0;
 
@@ -235,12 +266,16 @@ static void begin(struct run *run, const struct plan *plan, struct life *lives)
 	run->wall = EPOCH;
 	run->listening = sim_listening(run->sim);
 	config.listen_fds = &run->listening;
+	if (plan->proxy) {
+		config.listen_flags = &proxy;
+		run->options.proxy_from[run->options.proxy_froms++] =
+			(struct network){ .family = PEER_IN4, .bits = 8, .address = { 10 } };
+	}
 	run->handling_op = -2;
 	run->life = lives;
 	run->lives = plan->clients;
 	for (unsigned i = 0; i < run->lives; i++) {
 		struct life *life = &lives[i];
-		uint64_t dice = plan->client[i].talk_seed;
 		struct talk talk = life->talk; /* its memory is kept from run to run */
 
 		memset(life, 0, offsetof(struct life, unasked));
@@ -252,7 +287,7 @@ static void begin(struct run *run, const struct plan *plan, struct life *lives)
 		life->number = i;
 		life->plan = &plan->client[i];
 		if (!life->plan->gone)
-			talk_make(&life->talk, &dice, &limits, life->plan->end, life->plan->requests, life->plan->large);
+			plan_talk(plan, i, &life->talk);
 	}
 	atomic_init(&run->inbox.next, NULL);
 	publish(run, 1);
@@ -426,11 +461,11 @@ static void usage(void)
 int main(int argc, char *argv[])
 {
 	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },    { "from", required_argument, NULL, 'f' },
-		{ "seeds", required_argument, NULL, 'n' },   { "seconds", required_argument, NULL, 't' },
-		{ "lives", required_argument, NULL, 'l' },   { "list", required_argument, NULL, 'L' },
-		{ "cut", required_argument, NULL, 'c' },     { "trace", no_argument, NULL, 'T' },
-		{ "no-shrink", no_argument, NULL, 'S' },     { 0 },
+		{ "seed", required_argument, NULL, 's' },  { "from", required_argument, NULL, 'f' },
+		{ "seeds", required_argument, NULL, 'n' }, { "seconds", required_argument, NULL, 't' },
+		{ "lives", required_argument, NULL, 'l' }, { "list", required_argument, NULL, 'L' },
+		{ "cut", required_argument, NULL, 'c' },   { "trace", no_argument, NULL, 'T' },
+		{ "no-shrink", no_argument, NULL, 'S' },   { 0 },
 	};
 	struct job job = { .from = 1 };
 	const char *cut = "", *list = NULL;

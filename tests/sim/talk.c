@@ -51,8 +51,8 @@ static void say_letters(struct talk *talk, uint64_t *dice, size_t len)
 static void say_noise(struct talk *talk, uint64_t *dice)
 {
 	static const char *const lines[] = {
-		"User-Agent: sim\r\n",  "Accept: */*\r\n",           "X-Empty:\r\n",
-		"Referer: /from\r\n",   "X-Spaced: \t a  b \t \r\n", "Upgrade: h2c\r\n",
+		"User-Agent: sim\r\n",     "Accept: */*\r\n",           "X-Empty:\r\n",
+		"Referer: /from\r\n",      "X-Spaced: \t a  b \t \r\n", "Upgrade: h2c\r\n",
 		"Accept-Language: en\r\n",
 	};
 
@@ -75,8 +75,8 @@ static void refused_with(struct exchange *exchange, enum word word)
 
 static enum page some_page(uint64_t *dice, bool large)
 {
-	static const enum page small[] = { AT_INDEX, AT_SMALL, AT_EMPTY, AT_COPIED, AT_LENT,  AT_DIR,
-		                           AT_TINY,  AT_NEW,   AT_OLD,   AT_NAMED,  AT_INDEX, AT_SMALL };
+	static const enum page small[] = { AT_INDEX, AT_SMALL, AT_EMPTY, AT_COPIED, AT_LENT,  AT_DIR,   AT_TINY,
+		                           AT_NEW,   AT_OLD,   AT_NAMED, AT_NEW,    AT_SMALL, AT_INDEX, AT_OLD };
 
 	if (large && sim_chance(dice, 500))
 		return sim_below(dice, 3) == 0 ? AT_HUGE : sim_chance(dice, 500) ? AT_LARGE : AT_FILE;
@@ -110,7 +110,15 @@ static void say_ranges(struct talk *talk, struct ask *ask, uint64_t *dice)
 		spec->first = at + sim_below(dice, n > 1 ? 300 : share + 20);
 		spec->last = n > 1 ? spec->first + sim_below(dice, share - 500 < 9000 ? share - 500 : 9000)
 		                   : spec->first + sim_below(dice, 5000);
-		if (n == 1 && sim_chance(dice, 300)) {
+		if (n == 1 && sim_chance(dice, 200)) { /* about where it ends */
+			uint64_t len = model_len(ask->page, some_content(dice, ask->page),
+			                         ask->wishes ? ask->coding : PLAIN);
+
+			spec->last = len + sim_below(dice, 3);
+			spec->last -= spec->last > 0;
+			spec->first = spec->first < spec->last ? spec->first : sim_below(dice, spec->last + 1);
+			say(talk, "%llu-%llu", (unsigned long long)spec->first, (unsigned long long)spec->last);
+		} else if (n == 1 && sim_chance(dice, 300)) {
 			spec->last = UINT64_MAX;
 			say(talk, "%llu-", (unsigned long long)spec->first);
 		} else if (n == 1 && size > 0 && sim_chance(dice, 300)) {
@@ -252,11 +260,12 @@ static void ask_plainly(struct talk *talk, struct exchange *exchange, uint64_t *
 }
 
 /* A request with a body, which is read past. */
-static void ask_with_body(struct talk *talk, struct exchange *exchange, uint64_t *dice, const struct talk_limits *limits)
+static void ask_with_body(struct talk *talk, struct exchange *exchange, uint64_t *dice,
+                          const struct talk_limits *limits)
 {
 	static const char *const methods[] = { "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "GET" };
 	unsigned method = (unsigned)sim_below(dice, 6);
-	size_t left = sim_below(dice, limits->body / 2), piece;
+	size_t left = sim_below(dice, sim_chance(dice, 200) ? limits->body / 2 : 60), piece;
 
 	exchange->ask.page = AT_SMALL;
 	if (method < 5)
@@ -296,7 +305,7 @@ static void ask_badly(struct talk *talk, struct exchange *exchange, uint64_t *di
 	uint32_t begin = talk->len;
 
 	exchange->from = begin + 1;
-	switch (sim_below(dice, 10)) {
+	switch (sim_below(dice, 12)) {
 	default:
 		refused_with(exchange, WORD_400);
 		say(talk, "%s", bad[sim_below(dice, sizeof(bad) / sizeof(bad[0]))]);
@@ -346,7 +355,20 @@ static void ask_badly(struct talk *talk, struct exchange *exchange, uint64_t *di
 		if (sim_chance(dice, 500))
 			say_letters(talk, dice, 100);
 		break;
-	case 8:
+	case 8: /* a second empty line */
+		refused_with(exchange, WORD_400);
+		say(talk, "%s\r\nGET / HTTP/1.1\r\nHost: sim\r\n\r\n", exchange->blank ? "" : "\r\n");
+		exchange->blank = 2;
+		exchange->from = exchange->by = exchange->start + 3;
+		break;
+	case 9: /* half of one */
+		refused_with(exchange, WORD_400);
+		say(talk, "%sGET / HTTP/1.1\r\nHost: sim\r\n\r\n", exchange->blank ? "\n" : "\r");
+		exchange->from = exchange->by = exchange->start + exchange->blank + 1;
+		if (exchange->blank == 0)
+			exchange->blank = 1, exchange->from = ++exchange->by;
+		break;
+	case 10:
 		refused_with(exchange, WORD_431);
 		say(talk, "GET / HTTP/1.1\r\nHost: sim\r\n");
 		for (unsigned i = 0; i < limits->fields; i++)
@@ -364,12 +386,44 @@ static void end_in_half(struct talk *talk, struct exchange *exchange, uint64_t *
 	exchange->from = exchange->by = UINT32_MAX;
 }
 
+#define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
+#define BLOCK(n)  "\xc0\0\2" n "\xc0\0\2\1\xdc\4\0\x50"
+
+#define HEADER(bytes, ...)                            \
+	{                                             \
+		bytes, sizeof(bytes) - 1, __VA_ARGS__ \
+	}
+
+const struct talk_header talk_headers[TALK_HEADERS] = {
+	HEADER("PROXY TCP4 192.0.2.7 192.0.2.2 56324 80\r\n", false, 7),
+	HEADER("PROXY UNKNOWN\r\n", false, 0),
+	HEADER(SIGNATURE "\x21\x11\0\14" BLOCK("\x08"), false, 8),
+	HEADER(SIGNATURE "\x21\x11\0\26" BLOCK("\x09") "\4\0\7abcdefg", false, 9),
+	HEADER(SIGNATURE "\x20\0\0\0", false, 0),
+	HEADER("PROXY TCP4 192.0.2.7 192.0.2.2 56324 80\n", true, 0),
+	HEADER("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true, 0),
+	HEADER(SIGNATURE "\x31\x11\0\14" BLOCK("\7"), true, 0),
+};
+
+static void say_header(struct talk *talk, uint64_t *dice, const struct talk_header *header, bool is_all)
+{
+	size_t len = header->len;
+
+	if (is_all && sim_chance(dice, 500))
+		len = sim_below(dice, len); /* no more comes */
+	put(talk, header->bytes, len);
+	talk->header_by = len == header->len ? (uint32_t)len : UINT32_MAX;
+}
+
 void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
-               bool large)
+               bool large, const struct talk_header *header)
 {
 	const struct exchange *last;
 
 	talk->len = talk->n = 0;
+	talk->header = header;
+	if (header)
+		say_header(talk, dice, header, most == 0);
 	if (most == 0)
 		return;
 	assert(most <= TALK_MAX);
@@ -401,14 +455,6 @@ void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limi
 	last = &talk->exchange[talk->n - 1];
 	if (end == END_CLOSE && !(last->ask.keep_alive && last->ask.framed) && sim_chance(dice, 200))
 		say(talk, "GET / HTTP/1.1\r\nHost: sim\r\n\r\n"); /* said to nobody */
-}
-
-void talk_cut(struct talk *talk, unsigned n)
-{
-	if (n >= talk->n)
-		return;
-	talk->n = n;
-	talk->len = n > 0 ? talk->exchange[n - 1].end : 0;
 }
 
 void talk_free(struct talk *talk)

@@ -39,19 +39,30 @@ struct exchange {
 	uint64_t len;
 };
 
+/* What stands in front of the first request where a PROXY header must come (haproxy's proxy-protocol.txt). */
+struct talk_header {
+	const char *bytes;
+	size_t len;
+	bool bad;       /* it is none */
+	unsigned named; /* the client is 192.0.2.named; 0: whoever has connected */
+};
+
+#define TALK_HEADERS 8
+
+extern const struct talk_header talk_headers[TALK_HEADERS];
+
 struct talk {
 	char *bytes;
 	uint32_t len, size;
+	const struct talk_header *header; /* NULL: none */
+	uint32_t header_by; /* when so much has been read it is whole, or is known to be none; UINT32_MAX: never */
 	struct exchange exchange[TALK_MAX];
 	unsigned n;
 };
 
-/* most: requests. large: answers that take long may be asked for. */
+/* most: requests. large: answers that take long may be asked for. header: NULL, or what comes first. */
 void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
-               bool large);
-
-/* Forgets requests but the first so many, where that makes sense. */
-void talk_cut(struct talk *talk, unsigned n);
+               bool large, const struct talk_header *header);
 
 void talk_free(struct talk *talk);
 

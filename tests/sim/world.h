@@ -67,6 +67,7 @@ struct sim_stream {
 	struct sim_queue down;
 	bool up_fin;
 	bool down_fin;
+	bool stirred; /* the client may find something new */
 
 	/* the server's end */
 	bool opened;
@@ -96,7 +97,8 @@ struct sim_port {
 	bool suspended;
 	struct sim_stream *backlog;
 	unsigned waiting;
-	unsigned owed; /* of them, those that are to be accepted before IO_UNLISTENED */
+	unsigned owed;  /* of them, those that are to be accepted before IO_UNLISTENED */
+	unsigned hasty; /* and of these, those that are accepted already, and come though there is no room */
 	uint64_t accept_at, off_at;
 };
 
@@ -129,8 +131,8 @@ struct sim {
 	void *clients_context;
 	const struct sim_watch *watch; /* NULL: nobody */
 	void *watch_context;
-	uint64_t jump;        /* milliseconds by which the next io_wait() is late */
-	uint64_t starved_to;  /* until then there are no buffers to receive into */
+	uint64_t jump;            /* milliseconds by which the next io_wait() is late */
+	uint64_t starved_to;      /* until then there are no buffers to receive into */
 	struct sim_stream *loose; /* streams whose server's end is over, until the client lets go */
 	unsigned top;             /* descriptors in use lie below */
 	struct sim_descriptor fds[SIM_FDS];
@@ -138,6 +140,9 @@ struct sim {
 
 /* Whether what may happen since *at was last 0 happens now; draws the time when it is asked for the first time. */
 bool sim_due(struct sim *sim, uint64_t *at);
+
+/* The world that was made for this thread's io_create(); NULL: none. */
+struct sim *sim_take(void);
 
 int sim_fd_take(struct sim *sim, struct sim_stream *stream, struct sim_port *port);
 void sim_fd_give(struct sim *sim, int fd);

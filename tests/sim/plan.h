@@ -92,8 +92,8 @@ void plan_make(struct plan *plan, uint64_t seed);
 void plan_talk(const struct plan *plan, unsigned client, struct talk *talk);
 
 /*
- * Leaves parts out. cut: names of parts with commas between: "c3" the fourth client; "r3:1" all but one of its requests;
- * "p3" how it plays: at once, whole; "e2" the third event; "w4" a knob of the weather; "d7" other dice. False: no such cut.
+ * Leaves parts out. cut: names of parts with commas between: "c3" the fourth client, "c4-9" six more; "r3:1" all but one of
+ * its requests; "p3" how it plays: at once, whole; "e2" the third event; "w4" a knob of the weather. False: no such cut.
  */
 bool plan_cut(struct plan *plan, const char *cut);
 

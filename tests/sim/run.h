@@ -135,8 +135,8 @@ struct run {
 	unsigned lives, first, begun; /* those before first are over; those from begun on have not connected yet */
 	bool quiet;                   /* no client is left, and nothing will happen */
 	uint64_t quiet_since;
-	uint64_t turns;
-	uint64_t noticed; /* when there was something to say to people; 0: never */
+	uint64_t turns, moves; /* of the loop; of all outside of it */
+	uint64_t noticed;      /* when there was something to say to people; 0: never */
 
 	/* oracle.c */
 	uint64_t now;

@@ -31,9 +31,10 @@
 #define LOG_SIZE (128 * 1024) /* of the ring; small, so that it is full at times */
 #define EPOCH    1700000000
 
-/* Simulated time after which a run must have come to its end, and real seconds. */
-#define RUN_MS_MAX  (4 * 60 * 60 * 1000)
-#define RUN_SECONDS 60
+/* Simulated time after which a run must have come to its end, what the outside may do until then, and real seconds. */
+#define RUN_MS_MAX    (4 * 60 * 60 * 1000)
+#define RUN_MOVES_MAX 5000000
+#define RUN_SECONDS   60
 
 static struct sim *running; /* whose descriptors close(2) knows */
 static uint64_t seed_now;
@@ -200,7 +201,7 @@ static uint64_t outside(void *context)
 	uint64_t now = sim_now(run->sim), next, at;
 	unsigned n, first;
 
-	run_require(run, now < run->start + RUN_MS_MAX, "the run does not end");
+	run_require(run, now < run->start + RUN_MS_MAX && ++run->moves < RUN_MOVES_MAX, "the run does not end");
 	next = operate(run, false);
 	for (; run->begun < run->lives; run->begun++) {
 		const struct plan_client *client = run->life[run->begun].plan;

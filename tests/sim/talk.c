@@ -116,7 +116,8 @@ static void say_ranges(struct talk *talk, struct ask *ask, uint64_t *dice)
 
 			spec->last = len + sim_below(dice, 3);
 			spec->last -= spec->last > 0;
-			spec->first = spec->first < spec->last ? spec->first : sim_below(dice, spec->last + 1);
+			if (spec->first > spec->last) /* never all of the largest one */
+				spec->first = spec->last - sim_below(dice, spec->last < 5000 ? spec->last + 1 : 5000);
 			say(talk, "%llu-%llu", (unsigned long long)spec->first, (unsigned long long)spec->last);
 		} else if (n == 1 && sim_chance(dice, 300)) {
 			spec->last = UINT64_MAX;

@@ -519,7 +519,32 @@ static void check_listener(struct run *run)
 	run_require(run, on || !wanted, "%u clients wait, and nobody listens", waiting);
 }
 
-static void turn_ends(void *context)
+static void not_beyond(uint64_t *until, const struct timer *timer)
+{
+	uint64_t at = timer->tick * WHEEL_TICK_MS;
+
+	if (timer->linked && at < *until)
+		*until = at;
+}
+
+/* The loop must not sleep beyond the next deadline, nor wake up for nothing all the time. -2: it has ended. */
+static void check_sleep(const struct run *run, int timeout_ms)
+{
+	uint64_t until = SIM_NEVER;
+
+	if (timeout_ms == -2)
+		return;
+	for (unsigned i = run->first; i < run->begun; i++)
+		not_beyond(&until, &run->life[i].timer);
+	not_beyond(&until, &run->pause);
+	not_beyond(&until, &run->drain_end);
+	run_require(run, timeout_ms != 0, "the loop does not sleep, and there is nothing to do");
+	run_require(run, until == SIM_NEVER || (timeout_ms > 0 && run->now + (unsigned)timeout_ms <= until),
+	            "the loop wants to sleep for %d ms, and something is to be done in %llu", timeout_ms,
+	            (unsigned long long)(until - run->now));
+}
+
+static void turn_ends(void *context, int timeout_ms)
 {
 	struct run *run = context;
 
@@ -537,6 +562,7 @@ static void turn_ends(void *context)
 	}
 	timer_visit(&run->drain_end, run->now);
 	check_listener(run);
+	check_sleep(run, timeout_ms);
 	inside_check(run);
 	run->turns++;
 }

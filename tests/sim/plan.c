@@ -249,25 +249,52 @@ static void play_plainly(struct plan_client *client)
 	client->deaf_for = 0;
 }
 
-/* One part. */
+static bool leave_out(struct plan *plan, char kind, unsigned i)
+{
+	switch (kind) {
+	case 'c':
+	case 'p':
+		if (i >= plan->clients)
+			return false;
+		if (kind == 'c')
+			plan->client[i].gone = true;
+		else
+			play_plainly(&plan->client[i]);
+		return true;
+	case 'e':
+		if (i >= plan->events)
+			return false;
+		plan->event[i].gone = true;
+		return true;
+	case 'w':
+		return calm_down(&plan->weather, i);
+	}
+	return false;
+}
+
+/* One part, or several with following numbers. */
 static bool cut_part(struct plan *plan, const char *part)
 {
-	unsigned i, n;
+	unsigned first, last;
+	char kind;
 	int end = 0;
 
-	if (sscanf(part, "c%u%n", &i, &end) == 1 && i < plan->clients)
-		plan->client[i].gone = true;
-	else if (sscanf(part, "r%u:%u%n", &i, &n, &end) == 2 && i < plan->clients)
-		plan->client[i].requests = n < plan->client[i].requests ? n : plan->client[i].requests;
-	else if (sscanf(part, "p%u%n", &i, &end) == 1 && i < plan->clients)
-		play_plainly(&plan->client[i]);
-	else if (sscanf(part, "e%u%n", &i, &end) == 1 && i < plan->events)
-		plan->event[i].gone = true;
-	else if (sscanf(part, "d%u%n", &i, &end) == 1)
-		plan->sim_seed += i;
-	else if (sscanf(part, "w%u%n", &i, &end) != 1 || !calm_down(&plan->weather, i))
+	if (sscanf(part, "r%u:%u%n", &first, &last, &end) == 2 && first < plan->clients) {
+		if (last < plan->client[first].requests)
+			plan->client[first].requests = last;
+		return part[end] == '\0';
+	}
+	if (sscanf(part, "%c%u-%u%n", &kind, &first, &last, &end) != 3) {
+		if (sscanf(part, "%c%u%n", &kind, &first, &end) != 2)
+			return false;
+		last = first;
+	}
+	if (part[end] != '\0')
 		return false;
-	return part[end] == '\0';
+	for (; first <= last; first++)
+		if (!leave_out(plan, kind, first))
+			return false;
+	return true;
 }
 
 bool plan_cut(struct plan *plan, const char *cut)

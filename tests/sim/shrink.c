@@ -145,6 +145,47 @@ static void fewer_requests(char cut[CUT_MAX], const struct plan *plan)
 	}
 }
 
+static unsigned number_of(const char *part)
+{
+	return (unsigned)strtoul(part + 1, NULL, 10);
+}
+
+/* Whether a cut has the part. */
+static bool has(const char *cut, char kind, unsigned i)
+{
+	for (const char *at = cut; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+		if (*at == kind && number_of(at) == i)
+			return true;
+	return false;
+}
+
+/* The same cut, shorter: parts with following numbers together. */
+static void join(char cut[CUT_MAX])
+{
+	static const char kinds[] = "cewp";
+	static char joined[CUT_MAX];
+	size_t len = 0;
+
+	for (const char *kind = kinds; *kind; kind++) {
+		for (unsigned i = 0; i < PLAN_CLIENTS; i++) {
+			unsigned last = i;
+
+			if (!has(cut, *kind, i))
+				continue;
+			while (has(cut, *kind, last + 1))
+				last++;
+			len += (size_t)snprintf(joined + len, sizeof(joined) - len, last > i ? "%s%c%u-%u" : "%s%c%u",
+			                        len > 0 ? "," : "", *kind, i, last);
+			i = last;
+		}
+	}
+	for (char *part = strtok(cut, ","); part; part = strtok(NULL, ","))
+		if (*part == 'r')
+			len += (size_t)snprintf(joined + len, sizeof(joined) - len, "%s%s", len > 0 ? "," : "", part);
+	joined[len] = '\0';
+	memcpy(cut, joined, len + 1);
+}
+
 void shrink(uint64_t seed, const char *first, unsigned seconds)
 {
 	static struct plan plan;
@@ -167,6 +208,8 @@ void shrink(uint64_t seed, const char *first, unsigned seconds)
 	plan_cut(&plan, cut);
 	fewer_requests(cut, &plan);
 	leave_out(cut, "e", plan.events);
+	if (!*first)
+		join(cut);
 	plan_make(&plan, seed);
 	plan_cut(&plan, cut);
 	printf("\nThe same failure, shrunk in %u tries, %lld s:\n", tries, (long long)(time(NULL) - begun));

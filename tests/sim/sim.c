@@ -464,7 +464,7 @@ static int sim_wait(struct io *io, int timeout_ms)
 
 	sim_lent_end(sim);
 	sim->left = 0;
-	WATCH(sim, turn_ends);
+	WATCH(sim, turn_ends, timeout_ms);
 	sim_sleep_on(sim, timeout_ms);
 	sim->now += sim->jump;
 	sim->jump = 0;

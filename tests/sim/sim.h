@@ -60,7 +60,8 @@ struct sim_stream; /* a client's end; from sim_connect() or sim_pair() to sim_ha
  */
 struct sim_watch {
 	void (*turn_begins)(void *context); /* io_wait() returns */
-	void (*turn_ends)(void *context);   /* it is called: all that could be done is done */
+	/* It is called, for so long at most: all that could be done is done. */
+	void (*turn_ends)(void *context, int timeout_ms);
 	void (*handles)(void *context, struct sim_stream *stream,
 	                const struct io_event *event); /* is handed over now; stream NULL: of a listener */
 	void (*handled)(void *context);                /* io_next() is called again */

@@ -361,7 +361,7 @@ unsigned simulate(const struct plan *plan)
 		end_when_quiet(&run);
 	}
 	run_require(&run, run.obeyed != WORKER_RUN, "the loop ends, and nobody has told it to");
-	oracle_watch.turn_ends(&run); /* no other turn says that this one is over */
+	oracle_watch.turn_ends(&run, -2); /* no other turn says that this one is over */
 	end(&run);
 	for (unsigned i = 0; i < run.lives; i++)
 		lived += run.life[i].state == LIFE_OVER;

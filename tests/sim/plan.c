@@ -194,7 +194,7 @@ void plan_talk(const struct plan *plan, unsigned number, struct talk *talk)
 	uint64_t dice = client->talk_seed;
 
 	talk_make(talk, &dice, &known, client->end, client->requests, client->large,
-	          plan->proxy ? &talk_headers[client->header] : NULL);
+	          plan->proxy ? &talk_headers[client->header] : NULL, plan->dice);
 }
 
 static bool calm_down(struct sim_weather *weather, unsigned knob)

@@ -238,6 +238,8 @@ static void ask_plainly(struct talk *talk, struct exchange *exchange, uint64_t *
 	} else if (kind < 17) {
 		ask->kind = ASK_HEALTH;
 		target = "/health";
+	} else if (kind < 19) {
+		answered_with(exchange, WORD_417);
 	} else if (ask->page == AT_SMALL && sim_chance(dice, 500)) {
 		target = same[sim_below(dice, 4)];
 	}
@@ -245,6 +247,8 @@ static void ask_plainly(struct talk *talk, struct exchange *exchange, uint64_t *
 	say_noise(talk, dice);
 	if (!ask->old || sim_chance(dice, 500))
 		say(talk, "Host: sim.test:8080\r\n");
+	if (ask->kind == ASK_WORD && ask->word == WORD_417)
+		say(talk, "Expect: %s\r\n", sim_chance(dice, 500) ? "the unexpected" : "100-continue, x");
 	if (ask->kind == ASK_PAGE) {
 		if (sim_chance(dice, 250))
 			say_codings(talk, ask, dice);
@@ -258,6 +262,45 @@ static void ask_plainly(struct talk *talk, struct exchange *exchange, uint64_t *
 	say(talk, "\r\n");
 	if (ask->page == AT_HUGE && ask->nothing_coded) /* of what is not coded, and then nothing of it */
 		assert(ask->nothing_plain);
+}
+
+#define HABITS 4 /* blocks of field lines */
+
+/* As browsers ask: the request line differs from request to request, the field lines do not. */
+static void ask_habitually(struct talk *talk, struct exchange *exchange, uint64_t *dice, uint64_t habits)
+{
+	struct ask *ask = &exchange->ask;
+	uint64_t block = habits + sim_below(dice, HABITS);
+	const char *target;
+
+	ask->page = some_page(dice, false);
+	target = model_pages[ask->page].path;
+	ask->head = sim_chance(dice, 100);
+	if (sim_chance(dice, 80)) {
+		answered_with(exchange, WORD_404);
+		target = "/nothing/";
+	}
+	if (sim_chance(dice, 100))
+		ask->query = "?q=%2f";
+	say(talk, "%s %s%s HTTP/1.1\r\n", ask->head ? "HEAD" : "GET", target, ask->query ? ask->query : "");
+	say_noise(talk, &block);
+	say(talk, "Host: sim.test\r\n");
+	say_noise(talk, &block);
+	if (sim_chance(&block, 600))
+		say_codings(talk, ask, &block);
+	if (sim_chance(&block, 200)) {
+		ask->specs = 1;
+		ask->spec[0] = (struct spec){ 0, sim_below(&block, 100) };
+		say(talk, "Range: bytes=0-%llu\r\n", (unsigned long long)ask->spec[0].last);
+	}
+	if (sim_chance(&block, 300)) {
+		unsigned content = some_content(&block, AT_INDEX);
+
+		ask->tag_content = ask->page == AT_INDEX ? content : MODEL_VERSIONS + 1; /* no other's tag */
+		say(talk, "If-None-Match: %s\r\n", model_tag(AT_INDEX, content, PLAIN));
+	}
+	say_noise(talk, &block);
+	say(talk, "\r\n");
 }
 
 /* A request with a body, which is read past. */
@@ -417,8 +460,9 @@ static void say_header(struct talk *talk, uint64_t *dice, const struct talk_head
 }
 
 void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
-               bool large, const struct talk_header *header)
+               bool large, const struct talk_header *header, uint64_t habits)
 {
+	bool habitual = sim_chance(dice, 350);
 	const struct exchange *last;
 
 	talk->len = talk->n = 0;
@@ -441,6 +485,8 @@ void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limi
 		}
 		if (is_last && end == END_CLOSE && sim_chance(dice, 400))
 			ask_badly(talk, exchange, dice, limits);
+		else if (habitual && !(is_last && end == END_CLOSE) && sim_chance(dice, 900))
+			ask_habitually(talk, exchange, dice, habits);
 		else if (sim_chance(dice, 880))
 			ask_plainly(talk, exchange, dice, large, is_last && end == END_CLOSE);
 		else

@@ -60,9 +60,12 @@ struct talk {
 	unsigned n;
 };
 
-/* most: requests. large: answers that take long may be asked for. header: NULL, or what comes first. */
+/*
+ * most: requests. large: answers that take long may be asked for. header: NULL, or what comes first. habits: of field lines
+ * that this and other clients with the same habits send again and again, byte by byte.
+ */
 void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
-               bool large, const struct talk_header *header);
+               bool large, const struct talk_header *header, uint64_t habits);
 
 void talk_free(struct talk *talk);
 

@@ -144,6 +144,36 @@ static int earlier_event(const void *a, const void *b)
 	return one->at < other->at ? -1 : one->at > other->at;
 }
 
+/*
+ * Every so often, a crowd that asks in long pipelines for what is new, old, and too large to be copied, while versions that
+ * have the one and do not have the other take turns in the middle of the loop's turns.
+ */
+static void make_skewed(struct plan *plan)
+{
+	uint64_t dice = plan->dice, spread = 20 + some(&dice, 100);
+
+	plan->proxy = false;
+	plan->per_address = 0;
+	plan->clients = PLAN_CLIENTS;
+	plan->conns = PLAN_CLIENTS;
+	for (unsigned i = 0; i < plan->clients; i++) {
+		make_client(&plan->client[i], &dice, plan, spread);
+		plan->client[i].skewed = true;
+		plan->client[i].requests = 3 + (unsigned)sim_below(&dice, 12);
+		plan->client[i].depth = TALK_MAX;
+		plan->client[i].write_most = 1 << 20;
+		plan->client[i].write_gap = 0;
+	}
+	qsort(plan->client, plan->clients, sizeof(plan->client[0]), earlier_client);
+	plan->events = PLAN_EVENTS;
+	for (unsigned i = 0; i < plan->events; i++)
+		plan->event[i] = (struct plan_event){ .at = spread * (i + 1) / (PLAN_EVENTS + 1),
+			                              .kind = EVENT_PUBLISH,
+			                              .between = true,
+			                              .value = i % 2 ? 1 + (int64_t)sim_below(&dice, 2)
+			                                             : 3 + (int64_t)sim_below(&dice, 4) };
+}
+
 void plan_make(struct plan *plan, uint64_t seed)
 {
 	uint64_t dice = seed * UINT64_C(0xd1342543de82ef95) + 1, spread;
@@ -184,6 +214,8 @@ void plan_make(struct plan *plan, uint64_t seed)
 		}
 	}
 	qsort(plan->event, plan->events, sizeof(plan->event[0]), earlier_event);
+	if (seed % 32 == 5)
+		make_skewed(plan);
 }
 
 void plan_talk(const struct plan *plan, unsigned number, struct talk *talk)
@@ -194,7 +226,7 @@ void plan_talk(const struct plan *plan, unsigned number, struct talk *talk)
 	uint64_t dice = client->talk_seed;
 
 	talk_make(talk, &dice, &known, client->end, client->requests, client->large,
-	          plan->proxy ? &talk_headers[client->header] : NULL, plan->dice);
+	          plan->proxy ? &talk_headers[client->header] : NULL, plan->dice, client->skewed);
 }
 
 static bool calm_down(struct sim_weather *weather, unsigned knob)

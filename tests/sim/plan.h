@@ -35,6 +35,7 @@ struct plan_client {
 	enum talk_end end;
 	unsigned requests;
 	bool large;
+	bool skewed; /* asks for what is new, or old */
 	enum plan_tail tail;
 	unsigned address;
 	unsigned header;     /* of talk_headers, where one must come */

@@ -303,6 +303,15 @@ static void ask_habitually(struct talk *talk, struct exchange *exchange, uint64_
 	say(talk, "\r\n");
 }
 
+/* For what comes and goes with versions, and what an answer only refers to. */
+static void ask_skewed(struct talk *talk, struct exchange *exchange, uint64_t *dice)
+{
+	static const enum page pages[] = { AT_LENT, AT_NEW, AT_OLD };
+
+	exchange->ask.page = pages[sim_below(dice, 3)];
+	say(talk, "GET %s HTTP/1.1\r\nHost: sim\r\n\r\n", model_pages[exchange->ask.page].path);
+}
+
 /* A request with a body, which is read past. */
 static void ask_with_body(struct talk *talk, struct exchange *exchange, uint64_t *dice,
                           const struct talk_limits *limits)
@@ -460,7 +469,7 @@ static void say_header(struct talk *talk, uint64_t *dice, const struct talk_head
 }
 
 void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
-               bool large, const struct talk_header *header, uint64_t habits)
+               bool large, const struct talk_header *header, uint64_t habits, bool skewed)
 {
 	bool habitual = sim_chance(dice, 350);
 	const struct exchange *last;
@@ -485,6 +494,8 @@ void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limi
 		}
 		if (is_last && end == END_CLOSE && sim_chance(dice, 400))
 			ask_badly(talk, exchange, dice, limits);
+		else if (skewed && !is_last)
+			ask_skewed(talk, exchange, dice);
 		else if (habitual && !(is_last && end == END_CLOSE) && sim_chance(dice, 900))
 			ask_habitually(talk, exchange, dice, habits);
 		else if (sim_chance(dice, 880))

@@ -62,10 +62,11 @@ struct talk {
 
 /*
  * most: requests. large: answers that take long may be asked for. header: NULL, or what comes first. habits: of field lines
- * that this and other clients with the same habits send again and again, byte by byte.
+ * that this and other clients with the same habits send again and again, byte by byte. skewed: pages that are new, old, or
+ * too large to be copied, and hardly any others.
  */
 void talk_make(struct talk *talk, uint64_t *dice, const struct talk_limits *limits, enum talk_end end, unsigned most,
-               bool large, const struct talk_header *header, uint64_t habits);
+               bool large, const struct talk_header *header, uint64_t habits, bool skewed);
 
 void talk_free(struct talk *talk);
 

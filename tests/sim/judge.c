@@ -38,6 +38,11 @@ static void set_publication(struct run *run, unsigned number, struct moment *mom
 	moment->returned = run->publication[number].returned;
 }
 
+static size_t smaller(size_t len, uint64_t whole)
+{
+	return len < whole ? len : (size_t)whole;
+}
+
 /* Who the client is, for the access log. */
 static unsigned name_of(const struct life *life)
 {
@@ -96,7 +101,7 @@ static struct exchange *begin(struct life *life, const char *bytes, size_t len)
 		set_publication(run, run->current, &moment);
 		model_answer(&exchange->ask, &moment, &life->wire);
 	} else if (run->may_be_newest && run->current != run->newest &&
-	           !model_is(&life->wire, 0, bytes, len < life->wire.head_len ? len : life->wire.head_len)) {
+	           !model_is(&life->wire, 0, bytes, smaller(len, life->wire.head_len + life->wire.body_len))) {
 		run->current = run->newest;
 		set_publication(run, run->current, &moment);
 		model_answer(&exchange->ask, &moment, &life->wire);

@@ -36,8 +36,8 @@
 #define RUN_MOVES_MAX 5000000
 #define RUN_SECONDS   60
 
-static struct sim *running; /* whose descriptors close(2) knows */
-static uint64_t seed_now;
+static struct sim *running;      /* whose descriptors close(2) knows */
+static uint64_t seed_now, lived; /* and connections' lives so far */
 static char cut_now[4096];
 static bool is_to_shrink = true;
 
@@ -349,7 +349,7 @@ unsigned simulate(const struct plan *plan)
 {
 	static struct life lives[PLAN_CLIENTS];
 	static struct run run;
-	unsigned lived = 0, turns = 0;
+	unsigned count = 0, turns = 0;
 
 	memset(&run, 0, sizeof(run));
 	run_now = &run;
@@ -364,8 +364,8 @@ unsigned simulate(const struct plan *plan)
 	oracle_watch.turn_ends(&run, -2); /* no other turn says that this one is over */
 	end(&run);
 	for (unsigned i = 0; i < run.lives; i++)
-		lived += run.life[i].state == LIFE_OVER;
-	return lived;
+		count += run.life[i].state == LIFE_OVER;
+	return count;
 }
 
 static void failed(void)
@@ -376,6 +376,7 @@ static void failed(void)
 	snprintf(seed, sizeof(seed), "%llu", (unsigned long long)seed_now);
 	dprintf(STDERR_FILENO, "simulate: seed %s%s%s fails; replay: simulate --seed %s%s%s --trace\n", seed,
 	        *cut_now ? " --cut " : "", cut_now, seed, *cut_now ? " --cut " : "", cut_now);
+	dprintf(STDERR_FILENO, "simulate: %llu connections' lives were right until then\n", (unsigned long long)lived);
 	if (is_to_shrink)
 		shrink(seed_now, cut_now, 20);
 }
@@ -407,7 +408,7 @@ static double seconds_since(const struct timespec *begun, clockid_t clock)
 }
 
 struct job {
-	uint64_t from, seeds, lives, lived, done;
+	uint64_t from, seeds, lives, done;
 	double seconds;
 	struct timespec begun, cpu;
 };
@@ -424,7 +425,7 @@ static void run_seed(struct job *job, uint64_t seed, const char *cut)
 		exit(2);
 	}
 	alarm(RUN_SECONDS);
-	job->lived += simulate(&plan);
+	lived += simulate(&plan);
 	job->done++;
 }
 
@@ -448,7 +449,7 @@ static void run_list(struct job *job, const char *path)
 
 static bool is_over(const struct job *job)
 {
-	return (job->seeds && job->done >= job->seeds) || (job->lives && job->lived >= job->lives) ||
+	return (job->seeds && job->done >= job->seeds) || (job->lives && lived >= job->lives) ||
 	       (job->seconds > 0 && seconds_since(&job->begun, CLOCK_MONOTONIC) >= job->seconds);
 }
 
@@ -536,7 +537,7 @@ int main(int argc, char *argv[])
 	cpu = seconds_since(&job.cpu, CLOCK_PROCESS_CPUTIME_ID);
 	printf("simulate: %llu seeds, %llu connections' lives, no violation; %.1f s, %.1f s of CPU, %.0f lives a second "
 	       "of CPU\n",
-	       (unsigned long long)job.done, (unsigned long long)job.lived, seconds_since(&job.begun, CLOCK_MONOTONIC),
-	       cpu, cpu > 0 ? (double)job.lived / cpu : 0);
+	       (unsigned long long)job.done, (unsigned long long)lived, seconds_since(&job.begun, CLOCK_MONOTONIC), cpu,
+	       cpu > 0 ? (double)lived / cpu : 0);
 	return 0;
 }

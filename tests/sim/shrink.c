@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ static void read_cause(FILE *file, char to[sizeof(cause)])
 /* Whether the plan fails with this cut; how, when that is not known yet. */
 static bool fails(const char *cut)
 {
+	static const struct itimerval limit = { .it_value = { .tv_sec = TRY_SECONDS } };
 	static struct plan plan;
 	char found[sizeof(cause)];
 	int pipes[2], status = 0;
@@ -58,10 +60,10 @@ static bool fails(const char *cut)
 
 		signal(SIGABRT, SIG_DFL);
 		signal(SIGSEGV, SIG_DFL);
-		signal(SIGALRM, SIG_DFL);
+		signal(SIGPROF, SIG_DFL);
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
-		alarm(TRY_SECONDS);
+		setitimer(ITIMER_PROF, &limit, NULL);
 		dup2(pipes[1], STDERR_FILENO);
 		plan_make(&plan, seed_of);
 		if (!plan_cut(&plan, cut))

@@ -158,6 +158,8 @@ void sim_send_move(struct sim *sim, struct sim_stream *stream)
 	if (!sim_due(sim, &stream->move_at))
 		return;
 	stream->move_at = 0;
+	if (sim_chance(&sim->dice, sim->weather.breaks))
+		sim_stream_fail(stream);
 	if (stream->broken) {
 		stream->sent = true;
 		stream->sent_res = stream->error ? -stream->error : -EPIPE;
@@ -183,7 +185,7 @@ void sim_send_move(struct sim *sim, struct sim_stream *stream)
 			loan->offset = 0;
 		}
 	}
-	sim->stirred = true;
+	sim->stirred = stream->stirred = true;
 	if (loan->left == 0)
 		sim_file_move(sim, stream, budget);
 	if (loan->left == 0 && loan->file.len == 0) {

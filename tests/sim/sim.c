@@ -10,151 +10,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const struct sim_weather sim_fair_weather = {
-	.batch = 64,
-	.piece = IO_RECV_MAX,
-	.step = 1 << 20,
-	.window = 64 * 1024,
-	.buffer = 64 * 1024,
-	.steady = true,
-};
-
-static _Thread_local struct sim *sim_waiting; /* for the next io_create() */
-static bool tracing;
-
-void sim_trace_on(bool on)
-{
-	tracing = on;
-}
-
-bool sim_tracing(void)
-{
-	return tracing;
-}
-
-void sim_trace(const struct sim *sim, const char *format, ...)
-{
-	va_list args;
-
-	if (!tracing)
-		return;
-	fprintf(stderr, "%8llu ms  ", (unsigned long long)sim->now);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
-void sim_fail(const struct sim *sim, const char *format, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "sim: at %llu ms: ", (unsigned long long)sim->now);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	abort();
-}
-
-bool sim_due(struct sim *sim, uint64_t *at)
-{
-	if (*at == 0) {
-		*at = sim->now;
-		if (sim->weather.late_ms > 0 && sim_chance(&sim->dice, sim->weather.late))
-			*at += 1 + sim_below(&sim->dice, sim->weather.late_ms);
-	}
-	if (*at <= sim->now)
-		return true;
-	if (*at < sim->soonest)
-		sim->soonest = *at;
-	return false;
-}
-
-int sim_fd_take(struct sim *sim, struct sim_stream *stream, struct sim_port *port)
-{
-	for (unsigned i = 0; i < SIM_FDS; i++) {
-		if (sim->fds[i].stream || sim->fds[i].port)
-			continue;
-		sim->fds[i] = (struct sim_descriptor){ .stream = stream, .port = port };
-		if (i >= sim->top)
-			sim->top = i + 1;
-		return SIM_FD_BASE + (int)i;
-	}
-	return -1;
-}
-
-void sim_fd_give(struct sim *sim, int fd)
-{
-	sim->fds[fd - SIM_FD_BASE] = (struct sim_descriptor){ 0 };
-	while (sim->top > 0 && !sim->fds[sim->top - 1].stream && !sim->fds[sim->top - 1].port)
-		sim->top--;
-}
-
-unsigned sim_file_failures(const struct sim *sim)
-{
-	return sim->file_failures;
-}
-
-unsigned sim_descriptors(const struct sim *sim)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < sim->top; i++)
-		n += sim->fds[i].stream || sim->fds[i].port;
-	return n;
-}
-
-struct sim *sim_new(uint64_t seed, const struct sim_weather *weather)
-{
-	struct sim *sim = calloc(1, sizeof(*sim));
-
-	assert(sim && weather->batch > 0 && weather->step > 0 && weather->window > 0 && weather->buffer > 0);
-	assert(weather->piece > 0 && weather->piece <= IO_RECV_MAX);
-	sim->weather = *weather;
-	sim->dice = seed;
-	sim->now = 1000 + sim_below(&sim->dice, 100000);
-	sim_waiting = sim;
-	return sim;
-}
-
-void sim_free_later(struct sim *sim)
-{
-	sim->own = true;
-}
-
-struct sim *sim_of(struct io *io)
-{
-	assert(io->ops == &io_sim_ops);
-	return (struct sim *)io;
-}
-
-void sim_clients(struct sim *sim, sim_clients_fn *clients, void *context)
-{
-	sim->clients = clients;
-	sim->clients_context = context;
-}
-
-uint64_t sim_now(const struct sim *sim)
-{
-	return sim->now;
-}
-
-void sim_sleep(struct sim *sim, uint64_t until)
-{
-	if (until > sim->now)
-		sim->now = until;
-}
-
-void sim_exhaust(struct sim *sim, bool on)
-{
-	sim->exhausted = on;
-}
+#define WATCH(sim, what, ...) ((sim)->watch ? (sim)->watch->what((sim)->watch_context, ##__VA_ARGS__) : (void)0)
 
 /* The loan of the last IO_RECV is over. */
 static void sim_lent_end(struct sim *sim)
@@ -175,13 +35,12 @@ static int sim_probe(const struct features *features, char *why, size_t size)
 
 static int sim_create(struct io **io, const struct io_config *config, char *why, size_t size)
 {
-	struct sim *sim = sim_waiting;
+	struct sim *sim = sim_take();
 
 	(void)why;
 	(void)size;
 	assert(config->conns > 0 && config->listeners > 0);
 	assert(sim && "io_create() before sim_new()");
-	sim_waiting = NULL;
 	sim->io.ops = &io_sim_ops;
 	sim->entered = true;
 	sim->conns_max = config->conns;
@@ -243,6 +102,7 @@ static void sim_open(struct io *io, struct io_conn *conn, int fd)
 	conn->sent = sim_random(&sim->dice);
 	stream->as_left = *conn;
 	sim_trace(sim, "open %d", fd);
+	WATCH(sim, opens, stream);
 }
 
 static void sim_recv(struct io *io, struct io_conn *conn)
@@ -254,6 +114,7 @@ static void sim_recv(struct io *io, struct io_conn *conn)
 	sim_require(sim, !stream->received_end, "io_recv() of %d after its end or an error", stream->fd);
 	stream->credit = true;
 	stream->recv_at = 0;
+	WATCH(sim, receives, stream);
 }
 
 static void sim_send_all(struct sim *sim, struct io_conn *conn, struct iovec *iov, unsigned n,
@@ -267,6 +128,7 @@ static void sim_send_all(struct sim *sim, struct io_conn *conn, struct iovec *io
 	stream->sending = true;
 	stream->sent = false;
 	stream->move_at = stream->sent_at = 0;
+	WATCH(sim, sends, stream, iov, n, file);
 	sim_loan_begin(sim, stream, iov, n, file);
 	sim_trace(sim, "send %d: %llu bytes, %zu of them in %u", stream->fd, (unsigned long long)stream->loan.whole,
 	          stream->loan.len, n);
@@ -291,8 +153,9 @@ static void sim_shutdown(struct io *io, struct io_conn *conn)
 	sim_require(sim, !stream->sending, "io_shutdown() of %d with a send in flight", stream->fd);
 	sim_require(sim, !stream->shut, "io_shutdown() of %d twice", stream->fd);
 	stream->shut = true;
-	stream->down_fin = true;
+	stream->down_fin = stream->stirred = true;
 	sim_trace(sim, "shutdown %d", stream->fd);
+	WATCH(sim, shuts, stream);
 }
 
 static void sim_end(struct io *io, struct io_conn *conn)
@@ -303,11 +166,16 @@ static void sim_end(struct io *io, struct io_conn *conn)
 	stream->side = SIDE_CLOSING;
 	stream->closed_at = 0;
 	sim_trace(sim, "close %d", stream->fd);
+	WATCH(sim, closes, stream);
 }
 
 static uint64_t sim_progress(struct io *io, struct io_conn *conn)
 {
-	return sim_stream_of(sim_of(io), conn, "io_progress()")->acked;
+	struct sim *sim = sim_of(io);
+	struct sim_stream *stream = sim_stream_of(sim, conn, "io_progress()");
+
+	WATCH(sim, asks_progress, stream, stream->acked);
+	return stream->acked;
 }
 
 static void sim_wake(struct io *io)
@@ -349,11 +217,19 @@ static void sim_listen(struct io *io, struct io_listener *listener, bool on)
 	            port->fd);
 	port->off = true;
 	port->owed = port->waiting;
+	port->hasty = 0;
+	while (port->hasty < port->owed && sim_chance(&sim->dice, sim->weather.hasty))
+		port->hasty++;
 	port->off_at = 0;
 }
 
 static bool sim_recv_due(struct sim *sim, struct sim_stream *stream)
 {
+	if (sim->now < sim->starved_to) {
+		if (stream->credit && sim->starved_to < sim->soonest)
+			sim->soonest = sim->starved_to;
+		return false;
+	}
 	return stream->credit && (stream->up.len > 0 || stream->up_fin || stream->broken) &&
 	       sim_due(sim, &stream->recv_at);
 }
@@ -388,7 +264,7 @@ static int sim_stream_due(struct sim *sim, struct sim_stream *stream)
 /* Whether an accept is owed before IO_UNLISTENED: of a connection that was waiting when the listener was turned off. */
 static bool sim_owes_accept(const struct sim *sim, const struct sim_port *port)
 {
-	return port->owed > 0 && port->backlog && !port->suspended && sim->conns < sim->conns_max;
+	return port->owed > 0 && port->backlog && !port->suspended && (port->hasty > 0 || sim->conns < sim->conns_max);
 }
 
 static int sim_port_due(struct sim *sim, struct sim_port *port)
@@ -397,7 +273,7 @@ static int sim_port_due(struct sim *sim, struct sim_port *port)
 		return -1;
 	if (port->off && !sim_owes_accept(sim, port) && sim_due(sim, &port->off_at))
 		return IO_UNLISTENED;
-	if (port->off && sim->conns == sim->conns_max)
+	if (port->off && port->hasty == 0 && sim->conns == sim->conns_max)
 		return -1;
 	return sim_accept_due(sim, port) ? IO_ACCEPT : -1;
 }
@@ -427,7 +303,10 @@ static void sim_event_recv(struct sim *sim, struct sim_stream *stream, struct io
 	size_t len = 1 + sim_below(&sim->dice, stream->piece);
 
 	stream->credit = false;
+	stream->stirred = true;
 	event->conn = stream->conn;
+	if (sim_chance(&sim->dice, sim->weather.breaks))
+		sim_stream_fail(stream);
 	if (stream->up.len > 0) {
 		if (sim->weather.steady)
 			len = stream->piece;
@@ -443,6 +322,7 @@ static void sim_event_recv(struct sim *sim, struct sim_stream *stream, struct io
 		stream->error = 0;
 	}
 	sim_trace(sim, "recv %d: %d", stream->fd, event->res);
+	WATCH(sim, handles, stream, event);
 }
 
 static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_event *event)
@@ -456,18 +336,22 @@ static void sim_event_accept(struct sim *sim, struct sim_port *port, struct io_e
 		port->suspended = true;
 		event->res = sim->exhausted ? -EMFILE : -errors[sim_below(&sim->dice, 4)];
 		sim_trace(sim, "accept fails: %s", strerror(-event->res));
+		WATCH(sim, handles, NULL, event);
 		return;
 	}
 	port->backlog = stream->next;
 	port->waiting--;
 	if (port->owed > 0)
 		port->owed--;
+	if (port->hasty > 0)
+		port->hasty--;
 	stream->next = NULL;
 	stream->side = SIDE_ACCEPTED;
 	stream->fd = sim_fd_take(sim, stream, NULL);
 	assert(stream->fd >= 0);
 	event->res = stream->fd;
 	sim_trace(sim, "accept %d", stream->fd);
+	WATCH(sim, handles, stream, event);
 }
 
 static void sim_event_sent(struct sim *sim, struct sim_stream *stream, struct io_event *event)
@@ -478,6 +362,7 @@ static void sim_event_sent(struct sim *sim, struct sim_stream *stream, struct io
 	event->res = stream->sent_res;
 	sim->file_failures += stream->file_failed;
 	sim_trace(sim, "sent %d: %d", stream->fd, event->res);
+	WATCH(sim, handles, stream, event);
 }
 
 static void sim_event_closed(struct sim *sim, struct sim_stream *stream, struct io_event *event)
@@ -489,6 +374,7 @@ static void sim_event_closed(struct sim *sim, struct sim_stream *stream, struct 
 	sim->conns--;
 	event->conn = stream->conn;
 	sim_trace(sim, "closed %d", stream->fd);
+	WATCH(sim, handles, stream, event);
 	sim_stream_over(stream);
 }
 
@@ -497,9 +383,10 @@ static void sim_event_unlistened(struct sim *sim, struct sim_port *port, struct 
 	event->listener = port->listener;
 	port->listener = NULL;
 	port->off = false;
-	port->owed = 0;
+	port->owed = port->hasty = 0;
 	sim->listeners--;
 	sim_trace(sim, "unlistened %d", port->fd);
+	WATCH(sim, handles, NULL, event);
 }
 
 static bool sim_next(struct io *io, struct io_event *event)
@@ -509,6 +396,7 @@ static bool sim_next(struct io *io, struct io_event *event)
 	int op;
 
 	sim_lent_end(sim);
+	WATCH(sim, handled);
 	if (sim->left == 0)
 		return false;
 	op = sim_look(sim, &where);
@@ -538,18 +426,16 @@ static bool sim_next(struct io *io, struct io_event *event)
 	return true;
 }
 
-static int sim_wait(struct io *io, int timeout_ms)
+/* Until there is something to do, or the time is up. */
+static void sim_sleep_on(struct sim *sim, int timeout_ms)
 {
-	struct sim *sim = sim_of(io);
 	uint64_t until, next;
 	struct sim_descriptor *where;
 
-	sim_lent_end(sim);
-	sim->left = 0;
 	if (sim->weather.late_ms > 0 && sim_chance(&sim->dice, sim->weather.sluggish))
 		sim->now += 1 + sim_below(&sim->dice, sim->weather.late_ms);
 	if (sim_chance(&sim->dice, sim->weather.spurious))
-		return 0;
+		return;
 	until = timeout_ms < 0 ? SIM_NEVER : sim->now + (unsigned)timeout_ms;
 	for (;;) {
 		next = sim->clients ? sim->clients(sim->clients_context) : SIM_NEVER;
@@ -572,6 +458,19 @@ static int sim_wait(struct io *io, int timeout_ms)
 			sim->now = next;
 	}
 	sim->left = 1 + (unsigned)sim_below(&sim->dice, sim->weather.batch);
+}
+
+static int sim_wait(struct io *io, int timeout_ms)
+{
+	struct sim *sim = sim_of(io);
+
+	sim_lent_end(sim);
+	sim->left = 0;
+	WATCH(sim, turn_ends, timeout_ms);
+	sim_sleep_on(sim, timeout_ms);
+	sim->now += sim->jump;
+	sim->jump = 0;
+	WATCH(sim, turn_begins);
 	return 0;
 }
 

@@ -34,20 +34,48 @@ struct sim_weather {
 	unsigned spurious;     /* chance that io_wait() returns for nothing */
 	unsigned sluggish;     /* chance that the caller's thread loses up to late_ms before it waits */
 	unsigned accept_fails; /* chance that an accept ends in EMFILE, ENFILE, ENOBUFS or ENOMEM */
-	unsigned file_fails;   /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
-	unsigned batch;        /* most completions between two waits; at least 1 */
-	unsigned piece;        /* most bytes of one IO_RECV; 1 to IO_RECV_MAX */
-	unsigned step;         /* most bytes that a send moves at once; at least 1 */
-	unsigned window;       /* bytes from a client that the world holds; at least 1 */
-	unsigned buffer;       /* bytes to a client that the world holds; at least 1 */
-	bool steady;           /* piece, step and window as they are, not a draw up to them for each stream */
+	unsigned breaks;       /* chance that a receive or a send fails by itself: a route lost, no memory, a timeout */
+	unsigned hasty; /* chance that a connection is accepted already when its listener is turned off: room or not */
+	unsigned file_fails; /* chance that a file, while it is sent, is found changed (ESTALE) or unreadable (EIO) */
+	unsigned batch;      /* most completions between two waits; at least 1 */
+	unsigned piece;      /* most bytes of one IO_RECV; 1 to IO_RECV_MAX */
+	unsigned step;       /* most bytes that a send moves at once; at least 1 */
+	unsigned window;     /* bytes from a client that the world holds; at least 1 */
+	unsigned buffer;     /* bytes to a client that the world holds; at least 1 */
+	bool steady;         /* piece, step and window as they are, not a draw up to them for each stream */
 };
 
 /* Every piece whole, nothing late, nothing fails. */
 extern const struct sim_weather sim_fair_weather;
 
 struct sim;
+struct io_conn;
+struct io_event;
+
 struct sim_stream; /* a client's end; from sim_connect() or sim_pair() to sim_hang_up() */
+
+/*
+ * Who watches the seam: told of each crossing, in the order in which they happen. It may look at everything, and may call
+ * sim_fail(). All functions are needed.
+ */
+struct sim_watch {
+	void (*turn_begins)(void *context); /* io_wait() returns */
+	/* It is called, for so long at most: all that could be done is done. */
+	void (*turn_ends)(void *context, int timeout_ms);
+	void (*handles)(void *context, struct sim_stream *stream,
+	                const struct io_event *event); /* is handed over now; stream NULL: of a listener */
+	void (*handled)(void *context);                /* io_next() is called again */
+	void (*opens)(void *context, struct sim_stream *stream);
+	void (*receives)(void *context, struct sim_stream *stream);
+	/* iov: as the caller gave it. file NULL: io_send(). */
+	void (*sends)(void *context, struct sim_stream *stream, const struct iovec *iov, unsigned n,
+	              const struct io_file_send *file);
+	void (*shuts)(void *context, struct sim_stream *stream);
+	void (*closes)(void *context, struct sim_stream *stream);
+	void (*asks_progress)(void *context, struct sim_stream *stream, uint64_t progress);
+	void (*drops)(void *context,
+	              struct sim_stream *stream); /* close(2) of an accepted descriptor that was never opened */
+};
 
 /*
  * The clients: called inside io_wait() whenever something may have changed, until it returns a time that is not now.
@@ -66,6 +94,30 @@ void sim_free_later(struct sim *sim);
 struct sim *sim_of(struct io *io);
 
 void sim_clients(struct sim *sim, sim_clients_fn *clients, void *context);
+
+void sim_watch(struct sim *sim, const struct sim_watch *watch, void *context);
+
+/* What a stream is to the watcher; NULL at first. A client that is gone leaves it. */
+void sim_set_owner(struct sim_stream *stream, void *owner);
+void *sim_owner(const struct sim_stream *stream);
+
+/* Whether something has happened to a stream, for its client, since this was asked last; at first it has. */
+bool sim_has_stirred(struct sim_stream *stream);
+
+/* The io_conn of a stream, while it has one. */
+const struct io_conn *sim_conn_of(const struct sim_stream *stream);
+
+/* The owner of the stream that has a descriptor now; NULL when there is none. */
+void *sim_owner_of(const struct sim *sim, int fd);
+
+/* The next io_wait() returns so many milliseconds late: the machine has stood still. */
+void sim_jump(struct sim *sim, uint64_t ms);
+
+/* Until then no receive ends: there are no buffers. */
+void sim_starve(struct sim *sim, uint64_t until);
+
+/* Whether a listening descriptor is on, or is being turned off; and clients that wait there. */
+bool sim_is_listening(const struct sim *sim, int listening, unsigned *waiting);
 
 /* Milliseconds of the world's clock. */
 uint64_t sim_now(const struct sim *sim);
@@ -120,6 +172,9 @@ void sim_reset(struct sim_stream *stream);
 
 /* Whether the server has the stream no more: after IO_CLOSED, or close(2) of what was never opened. */
 bool sim_is_over(const struct sim_stream *stream);
+
+/* Whether the network has given it up. */
+bool sim_is_broken(const struct sim_stream *stream);
 
 /* Whether io_open() was ever called for it. */
 bool sim_was_opened(const struct sim_stream *stream);

@@ -84,6 +84,7 @@ static struct sim_stream *sim_stream_new(struct sim *sim, size_t buffer)
 	assert(stream);
 	stream->sim = sim;
 	stream->fd = -1;
+	stream->stirred = true;
 	stream->piece = sim_size(sim, sim->weather.piece);
 	stream->step = sim_size(sim, sim->weather.step);
 	sim_queue_init(&stream->up, sim_size(sim, sim->weather.window));
@@ -111,11 +112,24 @@ void sim_stream_break(struct sim_stream *stream)
 
 	if (stream->broken)
 		return;
-	stream->broken = true;
+	stream->broken = stream->stirred = true;
 	stream->error = sim_chance(&sim->dice, 50) ? ETIMEDOUT : ECONNRESET;
 	stream->down.len = 0;
 	if (sim_chance(&sim->dice, 500))
 		stream->up.len = 0; /* the reset has overtaken them */
+}
+
+void sim_stream_fail(struct sim_stream *stream)
+{
+	static const int errors[] = { ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETDOWN, ENOMEM, ENOBUFS, EPIPE };
+	struct sim *sim = stream->sim;
+
+	if (stream->broken)
+		return;
+	sim_trace(sim, "the network gives %d up", stream->fd);
+	stream->broken = stream->client_reset = stream->stirred = true;
+	stream->error = errors[sim_below(&sim->dice, sizeof(errors) / sizeof(errors[0]))];
+	stream->up.len = 0;
 }
 
 /* The server's end has answered with a reset. What had arrived at the client may be lost to it or not. */
@@ -126,7 +140,7 @@ static void sim_stream_refuse(struct sim_stream *stream)
 	if (stream->client_reset)
 		return;
 	sim_trace(sim, "reset for the client of %d", stream->fd);
-	stream->client_reset = true;
+	stream->client_reset = stream->stirred = true;
 	stream->up.len = 0;
 	if (stream->down.len > 0 && sim_chance(&sim->dice, 500))
 		stream->down.len = sim_below(&sim->dice, stream->down.len + 1);
@@ -140,7 +154,7 @@ void sim_stream_over(struct sim_stream *stream)
 
 	if (!stream->broken && stream->up.len > 0)
 		sim_stream_refuse(stream);
-	stream->down_fin = true;
+	stream->down_fin = stream->stirred = true;
 	stream->side = SIDE_OVER;
 	stream->conn = NULL;
 	sim_fd_give(sim, stream->fd);
@@ -224,6 +238,8 @@ bool sim_close(struct sim *sim, int fd)
 	}
 	sim_require(sim, held->stream, "close(2) of %d, which is not open", fd);
 	sim_require(sim, held->stream->side == SIDE_ACCEPTED, "close(2) of %d, which belongs to the backend", fd);
+	if (sim->watch)
+		sim->watch->drops(sim->watch_context, held->stream);
 	sim_stream_over(held->stream);
 	return true;
 }
@@ -293,9 +309,54 @@ void sim_reset(struct sim_stream *stream)
 	sim_stream_leave(stream);
 }
 
+void sim_set_owner(struct sim_stream *stream, void *owner)
+{
+	stream->owner = owner;
+}
+
+void *sim_owner(const struct sim_stream *stream)
+{
+	return stream->owner;
+}
+
+bool sim_has_stirred(struct sim_stream *stream)
+{
+	bool stirred = stream->stirred;
+
+	stream->stirred = false;
+	return stirred;
+}
+
+const struct io_conn *sim_conn_of(const struct sim_stream *stream)
+{
+	return stream->conn;
+}
+
+void *sim_owner_of(const struct sim *sim, int fd)
+{
+	const struct sim_stream *stream = NULL;
+
+	if (fd >= SIM_FD_BASE && fd < SIM_FD_BASE + SIM_FDS)
+		stream = sim->fds[fd - SIM_FD_BASE].stream;
+	return stream ? stream->owner : NULL;
+}
+
+bool sim_is_listening(const struct sim *sim, int listening, unsigned *waiting)
+{
+	const struct sim_port *port = sim->fds[listening - SIM_FD_BASE].port;
+
+	*waiting = port ? port->waiting : 0;
+	return port && port->listener;
+}
+
 bool sim_is_over(const struct sim_stream *stream)
 {
 	return stream->side == SIDE_OVER;
+}
+
+bool sim_is_broken(const struct sim_stream *stream)
+{
+	return stream->broken;
 }
 
 bool sim_was_opened(const struct sim_stream *stream)

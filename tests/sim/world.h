@@ -58,6 +58,7 @@ struct sim_stream {
 	struct sim_stream *next; /* in the backlog, or of all streams that have no descriptor */
 	int fd;
 	enum sim_side side;
+	void *owner; /* the watcher's */
 
 	/* the client's end */
 	bool client_gone;
@@ -66,6 +67,7 @@ struct sim_stream {
 	struct sim_queue down;
 	bool up_fin;
 	bool down_fin;
+	bool stirred; /* the client may find something new */
 
 	/* the server's end */
 	bool opened;
@@ -95,7 +97,8 @@ struct sim_port {
 	bool suspended;
 	struct sim_stream *backlog;
 	unsigned waiting;
-	unsigned owed; /* of them, those that are to be accepted before IO_UNLISTENED */
+	unsigned owed;  /* of them, those that are to be accepted before IO_UNLISTENED */
+	unsigned hasty; /* and of these, those that are accepted already, and come though there is no room */
 	uint64_t accept_at, off_at;
 };
 
@@ -126,6 +129,10 @@ struct sim {
 	size_t lent_len;
 	sim_clients_fn *clients;
 	void *clients_context;
+	const struct sim_watch *watch; /* NULL: nobody */
+	void *watch_context;
+	uint64_t jump;            /* milliseconds by which the next io_wait() is late */
+	uint64_t starved_to;      /* until then there are no buffers to receive into */
 	struct sim_stream *loose; /* streams whose server's end is over, until the client lets go */
 	unsigned top;             /* descriptors in use lie below */
 	struct sim_descriptor fds[SIM_FDS];
@@ -133,6 +140,9 @@ struct sim {
 
 /* Whether what may happen since *at was last 0 happens now; draws the time when it is asked for the first time. */
 bool sim_due(struct sim *sim, uint64_t *at);
+
+/* The world that was made for this thread's io_create(); NULL: none. */
+struct sim *sim_take(void);
 
 int sim_fd_take(struct sim *sim, struct sim_stream *stream, struct sim_port *port);
 void sim_fd_give(struct sim *sim, int fd);
@@ -147,6 +157,9 @@ void sim_loan_end(struct sim *sim, struct sim_stream *stream);
 
 /* The kernel's side of the send in flight: it takes what there is room for, a step at a time. */
 void sim_send_move(struct sim *sim, struct sim_stream *stream);
+
+/* It has ended with an error of the network's or the machine's. */
+void sim_stream_fail(struct sim_stream *stream);
 
 /* The client has reset the connection: what the server will see of it. */
 void sim_stream_break(struct sim_stream *stream);

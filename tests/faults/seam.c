@@ -220,6 +220,8 @@ static enum fault_call call_of(long number)
 		return FAULT_cachestat;
 	case SYS_openat2:
 		return FAULT_openat2;
+	case SYS_io_uring_setup:
+		return FAULT_io_uring_setup;
 	case SYS_io_uring_register:
 		return FAULT_io_uring_register;
 	case SYS_landlock_create_ruleset:

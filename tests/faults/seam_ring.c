@@ -53,16 +53,13 @@ static struct ring *ring_of(int fd)
 	return NULL;
 }
 
-int __real_io_uring_queue_init_params(unsigned, struct io_uring *, struct io_uring_params *);
-int __wrap_io_uring_queue_init_params(unsigned, struct io_uring *, struct io_uring_params *);
-int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *params)
+int __real_io_uring_queue_mmap(int, struct io_uring_params *, struct io_uring *);
+int __wrap_io_uring_queue_mmap(int, struct io_uring_params *, struct io_uring *);
+int __wrap_io_uring_queue_mmap(int fd, struct io_uring_params *params, struct io_uring *ring)
 {
 	struct ring *free = NULL;
-	int ret;
+	int ret = __real_io_uring_queue_mmap(fd, params, ring);
 
-	if (fault_hits(FAULT_io_uring_setup))
-		return (int)-fault.plan.value;
-	ret = __real_io_uring_queue_init_params(entries, ring, params);
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&rings_lock);
@@ -71,7 +68,7 @@ int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring, s
 			free = &rings[i];
 	if (free) {
 		memset(free, 0, sizeof(*free));
-		free->fd = ring->ring_fd;
+		free->fd = fd;
 		free->ring = ring;
 	}
 	pthread_mutex_unlock(&rings_lock);

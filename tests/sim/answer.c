@@ -352,7 +352,7 @@ void model_answer(const struct ask *ask, const struct moment *moment, struct ans
 			answer_moved(answer, ask, moment);
 			break;
 		case ASK_HEALTH:
-			answer_word(answer, moment->draining ? WORD_DRAINING : WORD_HEALTHY, ask, moment, "");
+			answer_word(answer, moment->unhealthy ? WORD_DRAINING : WORD_HEALTHY, ask, moment, "");
 			break;
 		case ASK_WORD:
 			answer->nowhere = ask->word == WORD_404;

@@ -60,7 +60,7 @@ static struct exchange *begin(struct life *life, const char *bytes, size_t len)
 	uint32_t limit = settings->limits.requests;
 	struct moment moment = {
 		.now = run->real,
-		.draining = run->obeyed != WORKER_RUN,
+		.unhealthy = run->obeyed != WORKER_RUN && run->obeyed != WORKER_YIELD,
 		.identified = settings->say_snapshot,
 		.instead = WORDS,
 	};
@@ -78,8 +78,8 @@ static struct exchange *begin(struct life *life, const char *bytes, size_t len)
 			run_require(run, life->delivered >= exchange->from,
 			            "client %u: an answer to request %u, of which %u bytes of %u to %u are there",
 			            life->number, life->answered, life->delivered, exchange->start, exchange->from);
-			moment.close = !exchange->ask.keep_alive || !exchange->ask.framed || moment.draining ||
-			               (limit && life->answers + 1 >= limit);
+			moment.close = !exchange->ask.keep_alive || !exchange->ask.framed ||
+			               run->obeyed != WORKER_RUN || (limit && life->answers + 1 >= limit);
 			life->lingers = life->delivered > exchange->end || exchange->ask.keep_alive ||
 			                !exchange->ask.framed;
 		} else {

@@ -135,7 +135,7 @@ struct moment {
 	unsigned version;
 	bool returned; /* an earlier version is served again */
 	time_t now;
-	bool draining;
+	bool unhealthy;    /* --health sends clients elsewhere */
 	bool close;        /* the connection ends with it */
 	bool identified;   /* says Loom-Snapshot */
 	enum word instead; /* WORDS: as asked; otherwise this, and nothing that was asked for matters but HEAD */

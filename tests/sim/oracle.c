@@ -372,6 +372,7 @@ static void handles(void *context, struct sim_stream *stream, const struct io_ev
 		}
 		break;
 	case IO_UNLISTENED:
+	case IO_RELEASED: /* the simulated kernel copies what it sends */
 		break;
 	case IO_RECV:
 		life->credit = false;

@@ -70,8 +70,9 @@ static unsigned uring_waking(const struct uring *uring)
 {
 	if (!uring->sqpoll)
 		return 0;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the tail is there before the thread's last look at it */
-	return __atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_NEED_WAKEUP ? IORING_ENTER_SQ_WAKEUP
+	/* Once more, and in order with the look that follows: the thread's own last look is at the tail. */
+	__atomic_store_n(uring->ring.sq.ktail, uring->sq_tail, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(uring->ring.sq.kflags, __ATOMIC_SEQ_CST) & IORING_SQ_NEED_WAKEUP ? IORING_ENTER_SQ_WAKEUP
 	                                                                                        : 0;
 }
 

@@ -25,7 +25,7 @@
 #include "test_features_uring.h"
 #endif
 
-static struct io *io;
+static struct io *io, *made[16]; /* the one in use; and all, so that none is lost */
 static struct io_conn conns[8];
 static int peers[8];
 static unsigned recvs, sents, accepts, releases, lents, most;
@@ -48,7 +48,14 @@ static int make(enum feature_option option, const char *text, bool contain)
 #endif
 	ck_assert_msg(features_parse(&features, option, text, why, sizeof(why)) == 0, "%s", why);
 	memset(conns, 0, sizeof(conns)); /* what was there before is left as it is: the process ends soon */
-	return io_create(ops, &io, &config, why, sizeof(why));
+	for (unsigned i = 0; i < sizeof(made) / sizeof(made[0]); i++)
+		if (!made[i]) {
+			int err = io_create(ops, &made[i], &config, why, sizeof(why));
+
+			io = made[i];
+			return err;
+		}
+	ck_abort_msg("too many instances");
 }
 
 static void start(enum feature_option option, const char *text)

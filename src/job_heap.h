@@ -1,6 +1,6 @@
 /*
  * job_heap.h - the variants that are to be made, the smallest content on top: a binary heap. No lock of its own; private to
- * variants.c and job_heap.c.
+ * variants_yard.c and job_heap.c.
  */
 #ifndef LOOM_JOB_HEAP_H
 #define LOOM_JOB_HEAP_H

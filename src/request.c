@@ -181,7 +181,6 @@ static void begin_llhttp(struct request_parser *parser)
 
 void request_begin(struct request_parser *parser, const struct limits *limits, const char *base)
 {
-	parser->known_host_len = 0;
 	parser->memo = NULL;
 	request_next(parser, limits, base);
 }

@@ -36,17 +36,7 @@ static bool read_host(struct request_parser *parser, const char *value, size_t l
 	size_t host_len;
 	bool has_port;
 
-	if (parser->request.hosts++ > 0)
-		return false;
-	if (len > 0 && len == parser->known_host_len && memcmp(value, parser->known_host, len) == 0)
-		return true;
-	if (!authority_parse(value, len, &host_len, &has_port))
-		return false;
-	if (len <= sizeof(parser->known_host)) {
-		memcpy(parser->known_host, value, len);
-		parser->known_host_len = (uint8_t)len;
-	}
-	return true;
+	return parser->request.hosts++ == 0 && authority_parse(value, len, &host_len, &has_port);
 }
 
 /* RFC 9110 7.6.1. */

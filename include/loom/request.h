@@ -20,9 +20,6 @@
 /* The longest head that limits may allow: spans are of 16 bits, and a remainder must fit an input buffer (conn.h). */
 #define REQUEST_HEAD_MAX (16 * 1024)
 
-/* The longest Host that is worth remembering. */
-#define REQUEST_KNOWN_HOST 47
-
 /* Bytes of the head, from its first. */
 struct span {
 	uint16_t at;
@@ -99,10 +96,6 @@ struct request_parser {
 	struct request request;
 
 	struct request_memo *memo; /* what requests have said before; NULL: nothing is remembered */
-
-	/* The last valid Host, which most requests of a client repeat: the same bytes need no second look. */
-	uint8_t known_host_len;
-	char known_host[REQUEST_KNOWN_HOST];
 };
 
 enum request_progress {

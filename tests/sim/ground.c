@@ -26,11 +26,6 @@ void sim_trace_on(bool on)
 	tracing = on;
 }
 
-bool sim_tracing(void)
-{
-	return tracing;
-}
-
 void sim_trace(const struct sim *sim, const char *format, ...)
 {
 	va_list args;

@@ -89,7 +89,6 @@ static void sim_open(struct io *io, struct io_conn *conn, int fd)
 	            fd);
 	sim_require(sim, sim->conns < sim->conns_max, "io_open() of %d: more than %u connections", fd, sim->conns_max);
 	sim->conns++;
-	stream->opened = true;
 	stream->side = SIDE_OPEN;
 	stream->conn = conn;
 

@@ -127,7 +127,6 @@ void sim_sleep(struct sim *sim, uint64_t until);
 
 /* Writes what happens to standard error. */
 void sim_trace_on(bool on);
-bool sim_tracing(void);
 void sim_trace(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Ends the program (SIGABRT) with a line that says what was broken. */
@@ -175,12 +174,6 @@ bool sim_is_over(const struct sim_stream *stream);
 
 /* Whether the network has given it up. */
 bool sim_is_broken(const struct sim_stream *stream);
-
-/* Whether io_open() was ever called for it. */
-bool sim_was_opened(const struct sim_stream *stream);
-
-/* Whether a file that was being sent to the client was found changed or unreadable: the rest never comes. */
-bool sim_file_failed(const struct sim_stream *stream);
 
 /* How often the server was told so. */
 unsigned sim_file_failures(const struct sim *sim);

@@ -359,16 +359,6 @@ bool sim_is_broken(const struct sim_stream *stream)
 	return stream->broken;
 }
 
-bool sim_was_opened(const struct sim_stream *stream)
-{
-	return stream->opened;
-}
-
-bool sim_file_failed(const struct sim_stream *stream)
-{
-	return stream->file_failed;
-}
-
 void sim_free(struct sim *sim)
 {
 	assert(!sim->entered);

@@ -22,7 +22,7 @@
 
 #include "loom/worker.h"
 #include "sim.h"
-#include "site.h"
+#include "shelf.h"
 
 #define SEEDS     400
 #define REQUEST   "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -271,7 +271,7 @@ static void run(unsigned seed, const struct row *row, bool trusted)
 	};
 	struct sim_weather weather = sim_fair_weather;
 	static struct snapshot_inbox inbox; /* not on AddressSanitizer's stack, which aligns to 32 bytes */
-	struct snapshot *site = site_build(1);
+	struct snapshot *site = shelf_build(1, NULL, false);
 	char why[200];
 	int listening;
 
@@ -315,7 +315,7 @@ static void run(unsigned seed, const struct row *row, bool trusted)
 	require(sim_descriptors(world.sim) == 0, "descriptors are lost");
 	sim_free(world.sim);
 	world.sim = NULL;
-	site_free(site);
+	shelf_free(site);
 }
 
 int main(int argc, char *argv[])
@@ -331,6 +331,7 @@ int main(int argc, char *argv[])
 		last = (unsigned)atoi(argv[2]);
 	}
 	signal(SIGABRT, died);
+	shelf_open();
 	signal(SIGALRM, died);
 	for (seed_now = first; seed_now <= last; seed_now++) {
 		alarm(60);

@@ -70,7 +70,6 @@ struct sim_stream {
 	bool stirred; /* the client may find something new */
 
 	/* the server's end */
-	bool opened;
 	struct io_conn *conn;
 	struct io_conn as_left; /* what the backend has written there: nobody else may */
 	bool credit;

@@ -1,6 +1,6 @@
 /*
- * epoll.h - what epoll.c (connections, waiting), epoll_listen.c (accepting) and epoll_file.c (files) share. Private
- * to the epoll backend.
+ * epoll.h - what epoll.c (connections, waiting), epoll_setup.c (creation), epoll_listen.c (accepting), epoll_level.c
+ * (trigger=level) and epoll_file.c (files) share. Private to the epoll backend.
  */
 #ifndef LOOM_BACKENDS_EPOLL_H
 #define LOOM_BACKENDS_EPOLL_H
@@ -97,6 +97,11 @@ static inline struct io_epoll *ep_of(struct io *io)
 	assert(io->ops == &io_epoll_ops);
 	return (struct io_epoll *)io;
 }
+
+/* epoll_setup.c: of struct io_ops. */
+int ep_probe(const struct features *features, char *why, size_t size);
+int ep_create(struct io **io, const struct io_config *config, char *why, size_t size);
+void ep_destroy(struct io *io);
 
 /* Puts the connection at the end of its FIFO, unless it is in one. */
 void ep_push(struct io_epoll *ep, struct io_conn *conn);

@@ -18,7 +18,7 @@ from case import Case, noise, write
 from client import Ended, request
 from server import BINARY, LONG, VALGRIND, libc, run, sanitized, wait_for
 
-TIGHT = ["--uring=entries=2,cq-entries=4,buf-count=2,buf-size=64"]
+TIGHT = ["--uring=entries=2,cq-entries=4,buf-count=2,buf-size=64", "--keepalive-timeout=1m", "--header-timeout=1m"]
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
 KIB, MIB = 1024, 1 << 20
 

@@ -67,7 +67,7 @@ class Watching(Case):
         for at in range(40):
             with open(os.path.join(self.root, f"f/{at}.bin"), "rb") as file:
                 self.assertEqual(self.server.get(f"/f/{at}.bin").body, file.read())
-        self.assertGreater(self.server.log().count("\n"), before, "a reload is told")
+        wait_for(lambda: self.server.log().count("\n") > before, "a reload to be told")  # which is after it is live
 
     def test_written_in_place(self):
         """Editors that truncate and write: what is served is a whole state, in the end the last."""

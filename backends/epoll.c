@@ -51,26 +51,10 @@ static const struct figure ep_figures[] = {
 /* All that a connection is told of, once for its life. */
 #define EP_EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 
-static void queue_push(struct ep_queue *queue, struct io_conn *conn)
+static struct io_conn *ep_pop(struct conn_queue *queue)
 {
-	if (conn->flags & CONN_QUEUED)
-		return;
-	conn->flags |= CONN_QUEUED;
-	conn->next = NULL;
-	if (queue->first)
-		queue->last->next = conn;
-	else
-		queue->first = conn;
-	queue->last = conn;
-	queue->len++;
-}
+	struct io_conn *conn = conn_queue_pop(queue);
 
-static struct io_conn *queue_pop(struct ep_queue *queue)
-{
-	struct io_conn *conn = queue->first;
-
-	queue->first = conn->next;
-	queue->len--;
 	conn->flags &= ~CONN_QUEUED;
 	return conn;
 }
@@ -102,7 +86,10 @@ static bool conn_is_bulk(const struct io_conn *conn)
 
 void ep_push(struct io_epoll *ep, struct io_conn *conn)
 {
-	queue_push(conn_is_bulk(conn) ? &ep->bulk : &ep->ready, conn);
+	if (conn->flags & CONN_QUEUED)
+		return;
+	conn->flags |= CONN_QUEUED;
+	conn_queue_push(conn_is_bulk(conn) ? &ep->bulk : &ep->ready, conn);
 }
 
 /* Notes what an edge says. Nothing is read or sent here: the caller may not have asked, and its turn will come. */
@@ -344,11 +331,11 @@ static bool ep_next(struct io *io, struct io_event *event)
 	do {
 		while (ep->turns && ep->ready.first) {
 			ep->turns--;
-			if (conn_turn(ep, queue_pop(&ep->ready), event))
+			if (conn_turn(ep, ep_pop(&ep->ready), event))
 				return true;
 		}
 		while (ep->bulk_budget && ep->bulk.first)
-			if (conn_turn(ep, queue_pop(&ep->bulk), event))
+			if (conn_turn(ep, ep_pop(&ep->bulk), event))
 				return true;
 	} while (ep_file_turn(ep));
 	return false;

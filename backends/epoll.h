@@ -21,21 +21,15 @@
 /* Connections accepted between two waits, by all listeners together. */
 #define EPOLL_ACCEPTS 32
 
-/* Connections, linked by their next. */
-struct ep_queue {
-	struct io_conn *first, *last;
-	unsigned len;
-};
-
 struct io_epoll {
 	struct io io;
 	int fd;
 	int wake_fd;
-	unsigned turns;        /* left until the next wait */
-	unsigned accepts;      /* likewise */
-	size_t bulk_budget;    /* bytes, likewise */
-	struct ep_queue ready; /* have something to say */
-	struct ep_queue bulk;  /* only go on with a send */
+	unsigned turns;          /* left until the next wait */
+	unsigned accepts;        /* likewise */
+	size_t bulk_budget;      /* bytes, likewise */
+	struct conn_queue ready; /* have something to say */
+	struct conn_queue bulk;  /* only go on with a send */
 	struct io_listener *listener_head, *listener_tail;
 	struct file_sender sender; /* with config.files; its turns are those of sends whose socket may have room */
 	struct file_reader reader; /* likewise */

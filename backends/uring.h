@@ -128,12 +128,6 @@ struct uring_message {
 	struct iovec iov[URING_CUT_IOVS];
 };
 
-/* Connections, linked by their next. */
-struct uring_list {
-	struct io_conn *first;
-	struct io_conn *last;
-};
-
 struct uring {
 	struct io io; /* first */
 
@@ -183,9 +177,9 @@ struct uring {
 	unsigned held_count;     /* buffers held, of all connections */
 	int lent;                /* the buffer that the caller reads, or -1 */
 
-	struct uring_list ready;   /* have a credit and something held, or were closed while they had */
-	struct uring_list parked;  /* have a credit and found no buffer */
-	struct uring_list bulk;    /* go on with a send, and have no credit */
+	struct conn_queue ready;   /* have a credit and something held, or were closed while they had */
+	struct conn_queue parked;  /* have a credit and found no buffer */
+	struct conn_queue bulk;    /* go on with a send, and have no credit */
 	struct io_listener *swept; /* off, nothing armed: what is in the backlog, then IO_UNLISTENED */
 	unsigned sweeps;           /* of the first of them */
 	int accepted;              /* the last descriptor that IO_ACCEPT told, which io_open() knows to be blocking */

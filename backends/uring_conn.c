@@ -8,24 +8,6 @@
 
 #include "uring.h"
 
-static void uring_push(struct uring_list *list, struct io_conn *conn)
-{
-	conn->next = NULL;
-	if (list->first)
-		list->last->next = conn;
-	else
-		list->first = conn;
-	list->last = conn;
-}
-
-static struct io_conn *uring_shift(struct uring_list *list)
-{
-	struct io_conn *conn = list->first;
-
-	list->first = conn->next;
-	return conn;
-}
-
 /* Takes sent bytes off the front of what is to be sent. */
 static inline __attribute__((always_inline)) void uring_take_off(struct io_conn *conn, size_t taken)
 {
@@ -143,7 +125,7 @@ static void uring_make_ready(struct uring *uring, struct io_conn *conn)
 	if (conn->flags & CONN_READY)
 		return;
 	conn->flags |= CONN_READY;
-	uring_push(&uring->ready, conn);
+	conn_queue_push(&uring->ready, conn);
 }
 
 /* Something is held, or nothing is armed. */
@@ -238,14 +220,13 @@ static __attribute__((noinline)) void uring_send_piece(struct uring *uring, stru
 /* One that gets a credit may have to stand in another list: it goes on with its send at once. Rare, so it may take long. */
 static __attribute__((noinline)) void uring_leave_bulk(struct uring *uring, struct io_conn *conn)
 {
-	struct uring_list bulk = uring->bulk;
+	struct conn_queue bulk = conn_queue_take(&uring->bulk);
 
-	uring->bulk.first = NULL;
 	while (bulk.first) {
-		struct io_conn *one = uring_shift(&bulk);
+		struct io_conn *one = conn_queue_pop(&bulk);
 
 		if (one != conn)
-			uring_push(&uring->bulk, one);
+			conn_queue_push(&uring->bulk, one);
 	}
 	conn->flags &= ~CONN_BULK;
 	uring_send_piece(uring, conn);
@@ -255,7 +236,7 @@ static __attribute__((noinline)) void uring_leave_bulk(struct uring *uring, stru
 void uring_conn_go_on(struct uring *uring)
 {
 	for (size_t budget = URING_BULK; uring->bulk.first && budget > 0;) {
-		struct io_conn *conn = uring_shift(&uring->bulk);
+		struct io_conn *conn = conn_queue_pop(&uring->bulk);
 		size_t piece = conn->flags & CONN_COARSE ? URING_PIECE_COARSE : URING_PIECE;
 
 		conn->flags &= ~CONN_BULK;
@@ -408,7 +389,7 @@ static void uring_rearm(struct uring *uring, struct io_conn *conn, int res)
 		uring_arm(uring, conn, false);
 	} else {
 		conn->flags |= CONN_PARKED;
-		uring_push(&uring->parked, conn);
+		conn_queue_push(&uring->parked, conn);
 	}
 }
 
@@ -542,7 +523,7 @@ static inline __attribute__((always_inline)) bool uring_sent(struct uring *uring
 		if (conn->niov) {
 			if (!(conn->flags & CONN_CREDIT)) {
 				conn->flags |= CONN_BULK;
-				uring_push(&uring->bulk, conn);
+				conn_queue_push(&uring->bulk, conn);
 				return false;
 			}
 			res = -EINTR;
@@ -673,7 +654,7 @@ bool uring_conn_complete(struct uring *uring, uint64_t data, int res, unsigned f
 
 bool uring_conn_ready(struct uring *uring, struct io_event *event)
 {
-	struct io_conn *conn = uring_shift(&uring->ready);
+	struct io_conn *conn = conn_queue_pop(&uring->ready);
 	unsigned index;
 
 	conn->flags &= ~CONN_READY;
@@ -701,12 +682,11 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event)
  */
 void uring_conn_unpark(struct uring *uring)
 {
-	struct uring_list parked = uring->parked;
+	struct conn_queue parked = conn_queue_take(&uring->parked);
 	unsigned tries = uring->singles;
 
-	uring->parked.first = NULL;
 	while (parked.first) {
-		struct io_conn *conn = uring_shift(&parked);
+		struct io_conn *conn = conn_queue_pop(&parked);
 
 		if (conn->flags & CONN_CLOSING) {
 			conn->flags &= ~CONN_PARKED;
@@ -716,7 +696,7 @@ void uring_conn_unpark(struct uring *uring)
 			conn->flags &= ~CONN_PARKED;
 			uring_arm(uring, conn, false);
 		} else {
-			uring_push(&uring->parked, conn);
+			conn_queue_push(&uring->parked, conn);
 		}
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * uring.c - the io_uring backend: every operation of io.h as entries of one ring. Here are the ring itself, waiting,
- * waking and listening; uring_conn.c has the connections, uring_setup.c the creation. One instance a worker, on the
- * worker's thread alone (but for uring_wake()); it owns the ring, its receive buffers and an eventfd. Nothing allocates
+ * waking and listening; uring_conn.c has the connections, uring_send.c what they send, uring_setup.c the creation.
+ * One instance a worker, on the worker's thread alone (but for uring_wake()); it owns the ring, its receive buffers and an eventfd. Nothing allocates
  * once it is created. The system calls are io_uring_enter in uring_wait(), shutdown(2) for a connection that is closed
  * with an operation under way, accept4(2) and getsockopt(2) when accepting ends and begins, and those of file_send.c.
  *
@@ -380,7 +380,7 @@ static int uring_wait(struct io *io, int timeout_ms)
 	if (uring->parked.first)
 		uring_conn_unpark(uring);
 	if (uring->bulk.first)
-		uring_conn_go_on(uring);
+		uring_go_on(uring);
 	if (!uring->wake_armed)
 		uring_arm_wake(uring);
 	if (uring->broken)

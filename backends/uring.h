@@ -1,6 +1,6 @@
 /*
  * uring.h - the state of one ring, shared by uring.c (the ring and its listeners), uring_conn.c (connections),
- * uring_file.c (their files), uring_zc.c (sends without a copy), uring_setup.c (creation, and the words for what went
+ * uring_send.c (what they send), uring_file.c (their files), uring_zc.c (sends without a copy), uring_setup.c (creation, and the words for what went
  * wrong), uring_features.c, uring_test.c (the self-test) and uring_contain.c. Private to them.
  */
 #ifndef LOOM_URING_H
@@ -369,16 +369,9 @@ int uring_enter(struct uring *uring, unsigned want, int timeout_ms);
 /* uring_conn.c: the operations of io.h on connections. */
 void uring_open(struct io *io, struct io_conn *conn, int fd);
 void uring_recv(struct io *io, struct io_conn *conn);
-void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n);
 void uring_shutdown(struct io *io, struct io_conn *conn);
 void uring_close(struct io *io, struct io_conn *conn);
 uint64_t uring_progress(struct io *io, struct io_conn *conn);
-
-/* Takes sent bytes off the front of what a connection is to send; there are so many. */
-void uring_advance(struct io_conn *conn, size_t taken);
-
-/* A send without a copy has completed, as any other one does: with so many bytes, or -errno. True when that made an event. */
-bool uring_sent_zc(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
 
 /*
  * uring_zc.c. uring_send_zc(): submits what is first to send without a copy; false when that is not the way for it.
@@ -394,17 +387,33 @@ bool uring_conn_complete(struct uring *uring, uint64_t data, int res, unsigned f
 /* A send without a copy has gone as far as it goes, or the kernel has done with its memory. True when it made an event. */
 bool uring_lent_complete(struct uring *uring, struct uring_lent *lent, int res, unsigned flags, struct io_event *event);
 
+/* Puts it at the end of uring->ready, unless it is there. */
+void uring_make_ready(struct uring *uring, struct io_conn *conn);
+
 /* Takes the first of uring->ready. False when it was closed since, and there is no event. */
 bool uring_conn_ready(struct uring *uring, struct io_event *event);
 
 /* Lets those on uring->parked try again. Before a wait. */
 void uring_conn_unpark(struct uring *uring);
 
-/* Lets sends of uring->bulk go on, within their budget. Before a wait. */
-void uring_conn_go_on(struct uring *uring);
-
 /* Closes the descriptor of a connection that is closing, once nothing refers to it. */
 void uring_settle(struct uring *uring, struct io_conn *conn);
+
+/* uring_send.c: the operation of io.h. */
+void uring_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n);
+
+/* A piece has been sent: with so many bytes, or -errno. True when that made an event. And the same without a copy. */
+bool uring_sent(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
+bool uring_sent_zc(struct uring *uring, struct io_conn *conn, int res, struct io_event *event);
+
+/* Takes sent bytes off the front of what a connection is to send; there are so many. */
+void uring_advance(struct io_conn *conn, size_t taken);
+
+/* One of uring->bulk gets a credit, and may have to stand in another queue: it goes on with its send at once. */
+void uring_leave_bulk(struct uring *uring, struct io_conn *conn);
+
+/* Lets sends of uring->bulk go on, within their budget. Before a wait. */
+void uring_go_on(struct uring *uring);
 
 /*
  * uring_file.c. uring_files_create(): with io_config.files; 0 or -errno. uring_files_destroy() copes with what was

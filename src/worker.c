@@ -1,8 +1,8 @@
 /*
- * worker.c - see worker.h. The loop itself, and what concerns no single connection: accepting, snapshots, the clock,
- * draining.
+ * worker.c - see worker.h. The loop itself, and what concerns no single connection: snapshots, the clock, draining. Who
+ * is let in is for worker_accept.c.
  */
-#include "loom/worker.h"
+#include "worker_parts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,66 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "loom/alloc_guard.h"
-
-/* After a failed accept (no descriptors, no memory), and at most so long after the connections were all in use. */
-#define ACCEPT_PAUSE_MS 100
-
-/*
- * Connections that are accepted between the decision to stop accepting, because all connections are in use, and its taking
- * effect. They wait here as they would in the backlog; io_uring may hand over a whole backlog at once.
- */
-#define ACCEPTED_MAX 4096
-
-enum listener_state {
-	LISTENER_OFF,
-	LISTENER_ON,
-	LISTENER_STOPPING, /* until IO_UNLISTENED */
-	LISTENER_CLOSED,
-};
-
-struct listener {
-	struct io_listener io; /* first: the completion is the listener */
-	enum listener_state state;
-	bool proxy; /* its connections begin with a PROXY header */
-};
-
-struct accepted {
-	int fd;
-	bool proxy;
-};
-
-struct worker {
-	struct conn_context context;
-	struct worker_config config;
-	uint32_t most_conns;
-	uint32_t spare_conns; /* beyond them, for refusals */
-	uint32_t *
-		peer_slot; /* of each connection of the pool: PEER_UNCOUNTED, or peer_count_enter()'s; with config.peers */
-	struct wheel_node accept_pause; /* linked while accepting is paused after a failure */
-	struct wheel_node drain_end;    /* linked while draining */
-	enum worker_command obeyed;
-	uint64_t noticed; /* when notify() was last called */
-	uint64_t told;    /* of what notice_ends() looks at, what has been noticed */
-	int err;
-	clockid_t cpu_clock; /* of the worker's thread */
-	bool serving;        /* the first turn has begun */
-	uint64_t begun;      /* with config.measure: nanoseconds of CLOCK_MONOTONIC, when this turn began */
-	unsigned listeners;
-	struct listener *listener;
-	unsigned accepted_first; /* a ring of descriptors that have no connection yet */
-	unsigned accepted_count;
-	struct accepted accepted[ACCEPTED_MAX];
-
-	uint64_t turns; /* written here alone, read by others too */
-	const struct worker_settings *adopted;
-
-	alignas(CACHE_LINE) atomic_int command; /* written by other threads */
-	_Atomic(const struct worker_settings *) settings;
-	struct worker_notices notices;
-};
 
 static void system_clock(void *context, uint64_t *monotonic_ms, time_t *real)
 {
@@ -105,8 +47,7 @@ static void read_clock(struct worker *worker)
 	}
 }
 
-/* False when the last notice was too short a time ago. */
-static bool notice(struct worker *worker)
+bool worker_give_notice(struct worker *worker)
 {
 	if (worker->noticed != 0 && worker->context.now < worker->noticed + WORKER_NOTICE_MS)
 		return false;
@@ -128,214 +69,24 @@ static void notice_ends(struct worker *worker)
 	atomic_store_explicit(&worker->notices.unreadable, (unsigned)stats->unreadable, memory_order_relaxed);
 	atomic_store_explicit(&worker->notices.untrusted, (unsigned)stats->untrusted, memory_order_relaxed);
 	atomic_store_explicit(&worker->notices.unproxied, (unsigned)stats->unproxied, memory_order_relaxed);
-	if (notice(worker))
+	if (worker_give_notice(worker))
 		worker->told = ends;
-}
-
-/* Connections in use. Refusals are none while there are spare ones for them. */
-static uint32_t conns_taken(const struct worker *worker)
-{
-	return worker->context.conns.used - (worker->spare_conns ? worker->context.refusing : 0);
-}
-
-/*
- * The most refusals at a time. Without spare connections they take those of clients who would be let in, so they are few:
- * nobody may keep others out by being refused.
- */
-static uint32_t most_refusals(const struct worker *worker)
-{
-	uint32_t few = worker->most_conns / 8;
-
-	if (worker->spare_conns)
-		return worker->spare_conns;
-	return few < OPTIONS_REFUSALS ? few : OPTIONS_REFUSALS;
-}
-
-static bool is_full(const struct worker *worker)
-{
-	return conns_taken(worker) >= worker->most_conns;
-}
-
-/* Whether who comes when all connections are in use waits in the backlog. */
-static bool lets_wait(const struct worker *worker)
-{
-	return worker->config.options->when_full == WHEN_FULL_WAIT;
-}
-
-/* Whether clients may come. */
-static bool is_open(const struct worker *worker)
-{
-	return worker->obeyed <= WORKER_LAME_DUCK;
-}
-
-static bool may_accept(const struct worker *worker)
-{
-	return is_open(worker) && !worker->accept_pause.next && worker->accepted_count == 0 &&
-	       !(lets_wait(worker) && is_full(worker));
-}
-
-static void listener_close(struct listener *listener)
-{
-	if (listener->state != LISTENER_CLOSED)
-		close(listener->io.fd);
-	listener->state = LISTENER_CLOSED;
-}
-
-/* Brings every listener to where it should be now, as far as the backend lets it. */
-static void steer_listeners(struct worker *worker)
-{
-	bool accept = may_accept(worker);
-
-	for (unsigned i = 0; i < worker->listeners; i++) {
-		struct listener *listener = &worker->listener[i];
-
-		switch (listener->state) {
-		case LISTENER_OFF:
-			if (!is_open(worker)) {
-				listener_close(listener);
-			} else if (accept) {
-				listener->state = LISTENER_ON;
-				io_listen(worker->context.io, &listener->io, true);
-			}
-			break;
-		case LISTENER_ON:
-			if (!accept) {
-				listener->state = LISTENER_STOPPING;
-				io_listen(worker->context.io, &listener->io, false);
-			}
-			break;
-		case LISTENER_STOPPING:
-		case LISTENER_CLOSED:
-			break;
-		}
-	}
-}
-
-/* Not let in: told so, if that is wanted and so many are not being told already. */
-static void turn_away(struct worker *worker, int fd)
-{
-	struct conn_context *context = &worker->context;
-
-	if (worker->config.options->when_full != WHEN_FULL_CLOSE && context->refusing < most_refusals(worker) &&
-	    conn_refuse(context, fd))
-		return;
-	close(fd);
-	conn_count(&context->stats.turned_away, 1);
-}
-
-/* Whether the client's address may have one more connection; *slot is what to give back. */
-static bool may_enter(struct worker *worker, int fd, uint32_t *slot)
-{
-	uint64_t address;
-
-	*slot = PEER_UNCOUNTED;
-	if (!worker->config.peer(fd, &address) || peer_count_enter(worker->config.peers, address, slot))
-		return true;
-	atomic_fetch_add_explicit(&worker->notices.crowding, 1, memory_order_relaxed);
-	notice(worker);
-	return false;
-}
-
-/*
- * Lets a client in, for whom there is a connection. Behind a proxy all have its address, and nobody is counted: whom a
- * PROXY header names shows later.
- */
-static void admit(struct worker *worker, int fd, bool proxy)
-{
-	uint32_t slot = PEER_UNCOUNTED;
-	struct conn *conn;
-
-	assert(!is_full(worker));
-	if (worker->config.peers && !proxy && !may_enter(worker, fd, &slot)) {
-		turn_away(worker, fd);
-		return;
-	}
-	conn = conn_accept(&worker->context, fd, proxy);
-	assert(conn);
-	if (slot != PEER_UNCOUNTED)
-		worker->peer_slot[pool_index(&worker->context.conns, conn)] = slot;
-}
-
-/* A connection is over: its address may have another. */
-static void forget_peer(struct worker *worker, const struct conn *conn)
-{
-	uint32_t *slot = &worker->peer_slot[pool_index(&worker->context.conns, conn)];
-
-	peer_count_leave(worker->config.peers, *slot);
-	*slot = PEER_UNCOUNTED;
-}
-
-static void accepted(struct worker *worker, const struct listener *listener, int res)
-{
-	bool proxy = listener->proxy;
-
-	if (res < 0) {
-		atomic_store_explicit(&worker->notices.accept_errno, -res, memory_order_relaxed);
-		atomic_fetch_add_explicit(&worker->notices.accept_failures, 1, memory_order_relaxed);
-		conn_count(&worker->context.stats.accept_failures, 1);
-		notice(worker);
-		wheel_set(&worker->context.wheel, &worker->accept_pause, worker->context.now + ACCEPT_PAUSE_MS);
-		steer_listeners(worker);
-		return;
-	}
-	if (proxy && !conn_trusts(&worker->context, res)) {
-		close(res);
-	} else if (worker->obeyed == WORKER_ABORT) {
-		close(res);
-	} else if (worker->accepted_count == 0 && !is_full(worker)) {
-		admit(worker, res, proxy);
-		if (is_full(worker)) {
-			atomic_fetch_add_explicit(&worker->notices.full, 1, memory_order_relaxed);
-			conn_count(&worker->context.stats.full, 1);
-			notice(worker);
-			steer_listeners(worker);
-		}
-	} else if (!lets_wait(worker)) {
-		turn_away(worker, res);
-	} else if (worker->accepted_count == ACCEPTED_MAX) {
-		close(res);
-	} else {
-		worker->accepted[(worker->accepted_first + worker->accepted_count++) % ACCEPTED_MAX] =
-			(struct accepted){ res, proxy };
-	}
-}
-
-static struct accepted next_accepted(struct worker *worker)
-{
-	struct accepted next = worker->accepted[worker->accepted_first];
-
-	worker->accepted_first = (worker->accepted_first + 1) % ACCEPTED_MAX;
-	worker->accepted_count--;
-	return next;
-}
-
-/* A connection is free again: for one that waits, or for the backlog. */
-static void room_again(struct worker *worker)
-{
-	while (worker->accepted_count > 0 && !is_full(worker)) {
-		struct accepted next = next_accepted(worker);
-
-		admit(worker, next.fd, next.proxy);
-	}
-	if (conns_taken(worker) == worker->most_conns - 1)
-		steer_listeners(worker);
 }
 
 static void handle(struct worker *worker, const struct io_event *event)
 {
 	switch (event->op) {
 	case IO_ACCEPT:
-		accepted(worker, (const struct listener *)event->listener, event->res);
+		worker_accepted(worker, (const struct listener *)event->listener, event->res);
 		return;
 	case IO_UNLISTENED:
-		((struct listener *)event->listener)->state = LISTENER_OFF;
-		steer_listeners(worker);
+		worker_unlistened(worker, (struct listener *)event->listener);
 		return;
 	case IO_CLOSED:
 		if (worker->config.peers)
-			forget_peer(worker, (const struct conn *)event->conn);
+			worker_forget_peer(worker, (const struct conn *)event->conn);
 		conn_event(&worker->context, event);
-		room_again(worker);
+		worker_room_again(worker);
 		return;
 	case IO_RECV:
 	case IO_SENT:
@@ -353,7 +104,7 @@ static void expire(struct worker *worker)
 
 	while ((node = wheel_expire(&worker->context.wheel, worker->context.now))) {
 		if (node == &worker->accept_pause)
-			steer_listeners(worker);
+			worker_steer(worker);
 		else if (node == &worker->drain_end)
 			worker_command(worker, WORKER_ABORT);
 		else
@@ -375,10 +126,9 @@ static void obey(struct worker *worker)
 	if (command == WORKER_LAME_DUCK)
 		return;
 	worker->context.draining = true;
-	steer_listeners(worker);
+	worker_steer(worker);
 	if (command == WORKER_ABORT) {
-		while (worker->accepted_count > 0)
-			close(next_accepted(worker).fd);
+		worker_close_accepted(worker);
 		conn_close_all(&worker->context);
 		return;
 	}
@@ -418,7 +168,7 @@ static void begin(struct worker *worker)
 	worker->serving = true;
 	conn_adopt(&worker->context);
 	assert(worker->context.snapshot);
-	steer_listeners(worker);
+	worker_steer(worker);
 }
 
 /*
@@ -459,7 +209,7 @@ bool worker_turn(struct worker *worker)
 		access_ring_publish(context->access);
 	if (worker->config.measure)
 		measure(worker, context->stats.requests - before);
-	return is_open(worker) || !is_over(worker);
+	return worker_is_open(worker) || !is_over(worker);
 }
 
 int worker_run(struct worker *worker)

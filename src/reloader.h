@@ -1,6 +1,6 @@
 /*
- * reloader.h - the reloader's state, shared by reload.c (its thread) and reload_setup.c (its beginning and end, and what
- * others ask of it). Private to these two.
+ * reloader.h - the reloader's state, shared by reload.c (its thread), reload_build.c (a build, and what comes of it) and
+ * reload_setup.c (its beginning and end, and what others ask of it). Private to these three.
  */
 #ifndef LOOM_RELOADER_H
 #define LOOM_RELOADER_H
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "loom/generations.h"
 #include "loom/options.h"
@@ -16,6 +17,9 @@
 #include "reload_report.h"
 
 #define NEVER UINT64_MAX
+
+/* When somebody says that he is done, the tree must have been left alone for --settle, but for no more than this. */
+#define ASKED_MS 100
 
 /*
  * What the eventfd counts: requests, variants that have become ready, switches to a generation by others, and at last the
@@ -76,5 +80,40 @@ void reload_adopt(struct reload *reload);
 
 /* The thread. */
 void *reload_run(void *reload);
+
+/* Milliseconds of the monotonic clock. */
+static inline uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static inline uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* reload.c: the tree has changed: it has until now + settle to change again, but not for ever. */
+void reload_restless(struct reload *reload, uint64_t now, uint64_t settle);
+
+/* A snapshot has been retired. */
+void reload_reap_soon(struct reload *reload, uint64_t now);
+
+/*
+ * When what cannot be watched is looked at next. While it is changing (again), that is when it may have come to rest.
+ * build_took: of the last build, which is what looking costs where it means to build.
+ */
+void reload_plan_poll(struct reload *reload, uint64_t build_took, bool again, uint64_t now);
+
+/* reload_build.c: builds the tree, if it is at rest; publishes what is new; answers whoever has asked. */
+void reload_rebuild(struct reload *reload);
+
+/* The same files again: with variants that are ready, and without what has been kept for long enough. */
+void reload_publish_follower(struct reload *reload, uint64_t now);
+
+/* For whoever asks what has become of variants. */
+void reload_tell_variants(struct reload *reload);
 
 #endif

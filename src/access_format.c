@@ -28,7 +28,9 @@ static char *append_number(char *out, uint64_t number)
 	do
 		digits[--n] = (char)('0' + number % 10);
 	while ((number /= 10) > 0);
-	return append(out, digits + n, sizeof(digits) - n);
+	while (n < sizeof(digits))
+		*out++ = digits[n++];
+	return out;
 }
 
 /* With zeros in front, width digits. */
@@ -39,14 +41,31 @@ static char *append_padded(char *out, unsigned number, unsigned width)
 	return out + width;
 }
 
-static char *append_peer(char *out, const struct peer *peer)
+/* inet_ntop(3) takes longer than all the rest of a line: IPv4 goes without, and of others the last client is remembered. */
+static char *append_peer(char *out, struct access_formatter *formatter, const struct peer *peer)
 {
-	char text[PEER_TEXT_MAX];
-
-	if (peer->family == PEER_LOCAL)
+	switch ((enum peer_family)peer->family) {
+	case PEER_LOCAL:
 		return APPEND(out, "unix:");
-	peer_text(peer, text);
-	return append(out, text, strlen(text));
+	case PEER_IN4:
+		for (unsigned i = 0; i < 4; i++) {
+			const char *octet = formatter->octet[peer->address[i]];
+
+			append(out, octet, sizeof(formatter->octet[0]));
+			out += octet[3]; /* digits */
+			*out++ = '.';
+		}
+		return out - 1;
+	case PEER_IN6:
+	case PEER_UNKNOWN:
+		break;
+	}
+	if (formatter->peer.family != peer->family ||
+	    memcmp(formatter->peer.address, peer->address, sizeof(peer->address)) != 0) {
+		formatter->peer = *peer;
+		formatter->peer_len = strlen(peer_text(peer, formatter->peer_text));
+	}
+	return append(out, formatter->peer_text, formatter->peer_len);
 }
 
 /* Whether eight bytes are printable ASCII but '"' and '\\'. May say no of bytes that are. */
@@ -62,9 +81,14 @@ static inline bool is_plain(const char *text)
 	return ((x | (x - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & tops) == 0;
 }
 
+static inline bool is_plain_byte(unsigned char byte)
+{
+	return byte - 0x20u <= 0x7e - 0x20u && byte != '"' && byte != '\\';
+}
+
 /*
  * Copies what of text[i..len) is plain, eight bytes at a time, and returns how far that went. The last piece overlaps the one
- * before: bytes that are plain have been copied as they are, and are again.
+ * before: bytes that are plain have been copied as they are, and are again. Of short texts it copies single bytes.
  */
 static inline size_t copy_plain(char **out, const char *text, size_t i, size_t len)
 {
@@ -76,8 +100,10 @@ static inline size_t copy_plain(char **out, const char *text, size_t i, size_t l
 	}
 	if (len >= 8 && i < len && is_plain(text + len - 8)) {
 		*out = append(*out - (8 - (len - i)), text + len - 8, 8);
-		i = len;
+		return len;
 	}
+	for (; i < len && is_plain_byte((unsigned char)text[i]); i++)
+		*(*out)++ = text[i];
 	return i;
 }
 
@@ -331,7 +357,7 @@ static char *combined(char *out, struct access_formatter *formatter, const struc
 	const struct texts texts = texts_of(record);
 	unsigned ms;
 
-	out = append_peer(out, &record->peer);
+	out = append_peer(out, formatter, &record->peer);
 	out = APPEND(out, " - - [");
 	out = append_time(out, formatter, record, &ms);
 	out = APPEND(out, "] \"");
@@ -406,7 +432,7 @@ static char *json(char *out, struct access_formatter *formatter, const struct ac
 	*out++ = '.';
 	out = append_padded(out, ms, 3);
 	out = APPEND(out, "Z\",\"client\":\"");
-	out = append_peer(out, &record->peer);
+	out = append_peer(out, formatter, &record->peer);
 	out = APPEND(out, "\",\"method\":");
 	out = append_json_or_null(out, record->target_len > 0, texts.method, record->method_len);
 	out = APPEND(out, ",\"target\":");
@@ -443,7 +469,9 @@ static char *json(char *out, struct access_formatter *formatter, const struct ac
 
 void access_formatter_init(struct access_formatter *formatter, enum access_format format)
 {
-	*formatter = (struct access_formatter){ .format = format, .second = -1 };
+	*formatter = (struct access_formatter){ .format = format, .second = -1, .peer.family = PEER_LOCAL };
+	for (unsigned i = 0; i < 256; i++)
+		formatter->octet[i][3] = (char)(append_number(formatter->octet[i], i) - formatter->octet[i]);
 }
 
 size_t access_format(struct access_formatter *formatter, const struct access_record *record, char *out)

@@ -2,16 +2,26 @@
  * access_ring.c - see access_ring.h. Producer: a worker's thread. Consumer: the access log's.
  *
  * A record never wraps: where the end of the ring is too near for what is put in, a size of 0 says that it goes on at the
- * beginning. Head and tail only grow, and both sides keep a copy of the other's, which they look up again when it is not
+ * beginning. Before the records of a turn stands the moment at which they left, filled in when they are shown; its size tells
+ * it from a record. Head and tail only grow, and both sides keep a copy of the other's, which they look up again when it is not
  * enough; so a cache line changes hands once a turn and not once a record.
  */
 #include "loom/access_ring.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+struct moment {
+	uint32_t size; /* sizeof(struct moment), where a record has its own */
+	uint64_t left;
+};
+
+static_assert(sizeof(struct moment) % ACCESS_RECORD_ALIGN == 0, "records behind it are aligned");
+static_assert(sizeof(struct moment) < sizeof(struct access_record), "its size is no record's");
 
 int access_ring_create(struct access_ring *ring, size_t size, struct access_bell *bell)
 {
@@ -45,7 +55,8 @@ static void drop(struct access_ring *ring, unsigned count)
 void access_ring_put(struct access_ring *ring, const void *records, size_t len, unsigned count)
 {
 	size_t at = ring->head & (ring->size - 1), to_end = ring->size - at;
-	size_t need = len <= to_end ? len : to_end + len;
+	size_t whole = len + (ring->moment ? 0 : sizeof(struct moment));
+	size_t need = whole <= to_end ? whole : to_end + whole;
 
 	assert(len <= ring->size / 4 && len % ACCESS_RECORD_ALIGN == 0);
 	if (ring->size - (ring->head - ring->tail) < need) {
@@ -55,32 +66,51 @@ void access_ring_put(struct access_ring *ring, const void *records, size_t len, 
 			return;
 		}
 	}
-	if (len > to_end) {
+	if (whole > to_end) {
 		memset(ring->bytes + at, 0, sizeof(uint32_t)); /* to_end is a multiple of 8, so it fits */
 		ring->head += to_end;
 		at = 0;
 	}
-	memcpy(ring->bytes + at, records, len);
-	ring->head += len;
-	/* A turn with very many answers: the consumer may begin. */
-	if (ring->head - ring->shown >= ring->size / 8) {
-		ring->shown = ring->head;
-		atomic_store_explicit(&ring->shared_head, ring->head, memory_order_release);
+	if (!ring->moment) {
+		ring->moment = ring->bytes + at;
+		at += sizeof(struct moment);
 	}
+	memcpy(ring->bytes + at, records, len);
+	ring->head += whole;
+}
+
+/* Fills in when what was put in has left. */
+static void close_moment(struct access_ring *ring, uint64_t left)
+{
+	const struct moment moment = { .size = sizeof(moment), .left = left };
+
+	memcpy(ring->moment, &moment, sizeof(moment));
+	ring->moment = NULL;
+	ring->shown = ring->head;
+}
+
+void access_ring_show(struct access_ring *ring, uint64_t left)
+{
+	if (!ring->moment)
+		return;
+	close_moment(ring, left);
+	atomic_store_explicit(&ring->shared_head, ring->head, memory_order_release);
 }
 
 /*
  * Sequentially consistent, as is what the consumer does in the other order: either it, having said that it sleeps, looks
  * once more and sees these records; or it is seen to sleep here.
  */
-void access_ring_publish(struct access_ring *ring)
+void access_ring_publish(struct access_ring *ring, uint64_t left)
 {
 	uint64_t one = 1;
 	ssize_t n;
 
 	if (ring->head == ring->published)
 		return;
-	ring->shown = ring->published = ring->head;
+	if (ring->moment)
+		close_moment(ring, left);
+	ring->published = ring->head;
 	atomic_store_explicit(&ring->shared_head, ring->head, memory_order_seq_cst);
 	if (atomic_load_explicit(&ring->bell->sleeping, memory_order_seq_cst) == 0)
 		return;
@@ -92,21 +122,31 @@ void access_ring_publish(struct access_ring *ring)
 
 const struct access_record *access_ring_next(struct access_ring *ring)
 {
-	const struct access_record *record;
-	size_t at;
+	struct access_record *record;
+	uint32_t size;
 
 	if (ring->read == ring->seen) {
 		ring->seen = atomic_load_explicit(&ring->shared_head, memory_order_acquire);
 		if (ring->read == ring->seen)
 			return NULL;
 	}
-	at = ring->read & (ring->size - 1);
-	record = (const void *)(ring->bytes + at);
-	if (record->size == 0) {
-		ring->read += ring->size - at; /* something follows: it was the reason */
-		record = (const void *)ring->bytes;
+	/* Behind an end that is too near, and behind a moment, something follows: it was the reason. */
+	for (;;) {
+		size_t at = ring->read & (ring->size - 1);
+
+		record = (void *)(ring->bytes + at);
+		memcpy(&size, record, sizeof(size));
+		if (size == 0) {
+			ring->read += ring->size - at;
+		} else if (size == sizeof(struct moment)) {
+			memcpy(&ring->left, ring->bytes + at + offsetof(struct moment, left), sizeof(ring->left));
+			ring->read += size;
+		} else {
+			break;
+		}
 	}
-	ring->read += record->size;
+	record->duration = ring->left > record->began ? ring->left - record->began : 0;
+	ring->read += size;
 	return record;
 }
 

@@ -128,13 +128,10 @@ void access_note(struct conn_context *context, struct conn *conn, struct access_
 
 void access_sent(struct conn_context *context, struct access_notes *notes, uint64_t left)
 {
-	uint64_t now = microseconds();
-
 	for (uint32_t at = 0; at < notes->used;) {
 		struct access_record *record = (void *)(notes->bytes + at);
 		uint64_t whole = record->head + record->bytes;
 
-		record->duration = now > record->began ? now - record->began : 0;
 		if (left >= whole) {
 			record->flags |= ACCESS_COMPLETE;
 			if (left != ACCESS_ALL)
@@ -146,5 +143,7 @@ void access_sent(struct conn_context *context, struct access_notes *notes, uint6
 		at += record->size;
 	}
 	access_ring_put(context->access, notes->bytes, notes->used, notes->count);
+	if (access_ring_is_long(context->access))
+		access_ring_show(context->access, microseconds());
 	notes->count = notes->used = 0;
 }

@@ -39,8 +39,10 @@ static void read_clock(struct worker *worker)
 
 	worker->config.clock(worker->config.context, &worker->context.now, &real);
 	worker->context.turn = 0;
-	if (worker->config.measure)
+	if (worker->config.measure) {
 		worker->begun = precise_clock();
+		worker->context.turn = worker->begun / 1000;
+	}
 	if (real != worker->context.real) {
 		worker->context.real = real;
 		http_date_format(real, worker->context.date);
@@ -172,17 +174,22 @@ static void begin(struct worker *worker)
 }
 
 /*
- * One reading of the clock for all that was answered in this turn. A request has waited for it from the beginning of the
- * turn, which is when the kernel handed its bytes over, to the end: with io_uring that is when all answers are submitted.
+ * One reading of the clock for all that was answered in this turn, and all that has left. A request has waited for it from
+ * the beginning of the turn, which is when the kernel handed its bytes over, to the end: with io_uring that is when all
+ * answers are submitted.
  */
 static void measure(struct worker *worker, uint64_t requests)
 {
 	struct conn_stats *stats = &worker->context.stats;
-	uint64_t took = precise_clock() - worker->begun;
+	uint64_t now = precise_clock();
 
-	histogram_add(&stats->turns, took, 1);
-	if (requests > 0)
-		histogram_add(&stats->latency, took, requests);
+	if (worker->context.access)
+		access_ring_publish(worker->context.access, now / 1000);
+	if (worker->config.measure) {
+		histogram_add(&stats->turns, now - worker->begun, 1);
+		if (requests > 0)
+			histogram_add(&stats->latency, now - worker->begun, requests);
+	}
 }
 
 bool worker_turn(struct worker *worker)
@@ -205,9 +212,7 @@ bool worker_turn(struct worker *worker)
 		handle(worker, &event);
 	expire(worker);
 	notice_ends(worker);
-	if (context->access)
-		access_ring_publish(context->access);
-	if (worker->config.measure)
+	if (context->access || worker->config.measure)
 		measure(worker, context->stats.requests - before);
 	return worker_is_open(worker) || !is_over(worker);
 }

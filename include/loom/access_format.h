@@ -44,6 +44,13 @@ struct access_formatter {
 	int32_t second_offset;
 	char time[32];
 	size_t time_len;
+
+	char octet[256][4]; /* in decimal, and how many digits, private */
+
+	/* The last client whose address is no IPv4 one, private. */
+	struct peer peer;
+	char peer_text[PEER_TEXT_MAX];
+	size_t peer_len;
 };
 
 void access_formatter_init(struct access_formatter *formatter, enum access_format format);

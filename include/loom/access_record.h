@@ -42,7 +42,7 @@ struct access_record {
 	uint8_t flags;
 	uint8_t coding;      /* enum content_coding: of what was sent, or would have been */
 	uint64_t began;      /* microseconds of CLOCK_MONOTONIC: the request was there, whole */
-	uint64_t duration;   /* microseconds from then until the answer had left, or was given up */
+	uint64_t duration;   /* microseconds from then until the answer had left, or was given up; access_ring.c knows */
 	uint64_t bytes;      /* of the answer's body, framing of parts included, that have left */
 	uint32_t head;       /* bytes of the answer's head */
 	uint16_t target_len; /* 0: the request was none; there is no method then either */

@@ -3,7 +3,8 @@
  * consumer, all memory taken at start.
  *
  * The producer never waits: what there is no room for is dropped and counted. What it puts in is seen by the consumer after
- * access_ring_publish(), which a worker calls once a turn, so that a record costs a copy and the turn one release store.
+ * access_ring_publish(), which a worker calls once a turn, so that a record costs a copy, and the turn one release store and
+ * one look at the clock: all answers that have left in a turn have left at its end.
  */
 #ifndef LOOM_ACCESS_RING_H
 #define LOOM_ACCESS_RING_H
@@ -31,6 +32,7 @@ struct access_ring {
 	uint64_t size; /* a power of two */
 	uint64_t head; /* bytes that were ever put in; in bytes[] modulo size */
 	uint64_t shown;
+	char *moment; /* in bytes[]: when the records left that follow it, which is not known yet; NULL: there are none */
 	uint64_t published; /* shown, and the consumer was woken if it slept */
 	uint64_t tail;      /* as it was when it was last looked at */
 	struct access_bell *bell;
@@ -43,19 +45,35 @@ struct access_ring {
 	/* The consumer's. */
 	alignas(ACCESS_RING_LINE) uint64_t read; /* bytes that were taken */
 	uint64_t seen;                           /* of shared_head */
+	uint64_t left;                           /* when the records left that are being read */
 };
 
 /* size: a power of two, at least 4096. 0 or -ENOMEM. Before the threads. */
 int access_ring_create(struct access_ring *ring, size_t size, struct access_bell *bell);
 void access_ring_destroy(struct access_ring *ring);
 
-/* The producer: puts in len bytes, which are so many whole records, or drops them all. len is at most a quarter of size. */
+/*
+ * The producer: puts in len bytes, which are so many whole records of answers that have just left, or drops them all. len is
+ * at most a quarter of size.
+ */
 void access_ring_put(struct access_ring *ring, const void *records, size_t len, unsigned count);
 
-/* The producer: shows the consumer what was put in, and wakes it when it sleeps (the one system call, once an idle time). */
-void access_ring_publish(struct access_ring *ring);
+/* The producer: whether so much was put in that the consumer should begin, although the turn is not over. */
+static inline bool access_ring_is_long(const struct access_ring *ring)
+{
+	return ring->head - ring->shown >= ring->size / 8;
+}
 
-/* The consumer: the next record, which stays where it is until access_ring_release(); NULL: there is none now. */
+/* The producer: shows the consumer what was put in; left: now, in microseconds of the clock of access_record.began. */
+void access_ring_show(struct access_ring *ring, uint64_t left);
+
+/* The same, and wakes the consumer when it sleeps (the one system call, once an idle time). */
+void access_ring_publish(struct access_ring *ring, uint64_t left);
+
+/*
+ * The consumer: the next record, with its duration, which stays where it is until access_ring_release(); NULL: there is
+ * none now.
+ */
 const struct access_record *access_ring_next(struct access_ring *ring);
 
 /* The consumer: gives back the room of all records so far. */

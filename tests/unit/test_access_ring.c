@@ -68,7 +68,7 @@ START_TEST(records_come_out_as_they_went_in)
 
 		access_ring_put(&ring, bytes, make(bytes, number, text), 1);
 		ck_assert_ptr_null(access_ring_next(&ring)); /* not published */
-		access_ring_publish(&ring);
+		access_ring_publish(&ring, 7);
 		check_record(access_ring_next(&ring), number, text);
 		ck_assert_ptr_null(access_ring_next(&ring));
 		access_ring_release(&ring);
@@ -94,7 +94,7 @@ START_TEST(what_does_not_fit_is_counted_and_nothing_else_is_lost)
 			put += ring.dropped == before ? 2 : 0;
 		}
 		ck_assert_uint_eq(ring.dropped, before + 2); /* together or not at all */
-		access_ring_publish(&ring);
+		access_ring_publish(&ring, 7);
 		for (const struct access_record *record; (record = access_ring_next(&ring)); taken++)
 			check_record(record, taken, taken % 2 ? 31 : 100);
 		ck_assert_uint_eq(taken, put);
@@ -111,7 +111,7 @@ START_TEST(room_comes_back_when_it_is_released_and_not_before)
 
 	while (ring.dropped == 0)
 		access_ring_put(&ring, bytes, len, 1);
-	access_ring_publish(&ring);
+	access_ring_publish(&ring, 7);
 	ck_assert_ptr_nonnull(access_ring_next(&ring));
 	ck_assert_ptr_nonnull(access_ring_next(&ring));
 	access_ring_put(&ring, bytes, len, 1);
@@ -127,10 +127,47 @@ START_TEST(much_is_shown_before_it_is_published)
 {
 	char bytes[SIZE];
 
-	for (unsigned i = 0; i < 3; i++)
-		access_ring_put(&ring, bytes, make(bytes, i, 300), 1);
+	access_ring_put(&ring, bytes, make(bytes, 0, 300), 1);
+	ck_assert(!access_ring_is_long(&ring));
+	access_ring_put(&ring, bytes, make(bytes, 1, 300), 1);
+	ck_assert(access_ring_is_long(&ring));
+	ck_assert_ptr_null(access_ring_next(&ring));
+	access_ring_show(&ring, 7);
+	ck_assert(!access_ring_is_long(&ring));
 	check_record(access_ring_next(&ring), 0, 300);
 	ck_assert(!rung());
+}
+END_TEST
+
+/* A turn's records have left when they are shown; and who sleeps is woken for those that were shown before, too. */
+START_TEST(records_left_when_they_were_shown)
+{
+	char bytes[SIZE];
+	uint64_t left = 100;
+
+	for (unsigned round = 0; round < 1000; round++, left += 10) {
+		const struct access_record *record;
+
+		for (unsigned i = 0; i < 3; i++)
+			access_ring_put(&ring, bytes, make(bytes, left - 20 + i * 15, round % 40), 1);
+		access_ring_show(&ring, left);
+		access_ring_show(&ring, left + 1000); /* there is nothing more */
+		access_ring_put(&ring, bytes, make(bytes, left, 50), 1);
+		atomic_store(&bell.sleeping, round % 2);
+		access_ring_publish(&ring, left + 5);
+		ck_assert_int_eq(rung(), round % 2);
+		for (unsigned i = 0; i < 3; i++) {
+			record = access_ring_next(&ring);
+			check_record(record, left - 20 + i * 15, round % 40);
+			ck_assert_uint_eq(record->duration, i == 0 ? 20 : i == 1 ? 5 : 0); /* never less than nothing */
+		}
+		record = access_ring_next(&ring);
+		check_record(record, left, 50);
+		ck_assert_uint_eq(record->duration, 5);
+		ck_assert_ptr_null(access_ring_next(&ring));
+		access_ring_release(&ring);
+	}
+	ck_assert_uint_eq(ring.dropped, 0);
 }
 END_TEST
 
@@ -139,15 +176,15 @@ START_TEST(a_sleeper_is_woken_once)
 	char bytes[SIZE];
 
 	atomic_store(&bell.sleeping, 1);
-	access_ring_publish(&ring); /* nothing to tell */
+	access_ring_publish(&ring, 7); /* nothing to tell */
 	ck_assert(!rung());
 	access_ring_put(&ring, bytes, make(bytes, 1, 1), 1);
 	ck_assert(!rung());
-	access_ring_publish(&ring);
+	access_ring_publish(&ring, 7);
 	ck_assert(rung());
 	ck_assert_int_eq(bell.sleeping, 0);
 	access_ring_put(&ring, bytes, make(bytes, 2, 1), 1);
-	access_ring_publish(&ring);
+	access_ring_publish(&ring, 7);
 	ck_assert(!rung());
 }
 END_TEST
@@ -166,11 +203,11 @@ static void *produce(void *argument)
 		if (ring.dropped == before)
 			number++;
 		if (number % 5 == 0 || ring.dropped != before)
-			access_ring_publish(&ring);
+			access_ring_publish(&ring, 7);
 		if (ring.dropped != before)
 			sched_yield();
 	}
-	access_ring_publish(&ring);
+	access_ring_publish(&ring, 7);
 	return NULL;
 }
 
@@ -214,6 +251,7 @@ int main(void)
 	tcase_add_test(tcase, what_does_not_fit_is_counted_and_nothing_else_is_lost);
 	tcase_add_test(tcase, room_comes_back_when_it_is_released_and_not_before);
 	tcase_add_test(tcase, much_is_shown_before_it_is_published);
+	tcase_add_test(tcase, records_left_when_they_were_shown);
 	tcase_add_test(tcase, a_sleeper_is_woken_once);
 	tcase_add_test(tcase, no_wake_is_lost);
 	suite_add_tcase(suite, tcase);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "backends.h"
+#include "direct.h"
 #include "epoll.h"
 
 /*
@@ -118,7 +119,7 @@ static int ep_wait(struct io *io, int timeout_ms)
 	if (ep->ready.first || ep->bulk.first || ep->listener_head || ep->sender.turns.first)
 		timeout_ms = 0;
 
-	n = epoll_wait(ep->fd, ep->events, EPOLL_BATCH, timeout_ms);
+	n = direct_epoll_wait(ep->fd, ep->events, EPOLL_BATCH, timeout_ms);
 	io_count(io, EPOLL_WAITS, 1);
 	if (n < 0) {
 		if (errno != EINTR)
@@ -209,7 +210,7 @@ static ssize_t conn_send_front(struct io_conn *conn, size_t most, size_t *asked)
 		flags |= MSG_MORE;
 
 	if (n == 1)
-		res = send(conn->fd, conn->iov->iov_base, total, flags);
+		res = direct_send(conn->fd, conn->iov->iov_base, total, flags);
 	else
 		res = sendmsg(conn->fd, &(struct msghdr){ .msg_iov = conn->iov, .msg_iovlen = n }, flags);
 
@@ -266,7 +267,7 @@ static bool conn_recv(struct io_epoll *ep, struct io_conn *conn, struct io_event
 		res = conn->result;
 	} else {
 		do
-			res = recv(conn->fd, ep->scratch, sizeof(ep->scratch), MSG_DONTWAIT);
+			res = direct_recv(conn->fd, ep->scratch, sizeof(ep->scratch), MSG_DONTWAIT);
 		while (res < 0 && errno == EINTR);
 		if (res < 0)
 			res = -errno;

@@ -62,10 +62,15 @@ void report_end(struct report *report, const struct reload_outcome *outcome, con
 	count(&report->status);
 	if (watching)
 		snprintf(report->status.watching, sizeof(report->status.watching), "%s", watching);
-	/* Under the lock: who wants no more of it knows that none is under way. */
-	if (report->tell && report->answered < report->taken)
-		report->tell(report->context);
-	report->answered = report->taken;
+	if (report->answered < report->taken) {
+		unsigned i = report->answers++ % REPORT_ANSWERS;
+
+		report->answered = report->answer[i].ticket = report->taken;
+		report->answer[i].outcome = report->status.last;
+		/* Under the lock: who wants no more of it knows that none is under way. */
+		if (report->tell)
+			report->tell(report->context);
+	}
 	pthread_mutex_unlock(&report->lock);
 }
 
@@ -85,8 +90,13 @@ bool report_answer(struct report *report, uint64_t ticket, struct reload_outcome
 
 	pthread_mutex_lock(&report->lock);
 	answered = ticket <= report->answered;
-	if (answered)
-		*outcome = report->status.last;
+	if (answered) {
+		unsigned i = report->answers > REPORT_ANSWERS ? report->answers - REPORT_ANSWERS : 0;
+
+		while (report->answer[i % REPORT_ANSWERS].ticket < ticket)
+			i++;
+		*outcome = report->answer[i % REPORT_ANSWERS].outcome;
+	}
 	pthread_mutex_unlock(&report->lock);
 	return answered;
 }

@@ -8,11 +8,19 @@
 
 #include "loom/reload.h"
 
+/* Builds whose outcome is kept for those who asked for them and have not looked yet. */
+#define REPORT_ANSWERS 8
+
 struct report {
 	pthread_mutex_t lock; /* all below; held for the time of a copy */
 	uint64_t issued;      /* tickets; */
 	uint64_t taken;       /* those up to this one are for the build that is under way; */
 	uint64_t answered;    /* those up to this one are for a build that has ended */
+	struct {
+		uint64_t ticket; /* the last that it is for */
+		struct reload_outcome outcome;
+	} answer[REPORT_ANSWERS]; /* the last ones, a ring, */
+	unsigned answers;         /* of so many that there ever were */
 	struct reload_status status;
 	void (*tell)(void *context);
 	void *context;

@@ -74,7 +74,10 @@ struct reload_outcome {
 /* The same as reload_request(), with an answer: the ticket for reload_answer(). Any thread. */
 uint64_t reload_ask(struct reload *reload);
 
-/* Whether a build that began after the ticket was issued has ended; outcome: of the last one that has. Any thread. */
+/*
+ * Whether a build that began after the ticket was issued has ended; outcome: of the first of these, if he who asked looks
+ * before many others have asked in their turn and been answered. Any thread.
+ */
 bool reload_answer(struct reload *reload, uint64_t ticket, struct reload_outcome *outcome);
 
 /* Has tell() called, on the reloader's thread, when there is something new for reload_answer(); it must not block, nor call

@@ -1386,6 +1386,14 @@ START_TEST(who_asks_is_answered)
 	ck_assert_uint_eq(outcome.files, 3);
 	answered(tickets[1]);
 	ck_assert(serves(0, "/new.html", "new"));
+	/* Each keeps its answer, whatever came after it. */
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(answered(reload_ask(reload)).result, RELOAD_SAME);
+	outcome = answered(tickets[0]);
+	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
+	for (unsigned i = 0; i < 10; i++)
+		answered(reload_ask(reload));
+	ck_assert_int_eq(answered(tickets[0]).result, RELOAD_SAME); /* nobody asks that late */
 	atomic_store(&refusing, true);
 	tree_write("site/new.html", "newer");
 	outcome = answered(reload_ask(reload));

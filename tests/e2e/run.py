@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -107,24 +108,27 @@ def run_job(name, backend, workers, tests):
     cls = type(base.__name__, (base,), {"backend": "auto" if backend == "any" else backend, "workers": int(workers)})
     result = Result()
     unittest.TestSuite([unittest.TestSuite([cls(test) for test in tests])]).run(result)
-    print(json.dumps(result.records))
+    cpu = sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, (resource.RUSAGE_SELF,
+                                                                                 resource.RUSAGE_CHILDREN)))
+    print(json.dumps({"records": result.records, "cpu": cpu}))
 
 
 def start_job(job):
     name, backend, workers, tests = job
     began = time.monotonic()
-    broken = ""
+    broken, cpu = "", 0
     try:
         done = subprocess.run([sys.executable, __file__, "--job", name, backend, str(workers), *tests],
                               capture_output=True, timeout=JOB_BOUND, check=False)
-        records = json.loads(done.stdout.decode().splitlines()[-1]) if done.stdout else []
+        told = json.loads(done.stdout.decode().splitlines()[-1]) if done.stdout else {"records": [], "cpu": 0}
+        records, cpu = told["records"], told["cpu"]
         if done.returncode != 0 or not done.stdout:
             broken = f"the tests' process ended with status {done.returncode}\n{done.stderr.decode()}"
     except subprocess.TimeoutExpired:
         records, broken = [], f"no end within {JOB_BOUND} s\n"
     if broken:
         records.append({"test": "*", "outcome": "failed", "text": broken, "seconds": 0})
-    return job, records, time.monotonic() - began
+    return job, records, time.monotonic() - began, cpu
 
 
 def missing(backend):
@@ -146,7 +150,7 @@ def main():
     parser.add_argument("--workers", action="append", type=int)
     parser.add_argument("--jobs", type=int, default=2 * len(os.sched_getaffinity(0)))
     parser.add_argument("--without", action="append", default=[], metavar="PATTERN", help="leave these out")
-    parser.add_argument("--times", action="store_true", help="say how long each test took")
+    parser.add_argument("--times", action="store_true", help="say how long each test took, and each class's CPU time")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
@@ -187,10 +191,11 @@ def main():
 
     began = time.monotonic()
     jobs.sort(key=lambda job: -classes_cost(job[0]))
-    skips = {}
+    skips, all_cpu = {}, 0
     with concurrent.futures.ThreadPoolExecutor(max(options.jobs, 1)) as pool:
         for future in concurrent.futures.as_completed([pool.submit(start_job, job) for job in jobs]):
-            (name, backend, workers, _), records, seconds = future.result()
+            (name, backend, workers, _), records, seconds, cpu = future.result()
+            all_cpu += cpu
             for one in records:
                 count[one["outcome"]] += 1
                 title = f"{name}.{one['test']} {label(backend, workers)}"
@@ -205,10 +210,10 @@ def main():
                 if options.times:
                     print(f"  {one['seconds']:7.2f} s {one['outcome']} {title}")
             if options.times:
-                print(f"{seconds:9.2f} s {name} {label(backend, workers)}", flush=True)
+                print(f"{seconds:9.2f} s, {cpu:.2f} s of CPU: {name} {label(backend, workers)}", flush=True)
     for reason, titles in skips.items():
         print(f"SKIP {len(titles)} x {titles[0]}: {reason}")
-    print(f"{time.monotonic() - began:.0f} seconds")
+    print(f"{time.monotonic() - began:.0f} seconds, {all_cpu:.0f} of CPU")
     print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
     return 1 if count["failed"] or not count["passed"] else 0
 

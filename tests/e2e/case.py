@@ -10,9 +10,10 @@ import random
 import shutil
 import tempfile
 import threading
+import time
 import unittest
 
-from client import Ended, close_all, request
+from client import Ended, Malformed, close_all, request
 from server import Server
 
 
@@ -138,6 +139,20 @@ class Case(unittest.TestCase):
         finally:
             delattr(self, name)
 
+    def at_pace(self, attempt, most, tries=30):
+        """For a server that must not cut off a client of a certain speed. attempt(pace) calls pace() for each step that the
+        client takes; a failure says nothing when it was for longer than `most` seconds that this machine let it take none."""
+        for _ in range(tries):
+            steps = [time.monotonic()]
+            try:
+                return attempt(lambda: steps.append(time.monotonic()))
+            except (AssertionError, Ended, Malformed, OSError):
+                steps.append(time.monotonic())
+                if max(after - before for before, after in zip(steps, steps[1:])) <= most:
+                    raise
+                close_all()
+        raise AssertionError(f"in {tries} attempts this machine never kept the pace of a step every {most} s")
+
     def kept(self, client, target="/", fields=(), status=200):
         """The connection goes on: nothing was said that is not asked for, and the next request is answered."""
         self.assertTrue(client.nothing_left(), "bytes after the response")
@@ -178,11 +193,15 @@ class Hammer:
         self.server, self.targets, self.check_response = server, targets, check
         self.depth, self.per_connection, self.end_allowed = depth, per_connection, end_allowed
         self.errors = []
-        self.answers = 0
+        self.counts = [0] * threads  # of answers; each thread has its own
         self.stopping = threading.Event()
         self.threads = [threading.Thread(target=self.work, args=(seed,), daemon=True) for seed in range(threads)]
         for thread in self.threads:
             thread.start()
+
+    @property
+    def answers(self):
+        return sum(self.counts)
 
     def work(self, seed):
         choice = random.Random(seed)
@@ -194,7 +213,7 @@ class Hammer:
                         client.send(b"".join(request(target) for target in batch))
                         for target in batch:
                             self.check_response(target, client.response())
-                            self.answers += 1
+                            self.counts[seed] += 1
                         if self.stopping.is_set():
                             break
         except (Ended, OSError) as error:

@@ -4,6 +4,7 @@ A Server is one process of the real binary. Its standard error goes to a file, f
 which nothing may be found at the end that a sanitizer, an assertion or valgrind wrote. A server dies with the process
 that started it, whatever happens.
 """
+import contextlib
 import ctypes
 import os
 import re
@@ -20,6 +21,8 @@ from client import BOUND, Client, descriptors, open_files
 BINARY = os.environ.get("LOOM_BINARY", "")
 VALGRIND = os.environ.get("LOOM_E2E_VALGRIND", "") not in ("", "0")
 OPTIONS = os.environ.get("LOOM_E2E_OPTIONS", "").split()  # of every server, in front of its own
+# Clients of a busy machine may have to wait for their turn: no deadline but those that a test sets itself cuts them off.
+PATIENCE = {f"LOOM_{name}_TIMEOUT": "1h" for name in ("KEEPALIVE", "HEADER", "SEND")}
 LONG = os.environ.get("LOOM_E2E_LONG", "") not in ("", "0")
 
 LISTENING = re.compile(r"listening on (?:http://(\S+):(\d+)/|unix:([^\s,]+))")
@@ -178,6 +181,9 @@ class Server:
         self.died = False
         self.family = False  # whether it may have started others
 
+        # The environment would win over a file.
+        patience = {} if any(one.startswith("--config=") for one in arguments) else PATIENCE
+
         def prepare():
             libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
             if before_exec:
@@ -187,7 +193,7 @@ class Server:
             self.process = subprocess.Popen(handing_over(command(self.arguments, binary), passed, names),
                                             pass_fds=[one.fileno() for one in passed], stdin=subprocess.DEVNULL,
                                             stdout=stdout, stderr=log,
-                                            env=environment({"E2E_SCRATCH": self.scratch, **(env or {})}),
+                                            env=environment({"E2E_SCRATCH": self.scratch, **patience, **(env or {})}),
                                             preexec_fn=prepare)
         self.pid = self.process.pid
         try:
@@ -262,6 +268,34 @@ class Server:
 
     def running(self):
         return self.process.poll() is None
+
+    def is_stopped(self):
+        """Whether all of its threads are held by SIGSTOP."""
+        states = set()
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            try:
+                with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8") as file:
+                    states.add(file.read().rpartition(") ")[2][0])
+            except OSError:
+                pass  # it has ended
+        return states == {"T"}
+
+    @contextlib.contextmanager
+    def held(self):
+        """Nothing is done by it meanwhile: what clients send is there when it first looks, however slow they were."""
+        self.signal(signal.SIGSTOP)
+        try:
+            wait_for(self.is_stopped, "all its threads to stop")
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def begun(self, data, **more):
+        """A client whose connection and first bytes come at once, for a server with a short deadline for them."""
+        with self.held():
+            client = self.client(**more)
+            client.send(data)
+        return client
 
     def descriptors(self):
         if not self.streams_from:

@@ -1,6 +1,7 @@
 """The admin socket and loomctl: what they say, roll-backs under load and during builds, pins, clients of every bad habit."""
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -315,17 +316,23 @@ class Load(AdminCase):
                 for turn in range(100 if LONG else 20):
                     for command in ("rollback", "rollback", "unpin"):
                         self.assertEqual(admin.ask(command)[1], "ok", turn)
+                    before = hammer.answers
+                    wait_for(lambda: hammer.answers > before + 5 or hammer.errors, "answers between two turns")
         finally:
-            answers = hammer.stop()
-        self.assertGreater(answers, 100)
+            hammer.stop()
         self.assertLessEqual(len(of_tag), 3 * 20)
         self.becomes("2")
         # all that the switches left over is freed
         wait_for(lambda: "retired" not in self.ctl("snapshots"), "nothing to be retired", step=0.05)
 
+
+class Builds(AdminCase):
+    matrix = "backends"  # no worker has a part in it
+    cost = 4
+
     def test_a_rollback_does_not_wait_for_a_build(self):
         self.begin()
-        for at in range(15000):
+        for at in range(6000):
             with open(os.path.join(self.site, f"{at}.bin"), "wb") as file:
                 file.write(b"%d" % at)
         self.ctl("reload")
@@ -333,12 +340,13 @@ class Load(AdminCase):
 
         def attempt(turn):
             """Whether the roll-back came while the build was under way."""
-            for at in range(15000):  # to be read again
+            for at in range(6000):  # to be read again
                 with open(os.path.join(self.site, f"{at}.bin"), "wb") as file:
                     file.write(b"%d, %d" % (turn, at))
             with Admin(self.path) as waiting, Admin(self.path) as admin:
                 waiting.send(b"reload\n")
-                wait_for(lambda: "building: yes" in admin.ask("status")[0], "the build to begin", step=0)
+                wait_for(lambda: "building: yes" in admin.ask("status")[0] or
+                         select.select([waiting.socket], [], [], 0)[0], "the build to begin, or to be done", step=0)
                 admin.send(b"rollback\nstatus\n")
                 lines, last = admin.answer()
                 self.assertEqual(last, "ok")
@@ -356,7 +364,7 @@ class Load(AdminCase):
             ids[:] = [id for id, _ in self.states()]
             return building
 
-        self.assertTrue(any(attempt(turn) for turn in range(5)))
+        self.assertTrue(any(attempt(turn) for turn in range(20)))
 
     def test_memory_pressure_drops_generations(self):
         """What is kept never keeps a deploy out."""
@@ -487,7 +495,7 @@ class Socket(AdminCase):
                 self.assertLess(server.resident() - before, 16 << 20)
 
     def test_the_end_with_clients(self):
-        server = self.begin("--grace=10s")
+        server = self.begin("--grace=1h")
         with server.client(rcvbuf=4096) as client, Admin(self.path) as admin, Admin(self.path) as silent:
             self.assertEqual(admin.ask("status")[1], "ok")
             write(self.site, "large.bin", noise("large", 8 << 20))

@@ -195,14 +195,11 @@ class ProxiedFrom(Case):
     def test_who_has_gone_before(self):
         """Health checks end by a reset, and may be accepted after it: they are no strangers."""
         server = self.start(listen=("127.0.0.1:0,proxy=on",))
-        server.signal(signal.SIGSTOP)
-        try:
+        with server.held():
             for header in (b"", HEADERS["v2, local"]):
                 client = server.client()
                 client.send(header)
                 client.reset()
-        finally:
-            server.signal(signal.SIGCONT)
         self.accepts(server.address)
         server.wait_quiet()
         server.signal(signal.SIGTERM)
@@ -217,8 +214,7 @@ class ProxiedFrom(Case):
     def test_the_deadline(self):
         server = self.start("--header-timeout=300ms", listen=("127.0.0.1:0,proxy=on",))
         for part in (b"", b"PROXY TCP4 192.0", HEADERS["v2, IPv4"][:20]):
-            with self.subTest(part=part), server.client() as client:
-                client.send(part)
+            with self.subTest(part=part), server.begun(part) as client:
                 client.expect_end()
 
     def test_draining(self):

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 from case import Case, Hammer, noise, write
 from client import Ended, request
-from server import libc, run, wait_for
+from server import BOUND, libc, run, wait_for
 
 PAGE = b"<p>A page that compresses. A page that compresses. A page that compresses.</p>\n" * 30
 COMBINED = re.compile(r'(\S+) - - \[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "((?:[^"\\]|\\.)*)" (\d{3}) '
@@ -202,8 +202,7 @@ class Fields(LogCase):
             (b"GET /lat", 408, "GET", "/lat", None),
         ]
         for at, (data, status, method, target, protocol) in enumerate(cases):
-            with server.client() as client:
-                client.send(data)
+            with server.begun(data) as client:
                 self.assertEqual(client.response().status, status, data[:50])
             record = self.records(at + 1)[at]
             self.assertEqual(record["status"], status)
@@ -334,6 +333,7 @@ class Rotation(LogCase):
         counts = [len(records_of(lines_of(path))) for path in files]
         self.assertEqual(sum(counts), answers, counts)
         self.assertNotIn("dropped", server.log())
+
     def test_one_that_cannot_be_opened_leaves_the_old_one(self):
         server = self.begin()
         server.get("/")
@@ -493,7 +493,7 @@ class Places(LogCase):
         """A pipe, whose other end has its own idea of blocking; a socket, as under systemd; a file."""
         def drain(fd):
             data = b""
-            while select.select([fd], [], [], 10)[0]:
+            while select.select([fd], [], [], BOUND)[0]:
                 piece = os.read(fd, 1 << 16)
                 data += piece
                 if not piece or data.count(b"\n") == 100:

@@ -104,8 +104,8 @@ class Figures(Metered):
         for name, more in (("loom_connections_accepted_total", connections), ("loom_worker_accepted_total", connections),
                            ("loom_worker_requests_total", total), ("loom_http_request_duration_seconds_count", total)):
             self.assertEqual(sum(after.all(name).values()) - sum(before.all(name).values()), more, name)
-        turns = after.get("loom_loop_turn_duration_seconds_count") - before.get("loom_loop_turn_duration_seconds_count")
-        self.assertGreaterEqual(turns, connections)
+        turns = "loom_loop_turn_duration_seconds_count"  # each connection was accepted, or answered, in another
+        wait_for(lambda: self.scrape(server).get(turns) - before.get(turns) >= connections, "the last turn to be counted")
         cpu = sum(after.all("loom_worker_cpu_seconds_total").values())
         self.assertGreater(cpu, sum(before.all("loom_worker_cpu_seconds_total").values()))
         self.assertLess(cpu, after.get("process_cpu_seconds_total"))
@@ -122,14 +122,19 @@ class Figures(Metered):
             before = self.scrape(server)
             for _ in range(50):
                 client.ask("/")
-            after = self.scrape(server)
-        name = "loom_epoll_waits_total" if self.backend == "epoll" else "loom_io_uring_enters_total"
+            name = "loom_epoll_waits_total" if self.backend == "epoll" else "loom_io_uring_enters_total"
 
-        def grown(name):
-            return after.get(name, worker="0") - before.get(name, worker="0")
+            def grown(name):
+                return after.get(name, worker="0") - before.get(name, worker="0")
 
-        # one wait a request; and some more, for the admin's and the reloader's sake there are none
-        self.assertGreaterEqual(grown(name), 50)
+            def waits_again():
+                nonlocal after
+                after = self.scrape(server)
+                return grown(name) >= 50
+
+            # one wait a request; and some more, for the admin's and the reloader's sake there are none
+            after = before
+            wait_for(waits_again, "the wait behind the last answer")
         self.assertLess(grown(name), 120)
         if self.backend == "epoll":
             self.assertGreaterEqual(grown("loom_epoll_events_total"), 50)
@@ -171,14 +176,13 @@ class Figures(Metered):
 
     def test_timeouts_and_limits(self):
         server = self.begin("--header-timeout=200ms", "--max-connections=2", workers=1)
-        with server.client() as slow:
-            slow.send(b"GET / HTTP/1.1\r\n")
+        with server.begun(b"GET / HTTP/1.1\r\n") as slow:
             self.assertEqual(slow.response().status, 408)
         self.reaches(server, "loom_http_timeouts_total", 1)
         wait_for(lambda: self.scrape(server).get("loom_worker_connections", worker="0") == 0, "the connection to be gone")
-        first, second = server.client(), server.client()
-        first.send(b"GET / HTTP/1.1\r\n")
-        second.send(b"GET / HTTP/1.1\r\n")
+        with server.held():
+            for client in (server.client(), server.client()):
+                client.send(b"GET / HTTP/1.1\r\n")
         wait_for(lambda: self.scrape(server).get("loom_connections_exhausted_total") >= 1, "no connection to be left")
 
     def test_accept_failures(self):
@@ -192,7 +196,7 @@ class Figures(Metered):
         free = min(set(range(len(numbers) + 1)) - numbers)
         # an accept that waits in the kernel goes by the limit of when it was asked for: first it has to be asked anew
         fillers = [server.client() for _ in range(3)]
-        wait_for(lambda: self.scrape(server).get("loom_connections_exhausted_total") == 1, "no connection to be left")
+        wait_for(lambda: self.scrape(server).get("loom_connections_exhausted_total") >= 1, "no connection to be left")
         server.limit_descriptors(free)
         for client in fillers:
             client.close()
@@ -262,12 +266,12 @@ class Figures(Metered):
             now.only_grew(last)
             last = now
         answers = hammer.stop()
+        self.reaches(server, "loom_http_request_duration_seconds_count", answers)
         now = self.scrape(server)
         self.assertEqual(sum(now.all("loom_http_requests_total").values()), answers)
         by_worker = now.all("loom_worker_requests_total")
         self.assertEqual(set(by_worker), {("0",), ("1",)})
         self.assertEqual(sum(by_worker.values()), answers)
-        self.assertEqual(now.get("loom_http_request_duration_seconds_count"), answers)
 
 
 class Snapshots(Metered):
@@ -490,8 +494,8 @@ class Top(Metered):
     def wanted(self, text):
         for line in (r"loom \d+\.\d+\.\d+, \w+, serving for \S+ \w+; ", r"snapshot +\S{22}, \S+ \w+ old, 5 files",
                      r"requests +\d+/s: 2xx \d+, 3xx \d+, 4xx \d+, 5xx \d+; \S+ \w+/s",
-                     r"latency +p50 \S+ us, p99 \S+ [mu]?s, p99\.9 \S+ [mu]?s; \d+ turns/s, p99 \S+ [mu]?s",
-                     r"connections +\d+ of \d+: idle \d+, reading 0, sending \d+, lingering \d+; \d+ accepted/s",
+                     r"latency +p50 \S+ [mu]?s, p99 \S+ [mu]?s, p99\.9 \S+ [mu]?s; \d+ turns/s, p99 \S+ [mu]?s",
+                     r"connections +\d+ of \d+: idle \d+, reading \d+, sending \d+, lingering \d+; \d+ accepted/s",
                      r"trouble +timeouts 0, unfinished 0, accept failures 0, full 0, log records dropped 0",
                      r"memory +\S+ MiB of 512\.0 MiB for snapshots, resident \S+ MiB; kept assets 0, served 0",
                      r"reloads +live 1, same 0, refused 0, failed 0; last: a new snapshot went live.*",

@@ -10,6 +10,7 @@ import time
 import unittest
 
 from case import Case, noise, write
+from client import BOUND
 from server import LONG, VALGRIND, libc, run, wait_for
 
 ROUNDS = 20 if LONG else 3 if VALGRIND else 6
@@ -43,7 +44,7 @@ class Watch(Case):
     """Helpers; a class with tests says how it watches."""
     settle = "--settle=20ms"
 
-    def equal(self, server, root, gone=(), bound=30):
+    def equal(self, server, root, gone=(), bound=BOUND):
         """Comes to serve the very files that are there, and none of those that are gone."""
         files = served_files(root)
         wrong = {}
@@ -67,7 +68,7 @@ class Watch(Case):
         except AssertionError as error:
             raise AssertionError(f"{error}: {wrong}, of {len(files)} files") from None
 
-    def sees(self, server, target, body, bound=30):
+    def sees(self, server, target, body, bound=BOUND):
         def check():
             response = server.get(target)
             return response.status == 404 if body is None else response.status == 200 and response.body == body
@@ -162,13 +163,6 @@ class Trees(Watch):
         self.assertEqual(errors, [])
         self.equal(server, root, gone=[f"/w{seed}/{at}.txt" for seed in range(4) for at in range(4)])
 
-    def is_stopped(self, server):
-        states = []
-        for task in os.listdir(f"/proc/{server.pid}/task"):
-            with open(f"/proc/{server.pid}/task/{task}/stat", encoding="utf-8") as file:
-                states.append(file.read().rpartition(") ")[2][0])
-        return set(states) == {"T"}
-
     def test_more_changes_than_the_queue_holds(self):
         with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
             most = int(file.read())
@@ -176,9 +170,7 @@ class Trees(Watch):
             raise unittest.SkipTest(f"fs.inotify.max_queued_events is {most}: too long a queue to overflow in a test")
         root = self.tree()
         server = self.start("--settle=20ms", "--verbose", "--gate=none", root=root)
-        server.signal(signal.SIGSTOP)
-        try:
-            wait_for(lambda: self.is_stopped(server), "all its threads to stop")
+        with server.held():
             os.mkdir(os.path.join(root, "many"))
             for at in range(200):
                 with open(os.path.join(root, "many", f"{at}.txt"), "wb") as file:
@@ -191,8 +183,6 @@ class Trees(Watch):
             self.put(root, "late/file.txt", b"late")
             self.put(root, "f2.txt", b"changed late")
             os.unlink(os.path.join(root, "f1.txt"))
-        finally:
-            server.signal(signal.SIGCONT)
         self.equal(server, root, gone=["/f1.txt"])
         self.assertIn("more changes than inotify could count", server.log())
         self.put(root, "late/file.txt", b"and watched since")

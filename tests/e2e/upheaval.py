@@ -169,7 +169,9 @@ class Upheaval:
             def did(call, *arguments):
                 since = time.monotonic()
                 call(*arguments)
-                self.note_state(target, held, since)
+                # The file's time is of the kernel's last tick, which can be long ago where a processor was taken away.
+                back = time.time() - os.fstat(file.fileno()).st_ctime
+                self.note_state(target, held, min(since, time.monotonic() - back))
 
             how = self.choice.randrange(4)
             old = os.fstat(file.fileno())

@@ -17,7 +17,7 @@ environment = dict(os.environ, TSAN_OPTIONS=f"exitcode={REPORTED} halt_on_error=
 
 def run(command):
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=60, check=False)
+                          timeout=240, check=False)
 
 
 result = run([program])

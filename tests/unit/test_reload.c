@@ -421,6 +421,16 @@ static bool serves(unsigned worker, const char *key, const char *text)
 		}                                                                                       \
 	} while (0)
 
+/*
+ * At once. A machine that has no time between the truncation of a file and its new content shows the empty one, too, which
+ * is another change to count.
+ */
+static void rewrite(const char *path, const char *text)
+{
+	tree_write("beside", text);
+	tree_rename("beside", path);
+}
+
 /* Both workers come to serve text under the key; NULL: nothing. */
 static void becomes(const char *key, const char *text)
 {
@@ -638,11 +648,11 @@ START_TEST(a_failed_build_keeps_the_old_and_is_told_once)
 	for (unsigned i = 0; i < 3; i++) {
 		unsigned before = atomic_load(&builds);
 
-		tree_write("site/index.html", "too large");
+		rewrite("site/index.html", "too large");
 		wait_for(atomic_load(&builds) > before);
 		ck_assert(serves(0, "/index.html", "first"));
 	}
-	tree_write("site/index.html", "fits");
+	rewrite("site/index.html", "fits");
 	becomes("/index.html", "fits");
 	ck_assert_uint_eq(atomic_load(&warnings), 1);
 	stop();
@@ -656,7 +666,7 @@ START_TEST(a_failed_build_is_tried_again_without_a_change)
 	for (unsigned i = 0; i < 2; i++) {
 		atomic_store(&failing, i ? -ENOMEM : -EAGAIN);
 		atomic_store(&failures, 2);
-		tree_write("site/index.html", i ? "after ENOMEM" : "after EAGAIN");
+		rewrite("site/index.html", i ? "after ENOMEM" : "after EAGAIN");
 		becomes("/index.html", i ? "after ENOMEM" : "after EAGAIN");
 		/* A file that is being written is no fault. */
 		ck_assert_uint_eq(atomic_load(&warnings), i);
@@ -684,7 +694,7 @@ START_TEST(what_the_gate_refuses_is_freed_and_told_once)
 	becomes("/index.html", "first");
 	atomic_store(&refusing, true);
 	for (unsigned i = 1; i <= 4; i++) {
-		tree_write("site/index.html", i % 2 ? "half" : "a half");
+		rewrite("site/index.html", i % 2 ? "half" : "a half");
 		wait_for(atomic_load(&compared) == i);
 		atomic_store(&reason, i / 3); /* of the fourth */
 	}
@@ -697,12 +707,12 @@ START_TEST(what_the_gate_refuses_is_freed_and_told_once)
 	ck_assert_uint_eq(atomic_load(&builds), 5);
 	/* The next change that passes is served. */
 	atomic_store(&refusing, false);
-	tree_write("site/index.html", "whole");
+	rewrite("site/index.html", "whole");
 	becomes("/index.html", "whole");
 	ck_assert_uint_eq(atomic_load(&warnings), 2);
 	/* And the same reason afterwards is a new one. */
 	atomic_store(&refusing, true);
-	tree_write("site/index.html", "half again");
+	rewrite("site/index.html", "half again");
 	wait_for(atomic_load(&warnings) == 3);
 	stop();
 }
@@ -714,7 +724,7 @@ START_TEST(the_gate_is_asked_about_requests_too)
 	start(root);
 	becomes("/index.html", "first");
 	atomic_store(&refusing, true);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	/* Who asks is answered each time. */
 	for (unsigned i = 1; i <= 2; i++) {
 		reload_request(reload);
@@ -757,12 +767,12 @@ START_TEST(what_was_refused_is_looked_at_again_where_nothing_can_be_watched)
 	becomes("/index.html", "first");
 	atomic_store(&refusing, true);
 	for (unsigned i = 0; i < 3; i++) {
-		tree_write("site/index.html", i % 2 ? "half" : "a half");
+		rewrite("site/index.html", i % 2 ? "half" : "a half");
 		wait_for(atomic_load(&compared) > i);
 	}
 	ck_assert(serves(0, "/index.html", "first"));
 	atomic_store(&refusing, false);
-	tree_write("site/index.html", "whole");
+	rewrite("site/index.html", "whole");
 	becomes("/index.html", "whole");
 	stop();
 }
@@ -788,7 +798,7 @@ START_TEST(a_tree_that_never_rests_is_served_all_the_same)
 	becomes("/index.html", "first");
 	atomic_store(&restless, true);
 	ck_assert_int_eq(pthread_create(&writer, NULL, never_rest, NULL), 0);
-	tree_write("site/index.html", "amid unrest");
+	rewrite("site/index.html", "amid unrest");
 	becomes("/index.html", "amid unrest");
 	atomic_store(&restless, false);
 	pthread_join(writer, NULL);
@@ -815,7 +825,7 @@ START_TEST(a_file_that_is_never_whole_holds_the_others_up_for_a_while_only)
 	atomic_store(&failing, -EAGAIN);
 	atomic_store(&failures, UINT32_MAX);
 	changed = reload_clock();
-	tree_write("site/index.html", "beside it");
+	rewrite("site/index.html", "beside it");
 	becomes("/index.html", "beside it");
 	ck_assert_uint_ge(reload_clock() - changed, options.settle_max);
 	ck_assert_uint_eq(atomic_load(&restless_builds), 1);
@@ -824,7 +834,7 @@ START_TEST(a_file_that_is_never_whole_holds_the_others_up_for_a_while_only)
 	tree_write("site/.hidden", "");
 	wait_for(atomic_load(&restless_builds) >= 2);
 	atomic_store(&failures, 0);
-	tree_write("site/index.html", "whole");
+	rewrite("site/index.html", "whole");
 	becomes("/index.html", "whole");
 	stop();
 }
@@ -844,7 +854,7 @@ START_TEST(what_changes_while_it_is_read_is_read_again_first)
 	becomes("/index.html", "first");
 	before = atomic_load(&builds);
 	atomic_store(&meanwhile, deploy_the_rest);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	wait_for(atomic_load(&builds) > before && !atomic_load(&meanwhile));
 	becomes("/index.html", "second");
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -879,7 +889,7 @@ START_TEST(requests_amid_unrest_wait_for_whole_files_too)
 	becomes("/index.html", "first");
 	atomic_store(&failing, -EAGAIN);
 	atomic_store(&failures, 3);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	for (unsigned i = 0; i < 5000; i++)
 		reload_request(reload);
 	becomes("/index.html", "second");
@@ -887,7 +897,7 @@ START_TEST(requests_amid_unrest_wait_for_whole_files_too)
 	ck_assert_uint_eq(atomic_load(&warnings), 0);
 	/* And without a request nothing follows, even when some file is never whole. */
 	atomic_store(&failures, UINT32_MAX);
-	tree_write("site/index.html", "third");
+	rewrite("site/index.html", "third");
 	reload_request(reload);
 	becomes("/index.html", "third");
 	ck_assert_uint_eq(atomic_load(&restless_builds), 1);
@@ -929,7 +939,7 @@ START_TEST(polling_alone_finds_changes)
 		char text[16];
 
 		snprintf(text, sizeof(text), "look %u", i);
-		tree_write("site/index.html", text);
+		rewrite("site/index.html", text);
 		becomes("/index.html", text);
 	}
 	ck_assert_uint_eq(atomic_load(&warnings), 0);
@@ -957,7 +967,7 @@ START_TEST(old_snapshots_are_freed_when_the_last_pin_goes)
 		char text[16];
 
 		snprintf(text, sizeof(text), "text %u", i);
-		tree_write("site/index.html", text);
+		rewrite("site/index.html", text);
 		becomes("/index.html", text);
 	}
 	wait_for(atomic_load(&alive) == 2);
@@ -979,7 +989,7 @@ START_TEST(a_snapshot_that_was_squeezed_is_built_again_when_others_are_gone)
 	held = current[1];
 	snapshot_pin(held, 1);
 	atomic_store(&squeezing, true);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	becomes("/index.html", "second");
 	before = atomic_load(&builds);
 	usleep(20000);
@@ -999,7 +1009,7 @@ START_TEST(what_no_worker_picks_up_is_freed)
 		char text[16];
 
 		snprintf(text, sizeof(text), "text %u", i);
-		tree_write("site/index.html", text);
+		rewrite("site/index.html", text);
 		wait_for(atomic_load(&reloads) == i);
 	}
 	wait_for(atomic_load(&alive) == 1);
@@ -1022,7 +1032,7 @@ START_TEST(whoever_can_wake_the_workers_is_told)
 	ck_assert_int_eq(reload_create(&reload, &options, inboxes, why, sizeof(why)), 0);
 	reload_on_publish(reload, count_published, &published);
 	ck_assert_int_eq(reload_start(reload), 0);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	becomes("/index.html", "second");
 	wait_for(atomic_load(&published) == 1);
 	stop();
@@ -1062,7 +1072,7 @@ START_TEST(variants_are_published_without_a_look_at_the_tree)
 {
 	start_compressing();
 	ck_assert_uint_eq(atomic_load(&builds), 1);
-	tree_write("site/index.html", "not looked at");
+	rewrite("site/index.html", "not looked at");
 	tree_write("site/new.html", "not looked at");
 	variant_done(true, 0);
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -1101,13 +1111,17 @@ END_TEST
 /* While there are more to come they are published now and then, and the last ones at once. */
 START_TEST(variants_are_published_together)
 {
+	uint64_t began = reload_clock(), took;
+
 	start_compressing();
 	for (unsigned i = 0; i < 40; i++) { /* 200 ms, and 4 s of the reloader's */
 		variant_done(true, 40 - i);
 		usleep(5000);
 	}
-	ck_assert_uint_ge(atomic_load(&builds_as_before), 1);
-	ck_assert_uint_le(atomic_load(&builds_as_before), 4); /* a slow machine has more of them */
+	took = reload_clock() - began;
+	wait_for(atomic_load(&builds_as_before) >= 1);
+	ck_assert_uint_le(atomic_load(&builds_as_before),
+	                  1 + took / 3000); /* VARIANTS_MS; a slow machine has more of them */
 	ck_assert_uint_eq(atomic_load(&reloads), 0);
 	variant_done(true, 0);
 	wait_for((turn(0), turn(1), current[0] == current[1] && atomic_load(&reloads) == 1));
@@ -1148,7 +1162,7 @@ START_TEST(variants_that_a_reload_has_brought_are_not_published_again)
 {
 	start_compressing();
 	variant_done(true, 3);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	reload_request(reload);
 	becomes("/index.html", "second");
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -1198,7 +1212,7 @@ START_TEST(requests_and_variants_do_not_hide_each_other)
 		char text[16];
 
 		snprintf(text, sizeof(text), "text %u", i);
-		tree_write("site/index.html", text);
+		rewrite("site/index.html", text);
 		variant_done(true, i < 20);
 		reload_request(reload);
 		reload_request(reload);
@@ -1276,7 +1290,7 @@ START_TEST(a_request_rebuilds_where_nothing_is_watched)
 	start(root);
 	becomes("/index.html", "first");
 	ck_assert_uint_eq(atomic_load(&builds), 1);
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	reload_request(reload);
 	becomes("/index.html", "second");
 	ck_assert_uint_eq(atomic_load(&builds), 2);
@@ -1301,7 +1315,7 @@ START_TEST(what_cannot_be_watched_is_looked_at)
 		char text[16];
 
 		snprintf(text, sizeof(text), "look %u", i);
-		tree_write("site/index.html", text);
+		rewrite("site/index.html", text);
 		becomes("/index.html", text);
 	}
 	ck_assert_uint_eq(atomic_load(&warnings), 1);
@@ -1424,17 +1438,17 @@ START_TEST(nothing_is_published_while_a_generation_is_pinned)
 	options.keep_generations = 2;
 	start(root);
 	becomes("/index.html", "first");
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	becomes("/index.html", "second");
 	ck_assert_int_eq(generations_rollback(reload_generations(reload), &result), 0);
 	becomes("/index.html", "first");
 	before = atomic_load(&builds);
 	wait_for(atomic_load(&reloads) == 1);
 	/* A change is told of once, */
-	tree_write("site/index.html", "third");
+	rewrite("site/index.html", "third");
 	wait_for(atomic_load(&reloads) == 2);
 	ck_assert_uint_eq(atomic_load(&warnings), 0);
-	tree_write("site/index.html", "fourth");
+	rewrite("site/index.html", "fourth");
 	/* and who asks is told each time. */
 	for (unsigned i = 1; i <= 2; i++) {
 		outcome = answered(reload_ask(reload));
@@ -1448,7 +1462,7 @@ START_TEST(nothing_is_published_while_a_generation_is_pinned)
 	outcome = answered(reload_ask(reload));
 	ck_assert_int_eq(outcome.result, RELOAD_LIVE);
 	becomes("/index.html", "fourth");
-	tree_write("site/index.html", "fifth");
+	rewrite("site/index.html", "fifth");
 	becomes("/index.html", "fifth");
 	stop();
 }
@@ -1462,7 +1476,7 @@ START_TEST(what_a_roll_back_leaves_over_is_freed)
 	options.watch = WATCH_OFF;
 	start(root);
 	becomes("/index.html", "first");
-	tree_write("site/index.html", "second");
+	rewrite("site/index.html", "second");
 	reload_request(reload);
 	becomes("/index.html", "second");
 	wait_for(atomic_load(&alive) == 2);

@@ -277,6 +277,7 @@ void contract_version(Suite *suite, int row)
 {
 	TCase *tcase = contract_case(suite, "version");
 
+	tcase_set_tags(tcase, "version"); /* for ci/features: no feature has to do with it */
 	contract_add(tcase, row, what_was_sent_does_not_change_with_the_file, 0);
 	contract_add(tcase, row, what_was_sent_does_not_change_with_a_large_file, PEER_KERNEL);
 	contract_add(tcase, row, a_change_in_the_middle_ends_it_unfinished, 0);

@@ -4,6 +4,7 @@ The runner makes one class for each pair of a backend and a number of workers ou
 `shared` set has one server for all its tests, started with `arguments`; any test may start more with self.start(), and
 all of them are checked and drained when it ends.
 """
+import functools
 import hashlib
 import os
 import random
@@ -17,6 +18,7 @@ from client import Ended, Malformed, close_all, request
 from server import Server
 
 
+@functools.lru_cache(maxsize=8)
 def noise(seed, size):
     """Bytes that do not compress, do not repeat, and are the same for the same seed."""
     return random.Random(seed).randbytes(size)

@@ -9,6 +9,7 @@ OLD = 1000000000  # Sun, 09 Sep 2001 01:46:40 GMT
 
 
 class Conditional(Case):
+    matrix = "backends"
     shared = True
 
     @classmethod

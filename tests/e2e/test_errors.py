@@ -6,6 +6,7 @@ from client import chunked, request
 
 
 class Errors(Case):
+    matrix = "backends"
     shared = True
 
     @classmethod

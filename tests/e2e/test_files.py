@@ -25,6 +25,7 @@ def quoted(path):
 
 class Files(Case):
     """The tree as it stands."""
+    matrix = "backends"
     shared = True
     cost = 3
 
@@ -195,6 +196,7 @@ class Files(Case):
 
 class Variations(Case):
     """The options that change what is served."""
+    matrix = "backends"
 
     @classmethod
     def plant(cls, root):

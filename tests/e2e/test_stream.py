@@ -11,9 +11,9 @@ import unittest
 import test_http
 from case import Case, noise, write
 from client import Client, Ended, Malformed, request
-from server import VALGRIND, sanitized, wait_for
+from server import LONG, VALGRIND, sanitized, wait_for
 
-PARALLEL = 100 if VALGRIND else 1000
+PARALLEL = 100 if VALGRIND else 1000 if LONG else 400
 STALE = re.compile(r"(\d+) responses ended unfinished: a streamed file was changed in place")
 
 
@@ -347,7 +347,7 @@ class Changed(Case):
 
     def test_descriptors_come_back(self):
         root, server = self.serve()
-        for turn in range(20):
+        for turn in range(20 if LONG else 6):
             with self.begin(server):  # leaves in the middle
                 new = noise(turn, 100000 + turn)
                 write(root, "big.bin", new)

@@ -112,13 +112,19 @@ def low_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-def answers(path):
-    """Whether it serves; one connection may be the one that the fault is about."""
-    for attempt in range(2):
+def answers(path, process, patience):
+    """Whether it serves; one connection may be the one that the fault is about. For so many seconds it may not listen yet."""
+    attempts, end = 0, time.monotonic() + patience
+    while True:
         try:
             return serves(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > end or process.poll() is not None:
+                raise
+            time.sleep(0.01)
         except OSError:
-            if attempt:
+            attempts += 1
+            if attempts == 2:
                 raise
 
 
@@ -155,23 +161,23 @@ class Place:
     def silent(self, process, error):
         """It was ready, and is no more: a thread found out too late for the line, and has ended it all with another one."""
         try:
-            process.wait(2)
+            process.wait(10)
         except subprocess.TimeoutExpired:
             self.wrong = f"it is ready and does not answer: {error}"
 
     def watch(self, process, path, call, error):
         log, end = b"", time.monotonic() + LINE_BOUND
         os.set_blocking(process.stderr.fileno(), False)
-        ready = False
+        ready, patience = False, 0
         while not ready and process.poll() is None:
             log += process.stderr.read() or b""
             ready = READY in log
             if time.monotonic() > end:  # it may be that very line which could not be written
-                ready = True
+                ready, patience = True, BOUND
             time.sleep(0.002)
         if ready:
             try:
-                if not answers(path) and not (call in FINDS and error in LEFT_OUT):
+                if not answers(path, process, patience) and not (call in FINDS and error in LEFT_OUT):
                     self.wrong = "it is ready and gives a wrong answer"
             except OSError as error_:
                 self.silent(process, error_)

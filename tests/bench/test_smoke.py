@@ -25,7 +25,7 @@ class Smoke(unittest.TestCase):
         done = subprocess.run(
             [sys.executable, os.path.join(TREE, 'bench', 'kernel-features'), '--no-build', '--build',
              os.path.dirname(BUILD),
-             '--out', self.out, '--site', self.site, *arguments], capture_output=True, text=True, timeout=110,
+             '--out', self.out, '--site', self.site, *arguments], capture_output=True, text=True, timeout=600,
              check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout + done.stderr

@@ -28,7 +28,7 @@ class Server:
         path = os.path.join(BUILD, f'baseline_{model}')
         self.process = subprocess.Popen(['timeout', '60', path, '--port', str(self.port), *flags, root],
                                         stdout=subprocess.PIPE)
-        for _ in range(500):
+        for _ in range(3000):
             try:
                 socket.create_connection(('127.0.0.1', self.port)).close()
                 return

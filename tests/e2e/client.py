@@ -13,7 +13,7 @@ import struct
 import time
 from email.utils import parsedate_to_datetime
 
-BOUND = 60.0  # seconds that any one wait may take; sanitizers and busy machines included
+BOUND = 60.0  # seconds that any one wait may take, or twice that; sanitizers and busy machines included
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\x20-\x7e]*)")
 FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*"
@@ -168,10 +168,17 @@ class Client:
     def send(self, data):
         self.sock.sendall(data)
 
+    def patiently(self, receive, *arguments):
+        """Waits twice: the first time may have passed while this process, or the server, was not let run."""
+        try:
+            return receive(*arguments)
+        except socket.timeout:
+            return receive(*arguments)
+
     def receive(self, at_boundary=False, size=1 << 18):
         """Takes what has come into the buffer."""
         try:
-            data = self.sock.recv(size)
+            data = self.patiently(self.sock.recv, size)
         except socket.timeout:
             raise Malformed(f"no answer within {self.sock.gettimeout()} s; so far: "
                             f"{bytes(self.buffer[self.at:self.at + 200])!r}") from None
@@ -208,7 +215,7 @@ class Client:
         view = memoryview(body)
         while take < length:
             try:
-                count = self.sock.recv_into(view[take:])
+                count = self.patiently(self.sock.recv_into, view[take:])
             except socket.timeout:
                 raise Malformed(f"the body stopped after {take} of {length} bytes") from None
             except ConnectionResetError as error:

@@ -237,8 +237,13 @@ class Fleet(Case):
         """Health turns, HAProxy takes it out, and only then it stops."""
         replica.server.signal(signal.SIGTERM)
         self.haproxy.sees(replica.name, "DOWN")
-        found = self.haproxy.server(replica.name)
-        self.assertEqual((found["check_status"], found["check_code"]), ("L7STS", "503"))
+
+        def told():
+            found = self.haproxy.server(replica.name)
+            return found["check_status"], found["check_code"]
+
+        # While a check is under way the code is 0.
+        wait_for(lambda: told() == ("L7STS", "503"), "503 to be why")
         self.assertEqual(replica.snapshot(), self.one_snapshot())  # it still serves
         replica.server.signal(signal.SIGTERM)
         replica.server.wait_exit()

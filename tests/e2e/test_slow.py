@@ -212,6 +212,9 @@ class StoppedReaders(Case):
         write(root, "index.html", b"home")
         write(root, "big.bin", noise("big", 16 << 20))  # well past what all socket buffers hold
 
+    def setUp(self):
+        self.server.rebase()
+
     def begin(self):
         client = self.server.client(rcvbuf=32 << 10)
         client.send(request("/big.bin"))

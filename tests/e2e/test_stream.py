@@ -210,6 +210,7 @@ class Streamed(Case):
 
     def test_who_does_not_read_is_given_up(self):
         server = self.start("--stream-above=0", "--send-timeout=1s")
+        server.rebase()
         with server.client(rcvbuf=4 << 10) as client:
             client.send(request("/big.bin"))
             client.read_head()

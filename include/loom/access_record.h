@@ -40,11 +40,11 @@ struct access_record {
 	uint32_t size; /* of the whole record, a multiple of ACCESS_RECORD_ALIGN; private to access_ring.c: 0 */
 	uint16_t status;
 	uint8_t flags;
-	uint8_t coding;      /* enum content_coding: of what was sent, or would have been */
-	uint64_t began;      /* microseconds of CLOCK_MONOTONIC: the request was there, whole */
-	uint64_t duration;   /* microseconds from then until the answer had left, or was given up; access_ring.c knows */
-	uint64_t bytes;      /* of the answer's body, framing of parts included, that have left */
-	uint32_t head;       /* bytes of the answer's head */
+	uint8_t coding;    /* enum content_coding: of what was sent, or would have been */
+	uint64_t began;    /* microseconds of CLOCK_MONOTONIC: the request was there, whole */
+	uint64_t duration; /* microseconds from then until the answer had left, or was given up; access_ring.c knows */
+	uint64_t bytes;    /* of the answer's body, framing of parts included, that have left */
+	uint32_t head;     /* bytes of the answer's head */
 	uint16_t target_len; /* 0: the request was none; there is no method then either */
 	uint16_t referer_len;
 	uint16_t agent_len;

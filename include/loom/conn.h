@@ -110,10 +110,10 @@ struct conn_context {
 	bool unhealthy;             /* --health says so: others are to take the clients */
 	bool say_snapshot;          /* in each answer: --snapshot-header */
 	struct access_ring *access; /* where records for the access log go; NULL: there is none */
-	uint64_t turn;              /* microseconds, monotonic: when this turn began, for the log; 0: not looked at yet */
-	uint64_t now;               /* milliseconds, monotonic, as of this turn */
-	time_t real;                /* seconds since the epoch, as of this turn */
-	char date[HTTP_DATE_LEN];   /* the same as an HTTP date */
+	uint64_t turn;            /* microseconds, monotonic: when this turn began, for the log; 0: not looked at yet */
+	uint64_t now;             /* milliseconds, monotonic, as of this turn */
+	time_t real;              /* seconds since the epoch, as of this turn */
+	char date[HTTP_DATE_LEN]; /* the same as an HTTP date */
 	struct wheel wheel;
 	struct pool conns, inputs, outputs;
 	struct peer *peers;               /* of the connections, by their index in the pool; conn_peer() */

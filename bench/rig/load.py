@@ -1,9 +1,13 @@
 """The load: one slice of wrk against one server, and what the server used meanwhile."""
+import functools
+import gzip
 import json
 import os
+import random
 import statistics
 import subprocess
 import time
+import zlib
 
 from . import machine
 from .servers import HERE, Failed
@@ -11,10 +15,62 @@ from .servers import HERE, Failed
 LINE = b'0123456789abcde\n'  # the body of bench/limit, too
 
 
-class Workload:
-    """What is asked for. A row of a table; bench/limit has no 304, so it sends a head of the same size instead."""
+def text(size):
+    return (LINE * (size // len(LINE) + 1))[:size]
 
-    def __init__(self, name, title, size, connections=64, depth=1, headers=(), not_modified=False):
+
+def opaque(size):
+    """Bytes that nobody can compress, whatever a request allows."""
+    return random.Random(size).randbytes(size)
+
+
+def page(size):
+    """HTML that compresses to a quarter, as pages do: words by Zipf's law."""
+    dice = random.Random(7)
+    words = [''.join(dice.choice('eeeetttaaooiinnsshhrrddlluccmfwyp') for _ in range(dice.randint(2, 9)))
+             for _ in range(400)]
+    weights = [1 / (number + 1) for number in range(len(words))]
+    begin, end = '<!doctype html>\n<html lang="en">\n<title>A page</title>\n', '</html>\n'
+    parts, length, number = [begin], len(begin), 0
+    while length < size:
+        number += 1
+        parts.append(f'<h2 id="part-{number}">{" ".join(dice.choices(words, weights, k=3))}</h2>\n'
+                     f'<p class="text">{" ".join(dice.choices(words, weights, k=60))}.</p>\n')
+        length += len(parts[-1])
+    return (''.join(parts)[:size - len(end)] + end).encode()
+
+
+BODIES = {'text': (text, '.html'), 'opaque': (opaque, '.png'), 'page': (page, '.html')}
+
+
+def brotli(content, decode=False):
+    """By the program of that name; None where there is none."""
+    try:
+        return subprocess.run(['brotli', *(['-d'] if decode else ['-q', '11']), '-c'], input=content,
+                              capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def gzip_of(content):
+    return gzip.compress(content, 9, mtime=0)
+
+
+def decoded(content, coding):
+    """What was coded; None when it cannot be told."""
+    if coding == 'br':
+        return brotli(content, decode=True)
+    try:
+        return gzip.decompress(content) if coding == 'gzip' else content if not coding else None
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+class Workload:
+    """What is asked for. A row of a table. kind: of the file, see BODIES. bench/limit has no 304, so it sends a head of the
+    same size instead, and no codings: it sends as much as the smallest. idle: connections beside those that ask."""
+
+    def __init__(self, name, title, size, connections=64, depth=1, headers=(), not_modified=False, kind='text', idle=0):
         self.name = name
         self.title = title
         self.size = size
@@ -22,32 +78,55 @@ class Workload:
         self.depth = depth
         self.headers = list(headers)
         self.not_modified = not_modified
-        self.path = f'/{size}.html'
-        self.limit_body = 0 if not_modified else size
+        self.kind = kind
+        self.idle = idle
+        make, ending = BODIES[kind]
+        self.body = make(size)
+        self.path = f'/{size}{ending}'
+        self.coded = kind == 'page'
+
+    @functools.cached_property
+    def limit_body(self):
+        if self.coded:
+            return len(brotli(self.body) or gzip_of(self.body))
+        return 0 if self.not_modified else self.size
 
     def write_file(self, root):
-        with open(os.path.join(root, self.path[1:]), 'wb') as file:
-            file.write(self.body())
-
-    def body(self):
-        return (LINE * (self.size // len(LINE) + 1))[:self.size]
+        path = os.path.join(root, self.path[1:])
+        files = {'': self.body}
+        if self.coded:
+            files.update({'.gz': gzip_of(self.body), '.br': brotli(self.body)})
+        for ending, content in files.items():
+            if content:
+                with open(path + ending, 'wb') as file:
+                    file.write(content)
 
     def request_headers(self, server):
         """The headers for this server: a validator is each server's own. Checks on the way that it answers right."""
-        status, body, headers = server.get(self.path)
-        expected = self.body()[:self.limit_body] if server.family == 'limit' else self.body()
-        if status != 200 or body != expected:
-            raise Failed(f'GET {self.path}: status {status} and {len(body)} bytes, '
-                         f'not 200 and the {len(expected)} bytes of the file')
-        chosen = dict(line.split(': ', 1) for line in self.headers)
+        chosen = self.check(server)
+        return self.check(server) if server.settle() else chosen
+
+    def check(self, server):
+        fields = dict(line.split(': ', 1) for line in self.headers)
+        status, sent, headers = server.get(self.path, fields)
+        length, chunked = headers.get('Content-Length'), headers.get('Transfer-Encoding') == 'chunked'
+        server.answer = {'coding': headers.get('Content-Encoding', ''), 'bytes': len(sent), 'chunked': chunked}
+        if server.family == 'limit':
+            right = sent == (LINE * (self.limit_body // len(LINE) + 1))[:self.limit_body]
+        else:
+            right = decoded(sent, server.answer['coding']) == self.body and bool(server.answer['coding']) == self.coded
+        if status != 200 or not right or (length != str(len(sent)) and not chunked):
+            raise Failed(f"GET {self.path}: status {status} and {len(sent)} bytes, {server.answer['coding'] or 'identity'}, "
+                         f"Content-Length {length}; not 200 and the file{' in gzip or br' if self.coded else ''}")
         if self.not_modified:
             if not headers.get('ETag'):
                 raise Failed(f'GET {self.path}: no ETag to ask for a 304 with')
-            chosen['If-None-Match'] = headers['ETag']
-            status, body, _ = server.get(self.path, chosen)
-            if server.family != 'limit' and (status != 304 or body):
-                raise Failed(f'GET {self.path} with its ETag: status {status} and {len(body)} bytes, not 304')
-        return chosen
+            fields['If-None-Match'] = headers['ETag']
+            status, sent, _ = server.get(self.path, fields)
+            if server.family != 'limit' and (status != 304 or sent):
+                raise Failed(f'GET {self.path} with its ETag: status {status} and {len(sent)} bytes, not 304')
+            server.answer['bytes'] = self.limit_body
+        return fields
 
 
 def wrk(server, cores, seconds, path, connections, depth=1, headers=None):

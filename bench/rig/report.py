@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 
-from . import machine, servers
+from . import machine, peers, servers
 
 
 def parser(description):
@@ -24,8 +24,8 @@ def parser(description):
     return options
 
 
-def find_servers(options):
-    """The servers that the options ask for; builds what they need."""
+def find_servers(options, with_absent=False):
+    """The servers that the options ask for; builds what they need. with_absent: also peers that are not installed."""
     names = options.servers.split(',') if options.servers else None
     targets = {}
     if options.no_build:
@@ -41,7 +41,7 @@ def find_servers(options):
         looms.append((label or ('loom' if not number else f'loom{number + 1}'), os.path.abspath(path)))
     limits = {backend: os.path.abspath(targets[name])
               for backend, name in (('epoll', 'limit_epoll'), ('io_uring', 'limit_uring')) if name in targets}
-    return servers.choose(looms, limits, names)
+    return peers.choose(looms, limits, names, with_absent)
 
 
 def begin(options, chosen, cores, settings):

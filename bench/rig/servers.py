@@ -1,8 +1,7 @@
-"""The servers that are compared: how each is configured at its best for the work, started, checked and stopped."""
+"""The servers that are compared: started, checked and stopped. How loom's peers are configured is in peers.py."""
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from . import machine
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TREE = os.path.dirname(HERE)
-KEEPALIVE_SECONDS = 300  # longer than any run leaves a connection idle
+KEEPALIVE_SECONDS = 900  # longer than any run leaves a connection idle
 
 _next_port = 8101
 
@@ -55,11 +54,18 @@ class Failed(Exception):
     """A server that cannot be started or does not answer as it should."""
 
 
+class Absent(Failed):
+    """A server, or a part of one that a workload needs, that is not installed here: told, and nobody's fault."""
+
+
 class Server:
-    """One peer. Subclasses say what to run; a peer is started anew for each workload."""
+    """One server. Subclasses say what to run; it is started anew for each workload."""
     backend = None  # of loom and of the limits: which of them belong together
     family = None
     start_seconds = 20
+    answer = {'coding': '', 'bytes': 0, 'chunked': False}  # what it sent when it was looked at
+    coded = False  # whether the next workload asks for content codings: what costs otherwise is left out of the others
+    not_modified = False  # and whether it is one of 304s
 
     def __init__(self, label):
         self.label = label
@@ -74,8 +80,14 @@ class Server:
         """The command line; configuration files go into directory."""
         raise NotImplementedError
 
+    def absent(self):
+        """What is not installed here, in words; '' when nothing is missing."""
+        return ''
+
     def start(self, directory, root, cores, body_size=0, connections=1024):
         assert not self.process
+        if self.absent():
+            raise Absent(self.absent())
         directory = os.path.join(directory, self.label.replace(os.sep, '_'))
         os.makedirs(directory, exist_ok=True)
         self.port = free_port()
@@ -98,6 +110,10 @@ class Server:
                     self.stop()
                     raise Failed(f'cannot start: {why[0]}') from None
                 time.sleep(0.02)
+
+    def settle(self):
+        """Called when all that a workload asks for has been asked for once. Whether to ask again, and see."""
+        return False
 
     def stop(self):
         if not self.process:
@@ -180,142 +196,3 @@ class Baseline(Server):
 
     def command(self, directory, root, body_size, connections):
         return [self.path, '--port', str(self.port), *self.more, root]
-
-
-class Nginx(Server):
-    """Two settings: sendfile with tcp_nopush, which is its best for large files (and, measured, cheaper than sendfile
-    without, though a pipelined batch then waits for delayed ACKs), and no sendfile, its best for small ones."""
-    family = 'nginx'
-
-    def __init__(self, sendfile):
-        super().__init__('nginx' if sendfile else 'nginx-nosendfile')
-        self.sendfile = 'on' if sendfile else 'off'
-
-    def version(self):
-        return first_line(['nginx', '-v'])
-
-    def command(self, directory, root, body_size, connections):
-        configure = subprocess.run(['nginx', '-V'], capture_output=True, text=True, check=False).stderr
-        paths = ''.join(f'    {name}_temp_path {directory}/{name};\n' for name in ('proxy', 'fastcgi', 'uwsgi', 'scgi')
-                        if f'--http-{name}-temp-path' in configure and f'--without-http_{name}' not in configure)
-        user = 'user root root;' if os.geteuid() == 0 else ''
-        conf = os.path.join(directory, 'nginx.conf')
-        with open(conf, 'w', encoding='utf-8') as file:
-            file.write(f'''
-daemon off;
-{user}
-worker_processes 1;
-worker_rlimit_nofile {connections + 1000};
-pid {directory}/nginx.pid;
-error_log {directory}/error.log crit;
-events {{
-    use epoll;
-    # An eighth more: when fewer than a sixteenth are free, nginx closes idle ones.
-    worker_connections {connections + connections // 8 + 100};
-    multi_accept on;
-}}
-http {{
-    include /etc/nginx/mime.types;
-    access_log off;
-    sendfile {self.sendfile};
-    tcp_nopush {self.sendfile};
-    tcp_nodelay on;
-    gzip off;
-    etag on;
-    keepalive_timeout {KEEPALIVE_SECONDS}s;
-    keepalive_requests 1000000000;
-    open_file_cache max=10000 inactive=1h;
-    open_file_cache_valid 1h;
-    open_file_cache_min_uses 1;
-    client_body_temp_path {directory}/body;
-{paths}    server {{
-        listen 127.0.0.1:{self.port} backlog=4096;
-        root {root};
-    }}
-}}
-''')
-        return ['nginx', '-p', directory, '-c', conf, '-e', f'{directory}/error.log']
-
-
-class H2o(Server):
-    family = 'h2o'
-
-    def __init__(self):
-        super().__init__('h2o')
-
-    def version(self):
-        return first_line(['h2o', '--version'])
-
-    def command(self, directory, root, body_size, connections):
-        conf = os.path.join(directory, 'h2o.conf')
-        user = 'user: root' if os.geteuid() == 0 else ''
-        with open(conf, 'w', encoding='utf-8') as file:
-            file.write(f'''
-{user}
-num-threads: 1
-max-connections: {connections + 100}
-http1-request-timeout: {KEEPALIVE_SECONDS}
-listen:
-  host: 127.0.0.1
-  port: {self.port}
-hosts:
-  default:
-    paths:
-      /:
-        file.dir: {root}
-''')
-        return ['h2o', '-m', 'worker', '-c', conf]
-
-
-class Lighttpd(Server):
-    family = 'lighttpd'
-
-    def __init__(self):
-        super().__init__('lighttpd')
-
-    def version(self):
-        return first_line(['lighttpd', '-v'])
-
-    def command(self, directory, root, body_size, connections):
-        descriptors = min(2 * connections + 1000, 65535)
-        if descriptors > machine.raise_descriptor_limit(descriptors):
-            raise Failed(f'takes half of its descriptors for connections: needs ulimit -n {descriptors}')
-        conf = os.path.join(directory, 'lighttpd.conf')
-        with open(conf, 'w', encoding='utf-8') as file:
-            file.write(f'''
-server.document-root = "{root}"
-server.bind = "127.0.0.1"
-server.port = {self.port}
-server.event-handler = "linux-sysepoll"
-server.max-connections = {connections + 100}
-server.max-fds = {descriptors}
-server.max-keep-alive-requests = 65535
-server.max-keep-alive-idle = {KEEPALIVE_SECONDS}
-server.listen-backlog = 4096
-mimetype.assign = ( ".html" => "text/html" )
-''')
-        return ['lighttpd', '-D', '-f', conf]
-
-
-def choose(looms, limits, names):
-    """The servers to compare: those named, or all that are here.
-
-    looms: [(prefix, path)] of loom binaries; limits: {backend: path}.
-    """
-    found = []
-    for prefix, path in looms:
-        found += [Loom(f'{prefix}-epoll', path, 'epoll'), Loom(f'{prefix}-io_uring', path, 'io_uring')]
-    if shutil.which('nginx'):
-        found += [Nginx(True), Nginx(False)]
-    if shutil.which('h2o'):
-        found.append(H2o())
-    if shutil.which('lighttpd'):
-        found.append(Lighttpd())
-    found += [Limit(path, backend) for backend, path in limits.items()]
-    if names is None:
-        return found
-    by_label = {server.label: server for server in found}
-    for name in names:
-        if name not in by_label:
-            sys.exit(f'bench: no server named {name} here; there are: {", ".join(by_label)}')
-    return [by_label[name] for name in names]

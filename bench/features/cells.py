@@ -5,7 +5,8 @@ CONNECTIONS = [1, 64, 1024, 10000]
 MODES = {'keepalive': 'keep-alive', 'pipelined': 'pipelined 16 deep', 'close': 'a connection a request'}
 DEPTH = 16
 ACTIVE_OF_IDLE = 64  # of 10,000: mostly idle
-IN_FLIGHT_MAX = 4 << 30  # bytes of answers asked for at once
+USUAL_SIZE, USUAL_CONNECTIONS = 1024, 64
+IN_FLIGHT_MAX = 1 << 30  # bytes of answers asked for at once
 
 
 def size_text(size):
@@ -44,8 +45,22 @@ class Cell:
                 'active': self.active, 'depth': self.depth, 'mode': self.mode, 'left_out': self.left_out}
 
 
+    @property
+    def part(self):
+        """Of the whole matrix: 'centre' (1 KiB, 64 connections), 'arm' (one of these two is another), or 'corner'."""
+        usual = (self.size == USUAL_SIZE) + (self.connections == USUAL_CONNECTIONS)
+        if usual == 0 and self.mode == 'pipelined' and self.size == SIZES[-1] and self.connections == 1:
+            return 'arm'  # with 64 connections it is left out
+        return ('corner', 'arm', 'centre')[usual]
+
+
 def all_cells():
     return [Cell(size, connections, mode) for mode in MODES for connections in CONNECTIONS for size in SIZES]
+
+
+def in_order(cells):
+    """What tells most is measured first, as a run may be ended before its end."""
+    return sorted(cells, key=lambda cell: ('centre', 'arm', 'corner').index(cell.part))
 
 
 QUICK = ['keepalive-1KiB-64', 'pipelined-200B-64', 'close-1KiB-64']

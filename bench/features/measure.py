@@ -7,42 +7,48 @@ from rig import calls, kernel_memory, machine
 from rig.generator import Generator
 from rig.servers import Failed
 
+from . import cells as cells_module
 from . import rows as rows_module
-from .verdict import summary
+from .verdict import open_rows, summary
 
 GROUP = 4  # rows beside a base line: so many seconds lie between two of its slices at most
 
 
-class Plan:
-    """How long and how often."""
+WARM = 0.2  # seconds at most of each row, before anything counts
 
-    def __init__(self, rounds, slice_seconds, rates, rate_rounds, rate_cells, call_cells, call_seconds=0.3):
+
+class Plan:
+    """How long and how often. settled: rounds after which a row ends that cannot have a verdict any more; 0: none does."""
+
+    def __init__(self, rounds, slice_seconds, rates, rate_rounds, rate_groups, call_cells, call_seconds=0.3, settled=0):
         self.rounds = rounds
         self.slice = slice_seconds
         self.rates = rates              # of the base line's requests a second, flat out
         self.rate_rounds = rate_rounds
-        self.rate_cells = rate_cells    # a function of a cell: whether fixed rates are measured there
-        self.call_cells = call_cells    # and system calls
+        self.rate_groups = rate_groups  # a function of a cell and its rows: whether fixed rates are measured there
+        self.call_cells = call_cells    # of a cell: and system calls
         self.call_seconds = call_seconds
+        self.settled = settled
 
     def as_json(self):
         return {'rounds': self.rounds, 'slice': self.slice, 'rates': self.rates, 'rate rounds': self.rate_rounds}
 
-    def seconds(self, cell, count):
-        """About how long a group with so many rows takes."""
-        opening = 0.4 + cell.connections / 15000
-        found = (count + 1) * opening + 0.3 + (self.rounds * (count + 1) + 1) * (self.slice + 0.02)
+    def seconds(self, cell, rows):
+        """About how long a group with these rows takes, at most."""
+        opening = 0.4 + cell.connections / 15000 + min(self.slice, WARM)
+        count = len(rows) + 1
+        found = count * opening + 0.3 + (self.rounds * count + 1) * (self.slice + 0.02)
         if self.call_cells(cell):
-            found += 0.8 + (count + 1) * self.call_seconds
-        if self.rate_cells(cell):
-            found += len(self.rates) * (self.rate_rounds * (count + 1) + 1) * (self.slice + 0.02)
+            found += 0.8 + count * self.call_seconds
+        if self.rate_groups(cell, rows):
+            found += len(self.rates) * (self.rate_rounds * count + 1) * (self.slice + 0.02)
         if cell.kernel_memory:
-            found += 2 * (count + 1)
+            found += 2 * count
         return found
 
 
 def groups(cells, rows):
-    """[(cell, base row, rows)]: all that is to be measured, in order."""
+    """[(cell, base row, rows)]: every row in every cell, in order."""
     bases, compared = rows_module.split(rows)
     found = []
     for cell in cells:
@@ -55,6 +61,27 @@ def groups(cells, rows):
             for first in range(0, len(mine), GROUP):
                 found.append((cell, base, mine[first:first + GROUP]))
             if not mine:
+                found.append((cell, base, []))
+    return found
+
+
+def full_groups(cells, rows):
+    """The same of the whole matrix: each row where it is of concern, and the other backend in a group of its own, as its
+    place is everywhere. A base line with nothing beside it is measured where it would not be seen otherwise."""
+    bases, compared = rows_module.split(rows)
+    compared = [row for row in compared if not row.refused and not bases[row.base].refused]
+    found = []
+    for cell in cells_module.in_order(cells):
+        if cell.left_out:
+            continue
+        mine = [row for row in compared if row.concerns(cell)]
+        others = [row for row in mine if not row.options]
+        found += [(cell, bases[row.base], [row]) for row in others]
+        for backend, base in bases.items():
+            own = [row for row in mine if row.base == backend and row.options]
+            found += [(cell, base, own[first:first + GROUP]) for first in range(0, len(own), GROUP)]
+            seen = own or any(backend in (row.base, row.backend) for row in others)
+            if not seen and not base.refused:
                 found.append((cell, base, []))
     return found
 
@@ -112,14 +139,22 @@ class Group:
         except Failed as error:
             self.problems[row.name] = str(error)
 
-    def rounds(self, count, seconds, rate=0):
-        """{name: slices}; of the base line one more."""
+    def rounds(self, count, seconds, rate=0, settled=0):
+        """{name: slices}; of the base line one more. After so many rounds (settled) only rows go on that may still have a
+        verdict: the base line comes first in a round, so that the slices of those before have theirs on both sides."""
         slices = {}
-        for _ in range(count):
-            for row in self.rows:
+        rows = self.rows[1:]
+        for number in range(count):
+            self.turn(self.base, seconds, rate, slices)
+            if settled and number == settled:
+                rows = [row for row in rows if row.name in open_rows(self.base.name, slices)]
+                if not rows:
+                    break
+            for row in rows:
                 self.turn(row, seconds, rate, slices)
-                self.bench.progress.step(seconds)
-        self.turn(self.base, seconds, rate, slices)
+            self.bench.progress.step(seconds * len(self.rows))
+        else:
+            self.turn(self.base, seconds, rate, slices)
         self.bench.progress.step(seconds)
         return slices
 
@@ -152,16 +187,17 @@ class Group:
     def measure(self):
         """What is kept of the group, as JSON."""
         cell, plan = self.cell, self.bench.plan
-        result = {'cell': cell.name, 'base': self.base.name, 'rows': [row.name for row in self.rows[1:]]}
+        result = {'cell': cell.name, 'base': self.base.name, 'rows': [row.name for row in self.rows[1:]],
+                  'date': machine.now()}
         try:
             self.start()
             for row in self.rows:  # what is touched once is touched now
-                self.turn(row, min(plan.slice, 0.2), 0, {})
-            result['slices'] = self.rounds(plan.rounds, plan.slice)
+                self.turn(row, min(plan.slice, WARM), 0, {})
+            result['slices'] = self.rounds(plan.rounds, plan.slice, settled=plan.settled)
             result['calls'] = self.count_calls(plan.call_seconds) if plan.call_cells(cell) else {}
             result['fixed'] = []
             base = summary([one['per_second'] for one in result['slices'].get(self.base.name, [])])
-            if plan.rate_cells(cell) and base:
+            if plan.rate_groups(cell, self.rows[1:]) and base:
                 for share in plan.rates:
                     rate = round(base['median'] * share)
                     if rate:

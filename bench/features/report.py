@@ -118,6 +118,7 @@ def begin(result):
         f"{net['congestion_control']}",
         versions(result),
         '; '.join(f'{name}: {value}' for name, value in result['settings'].items()),
+        *pieces(result),
         *disturbance(slices_of(result['groups'])),
         *effect_of_bases(result),
     ]
@@ -169,11 +170,14 @@ def advice_of(row, cells):
 
 def what_to_use(result, cells):
     """In plain words."""
-    said = {'gains': [], 'both': [], 'costs': [], 'none': [], 'unknown': []}
+    said = {'gains': [], 'both': [], 'costs': [], 'none': [], 'unknown': [], 'waiting': []}
+    left = {name for one, group in (result.get('planned') or {}).items() if one not in result['groups']
+            for name in group['rows']}
     for row in result['rows']:
         if row['base'] and not row['refused']:
             kind, text = advice_of(row, cells)
-            said[kind].append(text)
+            waits = row['name'] in left and not effects(cells, row['name'], 'cpu')
+            said['waiting' if waits else kind].append(text)
     found = [blocks.heading('What to use when')]
     for kind, words in (('gains', 'Use these where their workload is yours:'),
                         ('both', 'These depend on the workload:'),
@@ -186,6 +190,8 @@ def what_to_use(result, cells):
     if said['unknown']:
         found.append(blocks.paragraph('No verdict, for want of rounds or of an answer: '
                                       + ', '.join(said['unknown']) + '.'))
+    if said['waiting']:
+        found.append(blocks.paragraph('Not measured yet: ' + ', '.join(said['waiting']) + '.'))
     if not any(said.values()):
         found.append(blocks.paragraph('Nothing could be compared.'))
     return found
@@ -261,6 +267,8 @@ def short(title):
 def overview(result, cells, order):
     """All verdicts on CPU at a glance, if there are several workloads."""
     names = [name for name in order if any(name in cell.rows and cell.rows[name]['verdicts'] for cell in cells)]
+    # Of the whole matrix, where there are features beside the backends: one column each.
+    cells = [cell for cell in cells if sum(figures['verdicts'] is not None for figures in cell.rows.values()) > 1] or cells
     if len(cells) < 2 or not names:
         return []
     rows = []
@@ -279,6 +287,42 @@ def overview(result, cells, order):
                           'only what the spread allows to tell has a colour.')]
 
 
+def waiting(result, by_cell):
+    """What was to be measured and is not yet: whole workloads, and rows of others."""
+    planned = result.get('planned')
+    if planned is None:  # a report of before there were pieces
+        cells = [cell['title'] for cell in result['cells'] if not cell['left_out'] and cell['name'] not in by_cell]
+        return [blocks.paragraph('Not measured yet: ' + '; '.join(cells) + '.')] if cells else []
+    left = [group for name, group in planned.items() if name not in result['groups']]
+    if not left:
+        return []
+    found = []
+    for cell in result['cells']:
+        names = dict.fromkeys(name for group in left if group['cell'] == cell['name'] for name in group['rows']
+                              if cell['name'] not in by_cell or name != group['rows'][0])
+        if names:
+            found.append(cell['title'] + (': ' + ', '.join(names) if cell['name'] in by_cell else ''))
+    seconds = sum(group['seconds'] for group in left)
+    return [blocks.heading('Not measured yet'),
+            blocks.paragraph(f'{len(left)} of {len(planned)} groups, about {max(round(seconds / 60), 1)} minutes: '
+                             '`bench/kernel-features --full` goes on with them.'), blocks.items(found)]
+
+
+def pieces(result):
+    """When, and of which trees, the groups were measured, if not all at once; and what of the plan is not there."""
+    dates = sorted(group['date'] for group in result['groups'].values() if group.get('date'))
+    trees = sorted({group['tree'] for group in result['groups'].values() if group.get('tree')})
+    found = []
+    if dates and (dates[0][:10] != dates[-1][:10] or len(trees) > 1):
+        found.append(f'Measured in pieces, from {dates[0]} to {dates[-1]}, of '
+                     + (f'the trees {", ".join(trees)}' if len(trees) > 1 else 'one tree'))
+    planned = result.get('planned') or {}
+    left = sum(name not in result['groups'] for name in planned)
+    if left:
+        found.append(f'**Not complete**: {left} of {len(planned)} groups are not measured yet; see below')
+    return found
+
+
 def matrix(result):
     """The whole report of a run of the matrix."""
     order = [row['name'] for row in result['rows']]
@@ -289,11 +333,9 @@ def matrix(result):
     found = [blocks.heading('Kernel features', 1), *begin(result), *what_to_use(result, cells),
              *overview(result, cells, order), *refusals(result)]
     left_out = [f"{cell['title']}: {cell['left_out']}" for cell in result['cells'] if cell['left_out']]
-    waiting = [cell['title'] for cell in result['cells'] if not cell['left_out'] and cell['name'] not in by_cell]
     if left_out:
         found += [blocks.heading('Workloads that are left out'), blocks.items(left_out)]
-    if waiting:
-        found.append(blocks.paragraph('Not measured yet: ' + '; '.join(waiting) + '.'))
+    found += waiting(result, by_cell)
     found += [blocks.heading('Workload by workload'), blocks.paragraph(
         'Medians of the rounds. "of base" is the median of the ratios of CPU a request to that of the base slices '
         'around it, '

@@ -16,6 +16,22 @@ class Row:
         self.base = base or (backend if options else None)
         self.refused = ''
 
+    def concerns(self, cell):
+        """Whether it is measured there in the whole matrix. The other backend is everywhere; a feature where size and
+        connections vary one at a time, as features are not known to need both; and one that has to do with accepting, or
+        with large bodies, where there are such."""
+        if not self.options:
+            return True
+        if cell.part == 'corner':
+            return False
+        if cell.part == 'centre':
+            return True
+        if re.match(r'accept=|files=|(no-)?exclusive', self.options):
+            return cell.mode == 'close'
+        if re.match(r'zc=o', self.options):
+            return cell.size >= 16 * 1024
+        return True
+
     def arguments(self):
         flag = '--uring' if self.backend == 'io_uring' else '--epoll'
         return [flag, self.options] if self.options else []

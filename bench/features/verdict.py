@@ -7,6 +7,7 @@ mood changes it for both. What two base slices differ by is noise: each is compa
 import statistics
 
 ROUNDS_MIN = 5  # the same sign by chance in all of 5 rounds: 1 in 16
+ROUNDS_SETTLED = 3  # once rounds have been on both sides of 1 in so many, more of them do not change the verdict
 METRICS = {  # name: (of a slice, what less of it means)
     'cpu': ('cpu_us', ('less CPU', 'more CPU')),
     'throughput': ('per_second', ('fewer requests/s', 'more requests/s')),
@@ -65,7 +66,8 @@ def judge(metric, found, nulls):
     if not ratio:
         verdict['text'] += 'nothing was measured'
         return verdict
-    if ratio['n'] < ROUNDS_MIN or level is None:
+    both_sides = ratio['min'] < 1 < ratio['max']
+    if level is None or ratio['n'] < (ROUNDS_SETTLED if both_sides else ROUNDS_MIN):
         verdict['text'] += 'too few rounds'
         return verdict
     change = ratio['median'] - 1
@@ -80,6 +82,18 @@ def judge(metric, found, nulls):
         verdict['effect'] = 'none'
         verdict['text'] = f'no difference beyond {bound:.1%}'.replace('%', ' %')
     return verdict
+
+
+def open_rows(base, slices):
+    """Of {name: slices so far}, the base line's among them, which rows may still have a verdict on CPU or on requests: all
+    ratios of one of the two lie on one side of 1."""
+    found = set()
+    for name, own in slices.items():
+        for key in ('cpu_us', 'per_second') if name != base else ():
+            values = ratios(slices.get(base, []), own, key)
+            if not values or min(values) > 1 or max(values) < 1:
+                found.add(name)
+    return found
 
 
 def judge_row(bases, slices, nulls):

@@ -125,9 +125,9 @@ class Lighttpd(Peer):
         return first_line(['lighttpd', '-v'])
 
     def command(self, directory, root, body_size, connections):
-        descriptors = min(2 * connections + 1000, 65535)
+        descriptors = min(2 * connections + 200, 65535)
         if descriptors > machine.raise_descriptor_limit(descriptors):
-            raise Failed(f'takes half of its descriptors for connections: needs ulimit -n {descriptors}')
+            raise Absent(f'takes half of its descriptors for connections: needs ulimit -n {descriptors}')
         coded = f'''
 server.modules = ( "mod_deflate" )
 deflate.mimetypes = ( "text/html" )
@@ -143,7 +143,7 @@ server.document-root = "{root}"
 server.bind = "127.0.0.1"
 server.port = {self.port}
 server.event-handler = "linux-sysepoll"
-server.max-connections = {connections + 100}
+server.max-connections = {connections + 50}
 server.max-fds = {descriptors}
 server.max-keep-alive-requests = 65535
 server.max-keep-alive-idle = {KEEPALIVE_SECONDS}
@@ -239,6 +239,8 @@ class Haproxy(Peer):
 global
     nbthread 1
     maxconn {connections + 100}
+    # It wants two descriptors for a client, of which it takes the second only to ask its origin.
+    no strict-limits
 defaults
     mode http
     timeout connect 5s

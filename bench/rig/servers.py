@@ -55,7 +55,7 @@ class Failed(Exception):
 
 
 class Absent(Failed):
-    """A server, or a part of one that a workload needs, that is not installed here: told, and nobody's fault."""
+    """A server, or what a workload needs of it, that cannot be had here: told, and no failure of what is measured."""
 
 
 class Server:

@@ -1,5 +1,8 @@
 """What bench/kernel-features says is decided by its figures alone: verdicts only where the spread allows one, each
 refusal with its reason, charts that are well-formed, claims that are denied when the figures deny them."""
+import argparse
+import importlib.machinery
+import importlib.util
 import io
 import json
 import os
@@ -14,6 +17,13 @@ sys.path.insert(0, os.path.join(TREE, 'bench'))
 from features import blocks, cells, charts, claims, measure, report, rows, verdict  # noqa: E402
 from features.progress import Progress  # noqa: E402
 
+script = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(
+    'kernel_features', importlib.machinery.SourceFileLoader(
+        'kernel_features', os.path.join(TREE, 'bench', 'kernel-features'))))
+script.__loader__.exec_module(script)
+
+DEFAULTS = {'taskrun=defer', 'sqarray', 'no-ring-fd', 'accept=multishot', 'recv=multishot', 'send=ring', 'trigger=edge',
+            'read=short', 'write=first', 'exclusive'}
 WOBBLE = [0, 0.01, -0.01, 0.008, -0.006, 0.004]
 
 
@@ -103,6 +113,16 @@ class Verdicts(unittest.TestCase):
         found = judged(base, [0.9 * one for one in (11, 13, 15, 17, 19)])
         self.assertEqual(found['effect'], 'better')
 
+    def test_what_was_on_both_sides_needs_no_more_rounds(self):
+        self.assertEqual(judged(noisy(10), [9.9, 10.1, 9.9])['effect'], 'none')
+        self.assertEqual(judged(noisy(10), [9.9, 10.1])['effect'], 'unknown')
+        slices = group({'io_uring': [10] * 4, 'both': [9.9, 10.1, 9.9], 'less': [9.9, 9.8, 9.9]})['slices']
+        self.assertEqual(verdict.open_rows('io_uring', slices), {'less'})
+        # On both sides in one of two figures is not enough to end.
+        for slice_of in slices['both']:
+            slice_of['per_second'] = 50000
+        self.assertEqual(verdict.open_rows('io_uring', slices), {'less', 'both'})
+
     def test_over_several_workloads(self):
         self.assertEqual(verdict.overall(['better', 'none']), 'gains')
         self.assertEqual(verdict.overall(['better', 'worse']), 'both')
@@ -158,6 +178,32 @@ class Reports(unittest.TestCase):
         result['cells'].append(cells.choose(['close-1KiB-64'])[0].as_json())
         self.assertIn('Not measured yet: 1 KiB, a connection a request, 64 connections', self.text(result))
 
+    def test_what_is_missing_of_a_plan_is_told(self):
+        result = matrix({'io_uring': noisy(10), 'io_uring: sqarray': noisy(10)[:5]})
+        result['cells'].append(cells.choose(['close-1KiB-64'])[0].as_json())
+        name = cells.QUICK[0]
+        result['planned'] = {'one': {'cell': name, 'rows': ['io_uring', 'io_uring: sqarray'], 'seconds': 60},
+                             'two': {'cell': name, 'rows': ['io_uring', 'io_uring: sqpoll'], 'seconds': 60},
+                             'three': {'cell': 'close-1KiB-64', 'rows': ['io_uring', 'io_uring: sqpoll'], 'seconds': 90}}
+        text = self.text(result)
+        self.assertIn('**Not complete**: 2 of 3 groups', text)
+        self.assertIn('2 of 3 groups, about 2 minutes', text)
+        self.assertIn('Not measured yet: `io_uring: sqpoll`', self.text(
+            {**result, 'rows': matrix({'io_uring': [], 'io_uring: sqpoll': []})['rows']}))
+        self.assertRegex(text, r'(?m)^- 1 KiB, keep-alive, 64 connections: io_uring: sqpoll$')
+        self.assertRegex(text, r'(?m)^- 1 KiB, a connection a request, 64 connections$')
+        result['groups'].update({'two': result['groups']['one'], 'three': result['groups']['one']})
+        self.assertNotIn('Not complete', self.text(result))
+        self.assertNotIn('Not measured yet', self.text(result))
+
+    def test_pieces_are_told(self):
+        one = group({'io_uring': noisy(10)}, date='2026-01-01 10:00:00 +0000', tree='a')
+        for date, tree, told in (('2026-01-01 11:00:00 +0000', 'a', ''), ('2026-01-02 10:00:00 +0000', 'a', 'one tree'),
+                                 ('2026-01-01 11:00:00 +0000', 'b', 'the trees a, b')):
+            text = self.text(matrix({'io_uring': []}, groups={'one': one, 'two': {**one, 'date': date, 'tree': tree}}))
+            self.assertEqual('Measured in pieces' in text, bool(told))
+            self.assertIn(told, text)
+
     def test_the_page_refers_to_its_charts(self):
         found = report.matrix(matrix({'io_uring': noisy(10), 'io_uring: sqarray': noisy(10)[:5]}))
         page = blocks.page(found, 'A <title>')
@@ -193,6 +239,53 @@ class Plans(unittest.TestCase):
         self.assertEqual(len(seen), len(cells.QUICK) * (len(known) - 3))
         self.assertNotIn((cells.QUICK[0], known[5].name), seen)
         self.assertEqual(len({measure.group_name(*one) for one in todo}), len(todo))
+
+    def whole(self):
+        """The whole matrix as `--full` plans it, where nothing is refused but what Linux 6.18 has by default."""
+        options = argparse.Namespace(rates=None, full=True, rounds=None, smoke=False, cells=None, slice=None, quick=False)
+        known = rows.all_rows()
+        for row in known:
+            row.refused = 'the default' if row.options in DEFAULTS else ''
+        return script.plan_for(None, options, cells.all_cells(), known)
+
+    def test_the_whole_matrix_ends_in_ninety_minutes(self):
+        plan, todo = self.whole()
+        self.assertLess(sum(plan.seconds(cell, group) for cell, _, group in todo), 90 * 60)
+        self.assertGreaterEqual(plan.rounds, verdict.ROUNDS_MIN)
+        self.assertEqual(len({measure.group_name(*one) for one in todo}), len(todo))
+
+    def test_the_whole_matrix_has_every_dimension(self):
+        seen = {row.name: [] for row in rows.all_rows() if row.base and row.options not in DEFAULTS}
+        for cell, base, mine in self.whole()[1]:
+            self.assertEqual(cell.left_out, '')
+            for row in mine:
+                self.assertEqual(row.base, base.name)
+                seen[row.name].append(cell)
+        self.assertEqual(len(seen['epoll instead of io_uring']), sum(not cell.left_out for cell in cells.all_cells()))
+        for name, own in seen.items():
+            self.assertEqual(len(set(own)), len(own))
+            self.assertLessEqual(set(cells.QUICK), {cell.name for cell in own}
+                                 | {'pipelined-200B-64'}, name)  # --quick has smaller answers there
+            if not name.startswith(('io_uring: zc=o', 'io_uring: accept', 'io_uring: files', 'epoll: ex', 'epoll: no-ex')):
+                for mode in cells.MODES:
+                    there = [cell for cell in own if cell.mode == mode]
+                    self.assertEqual({cell.size for cell in there}, set(cells.SIZES), name)
+                    self.assertEqual({cell.connections for cell in there}, set(cells.CONNECTIONS), name)
+
+    def test_a_backend_that_is_refused_leaves_the_other(self):
+        known = rows.all_rows()
+        for row in known:
+            row.refused = 'no' if row.backend == 'io_uring' else ''
+        todo = measure.full_groups(cells.all_cells(), known)
+        self.assertEqual({base.name for _, base, _ in todo}, {'epoll'})
+        self.assertEqual({cell.name for cell, _, _ in todo},
+                         {cell.name for cell in cells.all_cells() if not cell.left_out})
+
+    def test_times(self):
+        self.assertEqual([script.duration(text) for text in ('90', '90s', '20m', '2h')], [90, 90, 1200, 7200])
+        for wrong in ('', 'm', '1d', '-1', '1.5h'):
+            with self.assertRaises(argparse.ArgumentTypeError):
+                script.duration(wrong)
 
     def test_what_is_the_default_is_not_measured_against_itself(self):
         known = rows.defaults('loom 0.1.0\nliburing; offers io_uring (taskrun=defer)\nio_uring, as --uring has it '

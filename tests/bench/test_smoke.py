@@ -69,6 +69,28 @@ class Smoke(unittest.TestCase):
         after, _ = self.results('kernel-features-smoke')
         self.assertEqual(before['groups'], after['groups'])
 
+    def test_a_run_in_pieces(self):
+        arguments = ['--full', '--smoke', '--cells', 'keepalive-200B-1,close-200B-1', '--rows', 'instead']
+        planned = 4 if self.has_uring() else 2
+        self.assertIn(f'bench: {planned - 1} groups are left', self.run_it(*arguments, '--for', '1s'))
+        before, report = self.results('kernel-features-smoke')
+        self.assertEqual(len(before['groups']), 1)  # one, however short the time is
+        self.assertIn(f'**Not complete**: {planned - 1} of {planned} groups', report)
+        self.assertIn(f'{planned - 1} groups to measure', self.run_it(*arguments, '--for', '1h'))
+        after, report = self.results('kernel-features-smoke')
+        self.assertEqual(set(after['groups']), set(after['planned']))
+        self.assertNotIn('Not complete', report)
+        for name, group in before['groups'].items():
+            self.assertEqual(after['groups'][name], group)
+
+    def test_another_plan_does_not_lose_what_is_there(self):
+        arguments = ['--full', '--smoke', '--cells', 'keepalive-200B-1', '--rows', 'instead', '--for', '1s']
+        self.run_it(*arguments)
+        before, _ = self.results('kernel-features-smoke')
+        self.assertIn('differs in settings', self.run_it(*arguments, '--slice', '0.05'))
+        with open(os.path.join(self.out, 'kernel-features-smoke.json.before'), encoding='utf-8') as file:
+            self.assertEqual(json.load(file)['groups'], before['groups'])
+
     def test_claims(self):
         self.run_it('--smoke', '--claims', '--only', 'threads,idle')
         result, report = self.results('claims-smoke')

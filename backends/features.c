@@ -93,9 +93,10 @@ static const struct feature rows[] = {
 	  .since = "5.19", .help = "inline: send(2) at once, and the ring for what the socket does not take" },
 	{ URING(send_vec), .name = "send-vec", .kind = FEATURE_SWITCH, .standard = "off", .can_be_off = true,
 	  .since = "6.17", .help = "several pieces are sent without a struct msghdr" },
-	{ URING(zc), .name = "zc", .kind = FEATURE_CHOICE, .values = "off|on", .standard = "off",
+	{ URING(zc), .name = "zc", .kind = FEATURE_CHOICE, .values = "off|on|fixed", .standard = "off",
 	  .since = "6.2, memory that may be locked, a network card",
-	  .help = "large bodies are sent without a copy; off by itself while the kernel copies all the same" },
+	  .help = "large bodies are sent without a copy, fixed: short answers, too, from registered memory; off by itself "
+	          "while the kernel copies all the same" },
 	{ URING(zc_min), .name = "zc-min", .kind = FEATURE_SIZE, .values = "SIZE", .standard = "64K", .min = ZC_MIN,
 	  .max = 1 << 30, .since = "zc=on", .help = "bodies, and what is left of them, from this size on" },
 	{ URING(wait), .name = "wait", .kind = FEATURE_WAIT, .values = "1|N:USEC", .standard = "1", .min = 1,
@@ -404,7 +405,7 @@ static bool has_meaning(const struct features *features, const struct feature *f
 	const struct uring_features *uring = &features->uring;
 
 	if (feature->offset == offsetof(struct features, uring.zc_min))
-		return uring->zc == ZC_ON;
+		return uring->zc != ZC_OFF;
 	if (feature->offset == offsetof(struct features, uring.buf_count) ||
 	    feature->offset == offsetof(struct features, uring.buf_size))
 		return uring->recv != RECV_POLL;

@@ -42,7 +42,7 @@ static const struct figure uring_figures[] = {
 	[URING_OVERFLOWS] = { "io_uring_cq_overflows",
 	                      "Waits after which completions were left over, the queue being full." },
 	[URING_INLINE_SENDS] = { "io_uring_inline_sends", "Sends that send(2) has taken whole (send=inline)." },
-	[URING_ZC_SENDS] = { "io_uring_zc_sends", "Sends without a copy that were submitted (zc=on)." },
+	[URING_ZC_SENDS] = { "io_uring_zc_sends", "Sends without a copy that were submitted (zc=on, zc=fixed)." },
 	[URING_ZC_COPIED] = { "io_uring_zc_copied", "Of these, those that the kernel copied all the same." },
 	{ NULL, NULL },
 };

@@ -63,8 +63,10 @@
  * kernel has said so many times in a row that it copied all the same, no more are tried but one in so many.
  */
 #ifndef URING_LENTS
-#define URING_LENTS 1024
+#define URING_LENTS IO_LENTS
 #endif
+/* Less than that, and copying costs less than the second completion. */
+#define URING_FIXED_MIN     1024
 #define URING_ZC_COPIED_MAX 16
 #define URING_ZC_RETRY      1024
 
@@ -161,7 +163,7 @@ struct uring {
 	uint16_t accepts; /* sqe.ioprio of an accept on a socket of this worker alone */
 	unsigned wait;    /* completions that end a wait */
 	unsigned wait_usec;
-	bool zc;                         /* zc=on */
+	bool zc;                         /* zc=on, zc=fixed */
 	size_t zc_min;                   /* the least bytes of a piece that is sent so; SIZE_MAX: none is */
 	unsigned inlines;                /* sends by send(2) that are left until the next wait, */
 	unsigned inline_turn;            /* since cq_end was this */
@@ -188,7 +190,8 @@ struct uring {
 	struct uring_message *message; /* one for each entry of the submission queue */
 	uint8_t *scratch;              /* with recv=poll: what recv(2) receives into */
 
-	/* With zc=on. */
+	/* With zc=on and zc=fixed; of the latter alone the memory that the kernel knows, as its buffer 0. */
+	struct iovec registered;
 	struct uring_lent *lents;
 	uint16_t lent_free;  /* the first that is free: index plus 1; 0: none */
 	unsigned zc_copied;  /* notifications in a row that said so */
@@ -374,9 +377,11 @@ void uring_close(struct io *io, struct io_conn *conn);
 uint64_t uring_progress(struct io *io, struct io_conn *conn);
 
 /*
- * uring_zc.c. uring_send_zc(): submits what is first to send without a copy; false when that is not the way for it.
+ * uring_zc.c. uring_send_is_fixed(): whether what is to be sent is one piece of registered memory, with zc=fixed, and long
+ * enough. uring_send_zc(): submits what is first to send without a copy; false when that is not the way for it.
  * uring_still_lent(): a send is over: the struct io_lent whose memory the kernel still reads, or NULL.
  */
+bool uring_send_is_fixed(const struct uring *uring, const struct io_conn *conn);
 bool uring_send_zc(struct uring *uring, struct io_conn *conn);
 const void *uring_still_lent(struct uring *uring, struct io_conn *conn);
 int uring_zc_create(struct uring *uring);

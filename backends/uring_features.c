@@ -65,7 +65,7 @@ int uring_resolve(struct uring_features *uring, const struct features *asked, ch
 	if (uring->entries && uring->cq_entries && uring->cq_entries < uring->entries)
 		return uring_refuse(why, size, "cq-entries must be at least entries");
 	if (features_asked(asked, &asked->uring.zc_min) && uring->zc == ZC_OFF)
-		return uring_refuse(why, size, "zc-min needs zc=on");
+		return uring_refuse(why, size, "zc-min needs zc=on or zc=fixed");
 	return uring_resolve_recv(uring, asked, why, size);
 }
 
@@ -112,7 +112,7 @@ void uring_adopt(struct uring *uring)
 	uring->wait = features->wait;
 	uring->wait_usec = features->wait_usec;
 	uring->odd_wait = uring->sqpoll || uring->wait > 1;
-	uring->zc = features->zc == ZC_ON;
+	uring->zc = features->zc != ZC_OFF;
 	uring->odd_send = uring->zc || uring->direct || uring->send_inline;
 	uring->zc_min = uring->zc ? features->zc_min : SIZE_MAX;
 	uring->odd_recv = uring->polls || uring->bundles || uring->inc;
@@ -144,6 +144,12 @@ int uring_register_features(struct uring *uring, const char **what)
 
 		*what = "IORING_REGISTER_NAPI";
 		ret = uring_register(uring, URING_REGISTER_NAPI, &napi, 1);
+		if (ret < 0)
+			return ret;
+	}
+	if (features->zc == ZC_FIXED) {
+		*what = "IORING_REGISTER_BUFFERS, 16 MiB of locked memory a worker (raise ulimit -l, LimitMEMLOCK=)";
+		ret = uring_register(uring, IORING_REGISTER_BUFFERS, &uring->registered, 1);
 		if (ret < 0)
 			return ret;
 	}

@@ -145,9 +145,11 @@ static bool uring_send_now(struct uring *uring, struct io_conn *conn)
 	}
 	if (conn->flags & CONN_PARKED || uring->inlines == 0)
 		return false;
+	if (uring->zc && uring_send_is_fixed(uring, conn))
+		return false; /* without a copy */
 	for (unsigned i = 0; i < conn->niov; i++) {
 		if (iov[i].iov_len >= uring->zc_min)
-			return false; /* without a copy */
+			return false; /* likewise */
 		total += iov[i].iov_len;
 	}
 	if (total > URING_PIECE_COARSE)

@@ -210,6 +210,7 @@ out:
 /* A send without a copy has two completions, the second of which says whether it was one. Over TCP: Unix sockets copy. */
 static int uring_test_zc(struct uring *uring)
 {
+	const bool fixed = uring->io.features.uring.zc == ZC_FIXED; /* whatever lies there now */
 	static const char text[] = "loom";
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
@@ -232,9 +233,9 @@ static int uring_test_zc(struct uring *uring)
 	}
 	*uring_sqe(uring) = (struct io_uring_sqe){
 		.opcode = IORING_OP_SEND_ZC,
-		.ioprio = IORING_SEND_ZC_REPORT_USAGE,
+		.ioprio = IORING_SEND_ZC_REPORT_USAGE | (fixed ? IORING_RECVSEND_FIXED_BUF : 0),
 		.fd = client,
-		.addr = (uintptr_t)text,
+		.addr = (uintptr_t)(fixed ? uring->registered.iov_base : text),
 		.len = sizeof(text),
 		.msg_flags = MSG_NOSIGNAL | MSG_WAITALL,
 		.user_data = URING_TEST,

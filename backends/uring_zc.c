@@ -1,11 +1,14 @@
 /*
- * uring_zc.c - sends without a copy (zc=on): large pieces of memory go to the network card as they lie, and the kernel says
+ * uring_zc.c - sends without a copy (zc=on, zc=fixed): large pieces of memory go to the network card as they lie, and the kernel says
  * when it has done with them. On the worker's thread; owns the records of what is lent.
  *
  * A send has two completions: the first one as any send has, after which the caller goes on; and a notification, when the
  * peer has acknowledged the bytes, which may be long after, and after the connection's end. So a send has a record, which
  * both completions name, and which the caller is told of with IO_SENT: it keeps the memory until IO_RELEASED. All pieces of
  * one io_send() share a record.
+ *
+ * With zc=fixed that is also the way of short answers, which lie as a whole in the memory that the caller has named when the
+ * backend was made (io_config.registered). The kernel has looked its pages up once, and a send names them.
  *
  * What is not worth it, or cannot be: short pieces, which are not the caller's to keep either; Unix sockets; more than there
  * are records for. On loopback, and through some devices, the kernel copies all the same, and then this is the dearer way:
@@ -88,15 +91,25 @@ static bool uring_send_head(struct io_conn *conn)
 	return whole;
 }
 
+bool uring_send_is_fixed(const struct uring *uring, const struct io_conn *conn)
+{
+	const struct iovec *iov = conn->iov;
+	size_t offset = (uintptr_t)iov->iov_base - (uintptr_t)uring->registered.iov_base;
+
+	return uring->io.features.uring.zc == ZC_FIXED && conn->niov == 1 && iov->iov_len >= URING_FIXED_MIN &&
+	       offset < uring->registered.iov_len && iov->iov_len <= uring->registered.iov_len - offset;
+}
+
 bool uring_send_zc(struct uring *uring, struct io_conn *conn)
 {
 	size_t least = uring->zc_min;
 	bool headed = conn->niov > 1 && conn->iov[0].iov_len < least && conn->iov[1].iov_len >= least;
+	bool fixed = uring_send_is_fixed(uring, conn);
 	struct io_uring_sqe *sqe;
 	struct uring_lent *lent;
 	struct iovec *iov;
 
-	if (conn->flags & (CONN_COARSE | CONN_COPIES) || (conn->iov[0].iov_len < least && !headed))
+	if (conn->flags & (CONN_COARSE | CONN_COPIES) || (conn->iov[0].iov_len < least && !headed && !fixed))
 		return false;
 	if (!uring_zc_is_on(uring) || (headed && !uring_send_head(conn)))
 		return false;
@@ -108,7 +121,8 @@ bool uring_send_zc(struct uring *uring, struct io_conn *conn)
 	*sqe = (struct io_uring_sqe){
 		.opcode = IORING_OP_SEND_ZC,
 		.flags = uring_fixed(conn),
-		.ioprio = IORING_SEND_ZC_REPORT_USAGE,
+		.ioprio = IORING_SEND_ZC_REPORT_USAGE | (fixed ? IORING_RECVSEND_FIXED_BUF : 0),
+		.buf_index = 0,
 		.fd = conn->fd,
 		.addr = (uintptr_t)iov->iov_base,
 		.len = iov->iov_len < URING_PIECE ? iov->iov_len : URING_PIECE,

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "conn_access.h"
 #include "conn_input.h"
@@ -45,7 +46,8 @@ int conn_context_init(struct conn_context *context, uint32_t conns)
 	if (err == 0)
 		err = pool_create(&context->inputs, round_up(sizeof(struct input), 4096), conns);
 	if (err == 0)
-		err = pool_create(&context->outputs, sizeof(struct output), conns);
+		err = pool_create(&context->outputs, sizeof(struct output),
+		                  conns + (context->lends_outputs ? IO_LENTS : 0));
 	if (err == 0)
 		err = conn_peers_init(context, conns);
 	if (err == 0 && context->access)
@@ -61,11 +63,22 @@ void conn_context_fini(struct conn_context *context)
 {
 	pool_destroy(&context->conns);
 	pool_destroy(&context->inputs);
+	/* Those that are lent when all is cut off: the kernel has pages of its own, and nobody writes to them any more. */
+	context->outputs.used -= context->lent_outputs;
 	pool_destroy(&context->outputs);
 	conn_peers_fini(context);
 	pool_destroy(&context->notes);
 	free(context->parser.memo);
 	context->parser.memo = NULL;
+}
+
+struct iovec conn_outputs(const struct conn_context *context)
+{
+	const struct pool *outputs = &context->outputs;
+
+	if (!context->lends_outputs)
+		return (struct iovec){ 0 };
+	return (struct iovec){ .iov_base = outputs->base, .iov_len = outputs->size * OUTPUTS_REGISTERED };
 }
 
 static void ask_for_bytes(struct conn_context *context, struct conn *conn)
@@ -91,18 +104,28 @@ static void release_output(struct conn_context *context, struct conn *conn)
 }
 
 /*
- * The send is over, and the kernel goes on reading the snapshot's memory: the pin goes over to what is lent, and the connection
- * goes on without it.
+ * The send is over, and the kernel goes on reading its memory: the pin on the snapshot goes over to what is lent, and so does the
+ * output, where outputs are. The connection goes on without, and with an output that says the same of what was sent.
  */
-static __attribute__((noinline)) void hand_over_pin(struct conn_context *context, struct conn *conn, const void *data)
+static __attribute__((noinline)) void hand_over(struct conn_context *context, struct conn *conn, const void *data)
 {
 	struct io_lent *lent =
 		(struct io_lent *)(uintptr_t)data; /* an event's data is const for the sake of lent bytes */
 
-	assert(conn->snapshot);
-	lent->keep = conn->snapshot;
+	assert(conn->output && (conn->snapshot || context->lends_outputs));
+	lent->keep[0] = conn->snapshot;
+	lent->keep[1] = NULL;
 	conn->snapshot = NULL;
 	context->lent++;
+	if (context->lends_outputs && pool_index(&context->outputs, conn->output) < OUTPUTS_REGISTERED) {
+		struct output *fresh = pool_take(&context->outputs);
+
+		assert(fresh); /* there are as many as connections and sends that are lent */
+		memcpy(fresh, conn->output, offsetof(struct output, bytes));
+		lent->keep[1] = conn->output;
+		conn->output = fresh;
+		context->lent_outputs++;
+	}
 }
 
 void conn_released(struct conn_context *context, const struct io_event *event)
@@ -111,7 +134,12 @@ void conn_released(struct conn_context *context, const struct io_event *event)
 
 	assert(context->lent > 0);
 	context->lent--;
-	snapshot_unpin(lent->keep, context->worker);
+	if (lent->keep[0])
+		snapshot_unpin(lent->keep[0], context->worker);
+	if (lent->keep[1]) {
+		pool_give(&context->outputs, lent->keep[1]);
+		context->lent_outputs--;
+	}
 }
 
 /* A send has come to nothing, or is given up: what has left of it all the same. */
@@ -368,12 +396,12 @@ void conn_event(struct conn_context *context, const struct io_event *event)
 		return;
 	case IO_SENT:
 		if (__builtin_expect(event->data != NULL, 0))
-			hand_over_pin(context, conn, event->data);
+			hand_over(context, conn, event->data);
 		conn_sent(context, conn, event->res);
 		return;
 	case IO_CLOSED:
 		if (__builtin_expect(event->data != NULL, 0))
-			hand_over_pin(context, conn, event->data);
+			hand_over(context, conn, event->data);
 		conn_closed(context, conn);
 		return;
 	case IO_ACCEPT:

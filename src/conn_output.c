@@ -8,7 +8,7 @@
 
 static_assert(sizeof(struct output) == OUTPUT_SIZE, "an output is four pages");
 static_assert(METHODS == STATS_METHODS, "each method is counted");
-static_assert(OUTPUT_BYTES < IO_LENT_MIN, "what lies in an output is ours again when it is sent");
+static_assert(OUTPUT_BYTES < IO_LENT_MIN, "what lies in an output is lent only where outputs are registered");
 static_assert(OUTPUT_IOVS <= IO_SEND_IOVS, "a backend takes a whole output at once");
 static_assert(ANSWER_BYTES <= OUTPUT_BYTES && ANSWER_IOVS <= OUTPUT_IOVS, "one answer fits an empty output");
 static_assert(PARTS_BYTES <= OUTPUT_BYTES && PARTS_IOVS <= OUTPUT_IOVS, "one answer of many parts fits too");

@@ -28,6 +28,12 @@
 #define OUTPUT_BYTES \
 	(OUTPUT_SIZE - OUTPUT_IOVS * sizeof(struct iovec) - sizeof(struct io_file_send) - sizeof(struct response) - 32)
 
+/*
+ * Of the pool's outputs, the first so many are registered with the backend where that is asked for (16 MiB): those are taken
+ * before others, so they are all that is in use, unless very many clients are sent to at a time.
+ */
+#define OUTPUTS_REGISTERED IO_LENTS
+
 struct output {
 	struct iovec iov[OUTPUT_IOVS];
 	uint32_t niov;

@@ -229,7 +229,7 @@ int worker_run(struct worker *worker)
 int worker_create(struct worker **out, const struct worker_config *config, char *why, size_t size)
 {
 	const uint32_t spare = config->options->when_full == WHEN_FULL_503 ? OPTIONS_REFUSALS : 0;
-	const struct io_config io_config = {
+	struct io_config io_config = {
 		.conns = config->conns + spare,
 		.listeners = config->listens,
 		.files = config->options->stream_above != UINT64_MAX,
@@ -266,6 +266,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.say_snapshot = config->options->snapshot_header;
 	worker->context.proxy_from = config->options->proxy_from;
 	worker->context.proxy_froms = config->options->proxy_froms;
+	worker->context.lends_outputs = config->options->features.uring.zc == ZC_FIXED;
 
 	worker->listener = calloc(config->listens, sizeof(*worker->listener));
 	if (config->peers)
@@ -276,6 +277,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 		err = -ENOMEM;
 	if (err < 0)
 		goto fail;
+	io_config.registered = conn_outputs(&worker->context);
 	err = io_create(config->ops, &worker->context.io, &io_config, why, size);
 	if (err < 0) {
 		conn_context_fini(&worker->context);

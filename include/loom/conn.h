@@ -106,6 +106,8 @@ struct conn_context {
 	unsigned worker;              /* index, for pins */
 	uint32_t refusing;            /* connections that are being refused now */
 	uint32_t lent;                /* sends whose memory the kernel still reads: each has a pin (struct io_lent) */
+	uint32_t lent_outputs;        /* and some an output */
+	bool lends_outputs;           /* there is io_config.registered: outputs that lie there may be lent, too */
 	bool draining;
 	bool unhealthy;             /* --health says so: others are to take the clients */
 	bool say_snapshot;          /* in each answer: --snapshot-header */
@@ -126,10 +128,13 @@ struct conn_context {
 };
 
 /*
- * Takes the pools, for conns connections; access is set, or NULL, before. 0 or -ENOMEM. The rest of the context is the
+ * Takes the pools, for conns connections; access is set, or NULL, and lends_outputs, before. 0 or -ENOMEM. The rest of the context is the
  * worker's to fill in.
  */
 int conn_context_init(struct conn_context *context, uint32_t conns);
+
+/* The memory of those outputs that are taken first, for io_config.registered. Empty, unless outputs are lent. */
+struct iovec conn_outputs(const struct conn_context *context);
 void conn_context_fini(struct conn_context *context);
 
 /* Makes the snapshot that waits in the inbox the current one, if one does. */

@@ -35,7 +35,7 @@ enum feature_accept { ACCEPT_MULTISHOT, ACCEPT_ONESHOT };
 enum feature_files { FILES_NORMAL, FILES_DIRECT };
 enum feature_recv { RECV_MULTISHOT, RECV_ONESHOT, RECV_POLL };
 enum feature_send { SEND_RING, SEND_INLINE };
-enum feature_zc { ZC_OFF, ZC_ON };
+enum feature_zc { ZC_OFF, ZC_ON, ZC_FIXED };
 enum feature_trigger { TRIGGER_EDGE, TRIGGER_LEVEL };
 enum feature_read { READ_SHORT, READ_DRAIN };
 enum feature_write { WRITE_FIRST, WRITE_WAIT };

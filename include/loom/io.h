@@ -32,9 +32,13 @@
 
 /*
  * Memory of an iovec that is at least so long may be referred to by the kernel beyond IO_SENT, where the backend sends
- * without copying: see struct io_lent. What is shorter is the caller's again with IO_SENT, always.
+ * without copying: see struct io_lent. What is shorter is the caller's again with IO_SENT, always, unless it lies in
+ * io_config.registered.
  */
 #define IO_LENT_MIN (16 * 1024)
+
+/* The most sends whose memory is lent at a time. */
+#define IO_LENTS 1024
 
 enum io_op {
 	IO_ACCEPT,     /* listener; res: the new descriptor (close-on-exec, the caller's until io_open()), or -errno */
@@ -48,12 +52,12 @@ enum io_op {
 
 /*
  * A send whose long pieces (IO_LENT_MIN) the kernel goes on reading though it is over: zero copy, until the peer has
- * acknowledged them. The caller keeps the memory as it is until IO_RELEASED, and may write into keep what it has to give
- * back then. Belongs to the backend, whose number of these is bounded: without a free one it copies. It may outlive the
+ * acknowledged them. So does one that lies in io_config.registered, however short. The caller keeps the memory as it is until
+ * IO_RELEASED, and may write into keep what it has to give back then. Belongs to the backend, whose number of these is bounded: without a free one it copies. It may outlive the
  * connection; an io_destroy() before IO_RELEASED leaves the memory to the kernel for as long as that likes.
  */
 struct io_lent {
-	void *keep;
+	void *keep[2];
 };
 
 /*
@@ -131,6 +135,11 @@ struct io_config {
 	bool contain; /* limit the instance to the operations that it uses, if they pass by filters of system calls */
 	void (*on_thread)(void); /* called by each thread that the backend starts, before its first work; may be NULL */
 	const struct features *features; /* what is asked for; NULL: nothing. Not referred to afterwards */
+	/*
+	 * Page-aligned memory of the caller's that sends come from, for zc=fixed: it is made known to the kernel, which holds
+	 * all of it in memory from then on; 1 GiB at most. iov_len 0: there is none. It outlives the backend.
+	 */
+	struct iovec registered;
 };
 
 /*

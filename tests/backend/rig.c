@@ -119,13 +119,13 @@ static void rig_lent(struct rig *rig, struct link *link, const void *data)
 
 	rig->lents++;
 	link->lents++;
-	lent->keep = link;
+	lent->keep[0] = link;
 }
 
 static void rig_released(struct rig *rig, const struct io_event *event)
 {
 	const struct io_lent *lent = event->data;
-	struct link *link = lent->keep;
+	struct link *link = lent->keep[0];
 
 	ck_assert_msg(link >= rig->links && link < rig->links + rig->nlinks, "IO_RELEASED of what was not lent");
 	ck_assert_uint_gt(link->lents, 0);

@@ -32,13 +32,19 @@ static unsigned recvs, sents, accepts, releases, lents, most;
 static const uint8_t *data, *last_data; /* of the last two receives */
 static int length, last_length;
 static char why[600];
-static char body[1 << 20];
+static char body[1 << 20] __attribute__((aligned(4096)));
+static struct iovec registered; /* of the next instance */
 
 static int make(enum feature_option option, const char *text, bool contain)
 {
 	struct features features = features_standard;
 	const struct io_config config = {
-		.conns = 8, .listeners = 1, .features = &features, .contain = contain, .files = contain
+		.conns = 8,
+		.listeners = 1,
+		.features = &features,
+		.contain = contain,
+		.files = contain,
+		.registered = registered,
 	};
 	const struct io_ops *ops = &io_epoll_ops;
 
@@ -560,6 +566,38 @@ START_TEST(zero_copy)
 }
 END_TEST
 
+/* What lies in registered memory is lent, however short, and nothing else that is short. */
+START_TEST(registered_memory)
+{
+	static const struct {
+		size_t offset, len;
+		bool split, lent;
+	} sends[] = {
+		{ 4096, 1024, false, true },   { 12288, 4096, false, true }, { 4096, 1023, false, false },
+		{ 0, 4096, false, false },     { 4000, 2000, false, false }, { 15000, 2000, false, false },
+		{ 16384, 4096, false, false }, { 4096, 4096, true, false },
+	};
+	struct iovec iov[2];
+
+	registered = (struct iovec){ body + 4096, 12288 };
+	if (missing("zc=fixed"))
+		return;
+	open_conn(0);
+	for (size_t i = 0; i < sizeof(sends) / sizeof(sends[0]); i++) {
+		uint64_t before = figure("io_uring_zc_sends");
+		unsigned sent = sents;
+
+		iov[0] = (struct iovec){ body + sends[i].offset, sends[i].split ? sends[i].len / 2 : sends[i].len };
+		iov[1] = (struct iovec){ body + sends[i].offset + sends[i].len / 2, sends[i].len / 2 };
+		io_send(io, &conns[0], iov, sends[i].split ? 2 : 1);
+		drain_peer(peers[0], sends[i].len);
+		UNTIL(sents == sent + 1);
+		ck_assert_msg((figure("io_uring_zc_sends") > before) == sends[i].lent, "send %zu", i);
+	}
+	UNTIL(releases == lents);
+}
+END_TEST
+
 /* The next request is answered while an earlier answer's memory is lent, and the end of the connection does not end that. */
 START_TEST(zero_copy_makes_nobody_wait)
 {
@@ -632,7 +670,7 @@ static const char *const conflicts[][2] = {
 	{ "recv-cap=1K,recv=poll", "recv-cap needs recv=multishot" },
 	{ "recv-poll-first,recv=poll", "recv-poll-first needs recv=multishot or recv=oneshot" },
 	{ "buf-count=16,recv=poll", "buf-count and buf-size need recv=multishot" },
-	{ "zc-min=16K", "zc-min needs zc=on" },
+	{ "zc-min=16K", "zc-min needs zc=on or zc=fixed" },
 	{ "entries=256,cq-entries=128", "cq-entries must be at least entries" },
 };
 
@@ -702,6 +740,7 @@ static void add_uring(Suite *suite)
 		                       inline_sends,
 		                       vectors,
 		                       zero_copy,
+		                       registered_memory,
 		                       zero_copy_makes_nobody_wait,
 		                       waits_for_several,
 		                       the_one_that_is_missing_is_named,

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -598,6 +599,29 @@ START_TEST(registered_memory)
 }
 END_TEST
 
+/* The kernel sends from the pages that it has been told of, whatever lies at their address by now. */
+START_TEST(registered_memory_is_known_by_its_pages)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	char *memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, flags, -1, 0), got[2048];
+
+	ck_assert_ptr_ne(memory, MAP_FAILED);
+	memset(memory, 'a', 8192);
+	registered = (struct iovec){ memory, 8192 };
+	if (missing("zc=fixed"))
+		return;
+	open_conn(0);
+	ck_assert_ptr_eq(mmap(memory, 8192, PROT_READ | PROT_WRITE, flags | MAP_FIXED, -1, 0), memory);
+	memset(memory, 'b', 8192);
+	io_send(io, &conns[0], &(struct iovec){ memory, sizeof(got) }, 1);
+	UNTIL(sents == 1);
+	ck_assert_int_eq(recv(peers[0], got, sizeof(got), MSG_WAITALL), sizeof(got));
+	for (size_t i = 0; i < sizeof(got); i++)
+		ck_assert_int_eq(got[i], 'a');
+	UNTIL(releases == lents);
+}
+END_TEST
+
 /* The next request is answered while an earlier answer's memory is lent, and the end of the connection does not end that. */
 START_TEST(zero_copy_makes_nobody_wait)
 {
@@ -741,6 +765,7 @@ static void add_uring(Suite *suite)
 		                       vectors,
 		                       zero_copy,
 		                       registered_memory,
+		                       registered_memory_is_known_by_its_pages,
 		                       zero_copy_makes_nobody_wait,
 		                       waits_for_several,
 		                       the_one_that_is_missing_is_named,

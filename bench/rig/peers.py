@@ -232,6 +232,8 @@ class Haproxy(Peer):
 
     def command(self, directory, root, body_size, connections):
         conf = os.path.join(directory, 'haproxy.cfg')
+        # Large bodies take a fifth less with larger buffers, and small ones a little more.
+        buffers = f'tune.bufsize {128 << 10}' if body_size > 64 << 10 else ''
         # Its 304 has the Content-Length of a 200, as RFC 9110 (8.6) allows; wrk waits for those bytes.
         rule = 'http-after-response del-header content-length if { status 304 }' if self.not_modified else ''
         with open(conf, 'w', encoding='utf-8') as file:
@@ -241,6 +243,7 @@ global
     maxconn {connections + 100}
     # It wants two descriptors for a client, of which it takes the second only to ask its origin.
     no strict-limits
+    {buffers}
 defaults
     mode http
     timeout connect 5s

@@ -18,7 +18,7 @@ WARM = 0.2  # seconds at most of each row, before anything counts
 
 
 class Plan:
-    """How long and how often. settled: rounds after which a row ends that cannot have a verdict any more; 0: none does."""
+    """How long and how often. settled: rounds after which a row ends that cannot have a verdict any more; 0: none."""
 
     def __init__(self, rounds, slice_seconds, rates, rate_rounds, rate_groups, call_cells, call_seconds=0.3, settled=0):
         self.rounds = rounds

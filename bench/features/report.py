@@ -268,7 +268,8 @@ def overview(result, cells, order):
     """All verdicts on CPU at a glance, if there are several workloads."""
     names = [name for name in order if any(name in cell.rows and cell.rows[name]['verdicts'] for cell in cells)]
     # Of the whole matrix, where there are features beside the backends: one column each.
-    cells = [cell for cell in cells if sum(figures['verdicts'] is not None for figures in cell.rows.values()) > 1] or cells
+    several = [cell for cell in cells if sum(figures['verdicts'] is not None for figures in cell.rows.values()) > 1]
+    cells = several or cells
     if len(cells) < 2 or not names:
         return []
     rows = []

@@ -67,8 +67,8 @@ def decoded(content, coding):
 
 
 class Workload:
-    """What is asked for. A row of a table. kind: of the file, see BODIES. bench/limit has no 304, so it sends a head of the
-    same size instead, and no codings: it sends as much as the smallest. idle: connections beside those that ask."""
+    """What is asked for. A row of a table. kind: of the file, see BODIES. bench/limit has no 304, so it sends a head of
+    the same size instead, and no codings: it sends as much as the smallest. idle: connections beside those that ask."""
 
     def __init__(self, name, title, size, connections=64, depth=1, headers=(), not_modified=False, kind='text', idle=0):
         self.name = name
@@ -116,8 +116,8 @@ class Workload:
         else:
             right = decoded(sent, server.answer['coding']) == self.body and bool(server.answer['coding']) == self.coded
         if status != 200 or not right or (length != str(len(sent)) and not chunked):
-            raise Failed(f"GET {self.path}: status {status} and {len(sent)} bytes, {server.answer['coding'] or 'identity'}, "
-                         f"Content-Length {length}; not 200 and the file{' in gzip or br' if self.coded else ''}")
+            coding = server.answer['coding'] or 'identity'
+            raise Failed(f"GET {self.path}: status {status} and {len(sent)} bytes, {coding}, Content-Length {length}; not 200 and the file{' in gzip or br' if self.coded else ''}")
         if self.not_modified:
             if not headers.get('ETag'):
                 raise Failed(f'GET {self.path}: no ETag to ask for a 304 with')

@@ -187,13 +187,13 @@ http://:{self.port} {{
 	file_server {coded}
 }}
 ''')
-        return ['env', 'GOMAXPROCS=1', f'HOME={directory}', f'XDG_CONFIG_HOME={directory}', f'XDG_DATA_HOME={directory}',
-                'caddy', 'run', '--adapter', 'caddyfile', '--config', conf]
+        places = [f'{name}={directory}' for name in ('HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME')]
+        return ['env', 'GOMAXPROCS=1', *places, 'caddy', 'run', '--adapter', 'caddyfile', '--config', conf]
 
 
 class Haproxy(Peer):
-    """Its cache. What it caches comes from an nginx, which ends as soon as all has been asked for once: what is measured
-    cannot have come from there."""
+    """Its cache. What it caches comes from an nginx, which ends as soon as all has been asked for once: what is
+    measured cannot have come from there."""
     family = 'haproxy'
     program = package = 'haproxy'
 

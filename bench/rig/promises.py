@@ -27,7 +27,7 @@ def ratio(mine, theirs):
 
 
 def judge(workloads, cores):
-    """[{'workload', 'server', 'of', 'ratio', 'most', 'kept'}]: of each loom against each peer, and against limit-epoll."""
+    """[{'workload', 'server', 'of', 'limit', 'ratio', 'most', 'kept'}]: of each loom against each peer and limit-epoll."""
     found = []
     for workload in workloads:
         rows = [row for row in workload['rows'] if not row['problem'] and row['slices']]
@@ -60,10 +60,11 @@ def report(found, rounds):
     limits = [one for one in found if one['limit']]
     lines = ['## What was promised\n']
     if rounds < ROUNDS_MIN:
-        lines.append(f'**Of fewer than {ROUNDS_MIN} rounds nothing follows**: these lines show only that they can be made.\n')
+        lines.append(f'**Of fewer than {ROUNDS_MIN} rounds nothing follows**: these lines show only that they can be '
+                     'made.\n')
     if peers:
-        lines.append("Less CPU a request than every peer; with 1 MiB at most 1.05 of nginx with sendfile. Of each workload "
-                     'the peer that comes nearest, and each that does not take more:\n')
+        lines.append('Less CPU a request than every peer; with 1 MiB at most 1.05 of nginx with sendfile. Of each '
+                     'workload the peer that comes nearest, and each that does not take more:\n')
         rows = []
         for name, server in dict.fromkeys((one['workload'], one['server']) for one in peers):
             mine = [one for one in peers if (one['workload'], one['server']) == (name, server)]

@@ -128,8 +128,8 @@ struct conn_context {
 };
 
 /*
- * Takes the pools, for conns connections; access is set, or NULL, and lends_outputs, before. 0 or -ENOMEM. The rest of the context is the
- * worker's to fill in.
+ * Takes the pools, for conns connections; access is set, or NULL, and lends_outputs, before. 0 or -ENOMEM. The rest of the
+ * context is the worker's to fill in.
  */
 int conn_context_init(struct conn_context *context, uint32_t conns);
 

@@ -52,9 +52,10 @@ enum io_op {
 
 /*
  * A send whose long pieces (IO_LENT_MIN) the kernel goes on reading though it is over: zero copy, until the peer has
- * acknowledged them. So does one that lies in io_config.registered, however short. The caller keeps the memory as it is until
- * IO_RELEASED, and may write into keep what it has to give back then. Belongs to the backend, whose number of these is bounded: without a free one it copies. It may outlive the
- * connection; an io_destroy() before IO_RELEASED leaves the memory to the kernel for as long as that likes.
+ * acknowledged them. So does one that lies in io_config.registered, however short. The caller keeps the memory as it is
+ * until IO_RELEASED, and may write into keep what it has to give back then. Belongs to the backend, whose number of these
+ * is bounded (IO_LENTS): without a free one it copies. It may outlive the connection; an io_destroy() before IO_RELEASED
+ * leaves the memory to the kernel for as long as that likes.
  */
 struct io_lent {
 	void *keep[2];

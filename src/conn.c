@@ -282,7 +282,8 @@ static void conn_read(struct conn_context *context, struct conn *conn, const cha
 }
 
 /* What stands in front of the first request: it renews no deadline, and one that is malformed is not answered. */
-static void conn_read_introduction(struct conn_context *context, struct conn *conn, const char *bytes, size_t len)
+static __attribute__((noinline, cold)) void conn_read_introduction(struct conn_context *context, struct conn *conn,
+                                                                   const char *bytes, size_t len)
 {
 	size_t used;
 
@@ -342,7 +343,7 @@ static void conn_received(struct conn_context *context, struct conn *conn, const
 }
 
 /* A client that has gone is everyday; a file that is not what it was is something that people should know of. */
-static void conn_unsent(struct conn_context *context, struct conn *conn, int err)
+static __attribute__((noinline, cold)) void conn_unsent(struct conn_context *context, struct conn *conn, int err)
 {
 	if (err == -ESTALE)
 		conn_count(&context->stats.stale, 1);
@@ -377,7 +378,7 @@ static void conn_sent(struct conn_context *context, struct conn *conn, int err)
 	}
 }
 
-static void conn_closed(struct conn_context *context, struct conn *conn)
+static __attribute__((noinline)) void conn_closed(struct conn_context *context, struct conn *conn)
 {
 	assert(conn->state == CONN_CLOSING && !conn->input && !conn->timer.next);
 	release_output(context, conn);

@@ -28,15 +28,10 @@
  */
 #define EPOLL_TURNS 2
 
-/* io.figures */
-enum {
-	EPOLL_WAITS,
-	EPOLL_EVENTS,
-};
-
 static const struct figure ep_figures[] = {
 	[EPOLL_WAITS] = { "epoll_waits", "Calls of epoll_wait." },
 	[EPOLL_EVENTS] = { "epoll_events", "Events that epoll_wait has returned." },
+	[EPOLL_SPLICED] = { "epoll_spliced_bytes", "Bytes sent by reference to memory (--splice-above)." },
 	{ NULL, NULL },
 };
 
@@ -432,6 +427,8 @@ static void ep_close(struct io *io, struct io_conn *conn)
 	/* What a thread reads for it, or is in a queue, is still lent. */
 	if (conn->flags & CONN_READING)
 		file_read_cancel(conn->files);
+	if (conn->flags & CONN_FILE)
+		file_sealed_drop(&ep->sender, conn->files);
 	conn->flags = (conn->flags & (CONN_QUEUED | CONN_WAITS | CONN_READING)) | CONN_OPEN | CONN_CLOSED;
 	if (conn_has_turn(conn))
 		ep_push(ep, conn);

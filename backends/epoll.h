@@ -46,6 +46,13 @@ struct io_epoll {
 };
 
 /* io_conn.flags */
+/* io.figures */
+enum epoll_figure {
+	EPOLL_WAITS,
+	EPOLL_EVENTS,
+	EPOLL_SPLICED,
+};
+
 enum conn_flag {
 	CONN_QUEUED = 1 << 0,   /* in one of the FIFOs */
 	CONN_CREDIT = 1 << 1,   /* an IO_RECV is owed to the caller */

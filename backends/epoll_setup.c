@@ -29,6 +29,7 @@ void ep_destroy(struct io *io)
 
 	assert(ep->conns == 0 && ep->listeners == 0);
 	ep_files_destroy(ep);
+	file_splicer_destroy(&ep->sender.splicer);
 	close(ep->wake_fd);
 	close(ep->fd);
 	free(ep);
@@ -99,6 +100,8 @@ int ep_create(struct io **io, const struct io_config *config, char *why, size_t 
 	errno = -ep_files_create(ep, &what);
 	if (errno)
 		goto fail;
+	if (config->sealed)
+		file_splicer_create(&ep->sender.splicer, &ep->io.figures[EPOLL_SPLICED]);
 	*io = &ep->io;
 	return 0;
 

@@ -44,15 +44,6 @@
 #include "backends.h"
 #include "file_compat.h"
 
-/* io_file_send.state */
-enum {
-	FILE_BLIND = 1 << 0,     /* the file system does not know RWF_NOWAIT: everything is read aside */
-	FILE_UNCOUNTED = 1 << 1, /* cachestat(2) does not answer: ask in smaller steps */
-	FILE_UNSPLICED = 1 << 2, /* sendfile(2) does not take this file: everything is copied */
-	FILE_BLOCKING = 1 << 3,  /* the socket was, before */
-	FILE_CORKED = 1 << 4,    /* it is, for as long as pages are sent by reference */
-};
-
 /*
  * Steps in which a page is asked for: when all have been counted, which does not tell of those that are being read, and
  * readahead brings in 128 KiB at a time, if nobody has configured less; when they cannot be counted; and when they have
@@ -67,9 +58,6 @@ enum {
 
 /* How many bytes are asked for at once. */
 #define WARM_AHEAD (1024 * 1024)
-
-/* Pieces end where pages do; of the usual size, which is all that matters. */
-#define FILE_GRAIN 4096
 
 /* The window is never smaller: the send and the receive queue that Linux 6.18 allows by itself, and some to spare. */
 #define WINDOW_MIN (40ULL << 20)
@@ -131,9 +119,23 @@ void file_sender_destroy(struct file_sender *sender)
 	sender->scratch = NULL;
 }
 
+bool file_unblock(struct io_file_send *send)
+{
+	int flags = fcntl(send->conn->fd, F_GETFL);
+
+	if (flags < 0)
+		return false;
+	if (flags & O_NONBLOCK)
+		return true;
+	if (fcntl(send->conn->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return false;
+	send->state |= FILE_BLOCKING;
+	return true;
+}
+
 void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io_file_send *send)
 {
-	assert(sender->scratch && "io_send_file() without io_config.files");
+	assert((sender->scratch || send->file->bytes) && "io_send_file() without io_config.files");
 	assert(send->niov <= IO_SEND_IOVS && send->len >= 1);
 	assert(send->len <= send->file->size && send->offset <= send->file->size - send->len);
 	send->conn = conn;
@@ -144,6 +146,10 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	send->state = 0;
 	send->result = 0;
 	conn->files = send;
+	if (send->file->bytes) {
+		file_sealed_begin(sender, send);
+		return;
+	}
 	/*
 	 * The kernel's own readahead would be begun by whoever comes to a page that was marked for it, and takes as
 	 * long as the system has it large: milliseconds. Now what is read aside is exactly what was asked for, and
@@ -151,20 +157,15 @@ void file_send_begin(struct file_sender *sender, struct io_conn *conn, struct io
 	 */
 	posix_fadvise(send->file->fd, 0, 0, POSIX_FADV_RANDOM);
 	if (send->len > sender->window) {
-		int flags = fcntl(conn->fd, F_GETFL);
-
 		/* An acknowledgement that comes between two pieces must not have the end of the first leave as a packet. */
 		file_cork(conn->fd, true);
 		send->state |= FILE_CORKED;
-		/* For sendfile(2), which knows no MSG_DONTWAIT; where that cannot be had all is copied. */
-		if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK) < 0))
-			send->state |= FILE_UNSPLICED;
-		else if (!(flags & O_NONBLOCK))
-			send->state |= FILE_BLOCKING;
+		if (!file_unblock(send))
+			send->state |= FILE_UNSPLICED; /* all is copied */
 	}
 }
 
-static enum file_turn file_end(struct io_file_send *send, int result)
+enum file_turn file_end(struct io_file_send *send, int result)
 {
 	if (send->state & FILE_CORKED)
 		file_cork(send->conn->fd, false);
@@ -196,15 +197,7 @@ static int file_check(const struct file *file)
 	return stat.stx_nlink != file->nlink || file_time_is(&stat.stx_ctime, &file->ctime) ? 0 : -ESTALE;
 }
 
-static void file_advance(struct io_file_send *send, size_t n)
-{
-	send->conn->sent += n;
-	send->offset += n;
-	send->len -= n;
-}
-
-/* The memory in front. None is left when it has gone. */
-static enum file_turn file_send_memory(struct io_file_send *send)
+enum file_turn file_send_memory(struct io_file_send *send)
 {
 	struct msghdr message = { .msg_iov = send->iov, .msg_iovlen = send->niov };
 	ssize_t res = sendmsg(send->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
@@ -355,11 +348,8 @@ static bool file_stays_warm(struct io_file_send *send, size_t len, uint64_t most
 	return ahead > len && file_is_warm(send, len);
 }
 
-/*
- * After a short count of sendfile(2), which may have other reasons than a full socket: whether room in it will be
- * told. To find that out by another sendfile(2) would fill what little room has come since, in small segments.
- */
-static bool file_is_full(int fd)
+/* To find that out by another sendfile(2) would fill what little room has come since, in small segments. */
+bool file_is_full(int fd)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
 
@@ -472,9 +462,9 @@ enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *s
 {
 	struct io_conn *conn = send->conn;
 	uint64_t before = conn->sent;
-	enum file_turn turn = file_take_turn(sender, send);
+	enum file_turn turn = send->file->bytes ? file_sealed_turn(sender, send) : file_take_turn(sender, send);
 
-	file_spend(sender, conn->sent - before);
+	file_spend(sender, (conn->sent - before) / (send->file->bytes ? 2 : 1));
 	return turn;
 }
 

@@ -25,12 +25,26 @@
 /* sendfile(2) is given so many bytes at least, if there are: a turn may go beyond the budget by that. */
 #define FILE_PIECE_MIN (64 * 1024)
 
+/* Pieces end where pages do; of the usual size, which is all that matters. */
+#define FILE_GRAIN 4096
+
 /* How a turn ends. */
 enum file_turn {
 	FILE_MORE, /* another turn is due, when others had theirs */
 	FILE_FULL, /* the socket takes no more: wait for room, then another turn */
 	FILE_COLD, /* read what file_cold() says, aside, and bring it to file_send_read() */
 	FILE_DONE, /* send->result is the result */
+};
+
+/* io_file_send.state */
+enum {
+	FILE_BLIND = 1 << 0,     /* the file system does not know RWF_NOWAIT: everything is read aside */
+	FILE_UNCOUNTED = 1 << 1, /* cachestat(2) does not answer: ask in smaller steps */
+	FILE_UNSPLICED = 1 << 2, /* sendfile(2) does not take this file: everything is copied */
+	FILE_BLOCKING = 1 << 3,  /* the socket was, before */
+	FILE_CORKED = 1 << 4,    /* it is, for as long as pages are sent by reference */
+	FILE_LIFTED = 1 << 5,    /* more of it may be unsent, and was as many bytes before: file_sealed.c */
+	FILE_HALTED = 1 << 6,    /* the socket has been full */
 };
 
 /* Sends that wait for something, first come, first served. */
@@ -57,17 +71,64 @@ static inline struct io_file_send *file_queue_shift(struct file_queue *queue)
 	return send;
 }
 
+/* What an event loop has for its sends of sealed memory. */
+struct file_splicer {
+	int from, to;     /* a pipe's ends */
+	void *waste;      /* where what a socket did not take is read to */
+	size_t room;      /* in the pipe, bytes; 0: there is none, and all is copied */
+	unsigned lifts;   /* sends that may have more unsent than others, beyond those that have */
+	uint64_t *figure; /* bytes that were sent so */
+};
+
 /* What an event loop has for its sends. */
 struct file_sender {
 	void *scratch;   /* FILE_COPY bytes; NULL: not created */
 	uint64_t window; /* the last so many bytes of each send are copied; see file_send.c */
 	struct file_queue turns;
 	size_t budget; /* left until the next wait */
+	struct file_splicer splicer;
 };
 
-/* 0 or -ENOMEM. file_sender_destroy() may be called for a sender that is all zero, too. */
+/* 0 or -ENOMEM. file_sender_destroy() may be called for a sender that is all zero, too. Not of its splicer. */
 int file_sender_create(struct file_sender *sender);
 void file_sender_destroy(struct file_sender *sender);
+
+/*
+ * With io_config.sealed. What cannot be had is done without. figure: where bytes are counted, which grows by relaxed stores.
+ * file_splicer_destroy() copes with one that is all zero.
+ */
+void file_splicer_create(struct file_splicer *splicer, uint64_t *figure);
+void file_splicer_destroy(struct file_splicer *splicer);
+
+/*
+ * Sealed memory (file_sealed.c): all of a range by reference. What a send of it is, file_send_begin() and file_send_turn() see
+ * from send->file.
+ */
+void file_sealed_begin(struct file_sender *sender, struct io_file_send *send);
+enum file_turn file_sealed_turn(struct file_sender *sender, struct io_file_send *send);
+
+/* The connection of a send is closed before its end. Any send. */
+void file_sealed_drop(struct file_sender *sender, struct io_file_send *send);
+
+/* What both have in common: the memory in front, of which none is left when it has gone; */
+enum file_turn file_send_memory(struct io_file_send *send);
+
+/* the end of a send, with its result; */
+enum file_turn file_end(struct io_file_send *send, int result);
+
+/* that so many bytes of the file are sent; */
+static inline void file_advance(struct io_file_send *send, size_t n)
+{
+	send->conn->sent += n;
+	send->offset += n;
+	send->len -= n;
+}
+
+/* that the socket is to be O_NONBLOCK until the end, for sendfile(2) and splice(2), which know no MSG_DONTWAIT: false, if it cannot be; */
+bool file_unblock(struct io_file_send *send);
+
+/* and whether room in the socket will be told, after a short count of these, which may have other reasons. */
+bool file_is_full(int fd);
 
 /*
  * Begins a send of the connection. No turn is taken. The socket is O_NONBLOCK until FILE_DONE, where sendfile(2)

@@ -44,6 +44,7 @@ static const struct figure uring_figures[] = {
 	[URING_INLINE_SENDS] = { "io_uring_inline_sends", "Sends that send(2) has taken whole (send=inline)." },
 	[URING_ZC_SENDS] = { "io_uring_zc_sends", "Sends without a copy that were submitted (zc=on, zc=fixed)." },
 	[URING_ZC_COPIED] = { "io_uring_zc_copied", "Of these, those that the kernel copied all the same." },
+	[URING_SPLICED] = { "io_uring_spliced_bytes", "Bytes sent by reference to memory (--splice-above)." },
 	{ NULL, NULL },
 };
 

@@ -226,6 +226,7 @@ enum uring_figure {
 	URING_INLINE_SENDS,
 	URING_ZC_SENDS,
 	URING_ZC_COPIED,
+	URING_SPLICED,
 };
 
 static inline struct uring *uring_of(struct io *io)
@@ -454,7 +455,7 @@ void uring_adopt(struct uring *uring);
 int uring_register_features(struct uring *uring, const char **what);
 
 /* uring_contain.c. Limits the ring to what is in effect, and enables it. 0 or -errno. */
-int uring_contain(struct uring *uring, bool files);
+int uring_contain(struct uring *uring, bool files, bool sealed);
 
 /* uring_test.c. Tries each operation that serving needs, as serving will use it. 0, or -errno with *what that failed. */
 int uring_self_test(struct uring *uring, const char **what);

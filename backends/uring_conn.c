@@ -169,6 +169,8 @@ void uring_close(struct io *io, struct io_conn *conn)
 	conn->flags |= CONN_CLOSING;
 	while (conn->held)
 		uring_give_back(uring, uring_unhold(uring, conn));
+	if (conn->flags & CONN_FILE)
+		file_sealed_drop(&uring->sender, conn->files);
 	/* Ends what is armed and in flight, on TCP and Unix sockets alike. ENOTCONN: the peer's reset has done so. */
 	if (conn->owed)
 		shutdown(conn->fd, SHUT_RDWR);

@@ -25,7 +25,7 @@ static void uring_allow(struct uring_allowed *allowed, uint8_t opcode)
  * thread that will be the only one to submit (IORING_SETUP_SINGLE_ISSUER counts from now on). A kernel that cannot limit it
  * (before 5.10, or without it) goes on without; io.limits says so.
  */
-int uring_contain(struct uring *uring, bool files)
+int uring_contain(struct uring *uring, bool files, bool sealed)
 {
 	static const uint8_t always[] = { IORING_OP_NOP,  IORING_OP_ACCEPT,       IORING_OP_SEND,
 		                          IORING_OP_READ, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE };
@@ -38,7 +38,7 @@ int uring_contain(struct uring *uring, bool files)
 		uring_allow(&allowed, IORING_OP_RECV);
 	if (!uring->send_vec)
 		uring_allow(&allowed, IORING_OP_SENDMSG);
-	if (uring->polls || files || uring->direct)
+	if (uring->polls || files || sealed || uring->direct)
 		uring_allow(&allowed, IORING_OP_POLL_ADD);
 	if (uring->zc)
 		uring_allow(&allowed, IORING_OP_SEND_ZC);

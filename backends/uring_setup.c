@@ -296,7 +296,7 @@ static int uring_try(struct io **io, const struct io_config *config, const struc
 	if (ret)
 		goto fail;
 	*what = "io_uring_register's enabling of a restricted ring";
-	ret = config->contain ? uring_contain(uring, config->files) : 0;
+	ret = config->contain ? uring_contain(uring, config->files, config->sealed) : 0;
 	if (ret)
 		goto fail;
 	*what = "memory for it";
@@ -319,6 +319,8 @@ static int uring_try(struct io **io, const struct io_config *config, const struc
 	ret = config->files ? uring_files_create(uring) : 0;
 	if (ret)
 		goto fail;
+	if (config->sealed)
+		file_splicer_create(&uring->sender.splicer, &uring->io.figures[URING_SPLICED]);
 	uring->cq_end = uring->cq_head;
 	*io = &uring->io;
 	return 0;
@@ -421,6 +423,7 @@ void uring_destroy(struct io *io)
 	if (uring->ring.ring_fd >= 0)
 		io_uring_queue_exit(&uring->ring);
 	uring_files_destroy(uring);
+	file_splicer_destroy(&uring->sender.splicer);
 	if (uring->buffers)
 		munmap(uring->buffers, uring->memory_size);
 	if (uring->wake_fd >= 0)

@@ -153,7 +153,7 @@ static int asset_make(struct asset **made, enum asset_kind kind, unsigned status
 	representation->type_at = (uint16_t)head->type_at;
 	representation->length_at = (uint16_t)head->length_at;
 	representation->body = body->bytes;
-	representation->file = body->file;
+	representation->file = body->file ? body->file : body->sealed;
 	representation->body_len = body->len;
 	*made = asset;
 	return 0;

@@ -1,17 +1,20 @@
 /*
- * body.c - see body.h. One allocation: the struct on a cache line of its own, then the bytes, or the open file.
+ * body.c - see body.h. One allocation: the struct on a cache line of its own, then the bytes, or the open file, or what tells of
+ * sealed memory, whose bytes are pages of their own (body_pages.h).
  */
 #include "loom/body.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "body_pages.h"
 #include "loom/file.h"
 #include "loom/memory.h"
 
@@ -25,35 +28,91 @@ static_assert(sizeof(XXH128_canonical_t) == BODY_HASH_LEN, "a content hash has 1
 
 static atomic_uint files;
 
-uint64_t body_memory(uint64_t len)
+static _Atomic uint64_t seal_above = UINT64_MAX;
+
+/* What there is of a body in sealed memory beside its struct. */
+struct seal {
+	struct file file;
+	struct body_pages pages;
+};
+
+static uint64_t block_memory(uint64_t len)
 {
 	return ALIGNMENT + (len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-uint64_t body_file_memory(void)
+static bool is_to_be_sealed(uint64_t len)
 {
-	return body_memory(FILE_ROOM);
+	return len > 0 && len > atomic_load_explicit(&seal_above, memory_order_relaxed);
 }
 
-/* With room for so many bytes behind the struct. */
-static struct body *make(uint64_t room, uint64_t len)
+static uint64_t sealed_memory(uint64_t len)
 {
-	struct body *body = aligned_alloc(ALIGNMENT, body_memory(room));
+	return block_memory(sizeof(struct seal)) + body_pages_len(len);
+}
+
+void body_seal_above(uint64_t above)
+{
+	atomic_store_explicit(&seal_above, above, memory_order_relaxed);
+}
+
+uint64_t body_memory(uint64_t len)
+{
+	return is_to_be_sealed(len) ? sealed_memory(len) : block_memory(len);
+}
+
+uint64_t body_file_memory(void)
+{
+	return block_memory(FILE_ROOM);
+}
+
+/* With room for so many bytes behind the struct, out of all that it takes. */
+static struct body *make(uint64_t room, uint64_t len, uint64_t memory)
+{
+	struct body *body = aligned_alloc(ALIGNMENT, block_memory(room));
 
 	if (!body)
 		return NULL;
-	*body = (struct body){ .references = 1, .len = len, .memory = body_memory(room) };
+	*body = (struct body){ .references = 1, .len = len, .memory = memory };
 	memory_take(body->memory);
+	return body;
+}
+
+/* NULL: there are no such pages, and ordinary memory will do. */
+static struct body *make_sealable(uint64_t len)
+{
+	struct body_pages pages;
+	struct body *body;
+	struct seal *seal;
+
+	if (body_pages_take(&pages, len))
+		return NULL;
+	body = make(sizeof(*seal), len, sealed_memory(len));
+	if (!body) {
+		body_pages_give(&pages);
+		return NULL;
+	}
+	seal = (struct seal *)((uint8_t *)body + ALIGNMENT);
+	*seal = (struct seal){ .file = { .fd = -1, .size = len, .bytes = pages.bytes }, .pages = pages };
+	body->bytes = pages.bytes;
+	body->sealed = &seal->file;
 	return body;
 }
 
 int body_create(struct body **made, uint64_t len)
 {
-	struct body *body = len > PTRDIFF_MAX / 2 ? NULL : make(len, len);
+	struct body *body = NULL;
 
-	if (!body)
+	if (len > PTRDIFF_MAX / 2)
 		return -ENOMEM;
-	body->bytes = (uint8_t *)body + ALIGNMENT;
+	if (is_to_be_sealed(len))
+		body = make_sealable(len);
+	if (!body) {
+		body = make(len, len, block_memory(len));
+		if (!body)
+			return -ENOMEM;
+		body->bytes = (uint8_t *)body + ALIGNMENT;
+	}
 	*made = body;
 	return 0;
 }
@@ -65,7 +124,7 @@ int body_create_file(struct body **made, int fd, uint64_t size, const struct tim
 
 	assert(fd >= 0 && size > 0);
 
-	body = make(FILE_ROOM, size);
+	body = make(FILE_ROOM, size, body_file_memory());
 	if (!body)
 		return -ENOMEM;
 	body->file = (struct file *)((uint8_t *)body + ALIGNMENT);
@@ -102,6 +161,8 @@ void body_release(struct body *body)
 		close(body->file->fd);
 		atomic_fetch_sub_explicit(&files, 1, memory_order_relaxed);
 	}
+	if (body->sealed)
+		body_pages_give(&((struct seal *)body->sealed)->pages);
 	memory_give(body->memory);
 	free(body);
 }

@@ -129,6 +129,7 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 	assert(request->options && request->options->root && request->options->index && request->workers > 0);
 	assert(!request->as_before || request->previous);
 
+	body_seal_above(request->options->splice_above);
 	builder.index_len = strlen(request->options->index);
 	builder.owner = calloc(1, sizeof(*builder.owner));
 	err = builder.owner ? make(&builder, snapshot, why, size) : -ENOMEM;

@@ -55,7 +55,7 @@ static void add_body(struct conn_context *context, struct conn *conn, const stru
 {
 	struct output *output = conn->output;
 
-	if (found->file) {
+	if (found->file && (!found->body || len > context->splice_above)) {
 		if (len > 0) {
 			add_file(output, found->file, offset, len);
 			pin_snapshot(context, conn);
@@ -94,7 +94,7 @@ static void add_parts(struct conn_context *context, struct conn *conn, const str
 {
 	struct output *output = conn->output;
 
-	if (response->representation->file) {
+	if (!response->representation->body) {
 		output->parts = *response;
 		output->part = 0;
 		add_part_of_file(output);

@@ -1,9 +1,9 @@
 /*
  * conn_output.h - the answers of one connection, gathered until they are sent: heads and small bodies as bytes, larger
- * bodies by reference, and, as the last of them, what lies in a file. Private to conn.c, conn_input.c and
+ * bodies by reference, and, as the last of them, what lies in a file or in sealed memory. Private to conn.c, conn_input.c and
  * conn_output.c.
  *
- * A streamed file ends the gathering: nothing can stand behind it in the same send. Several parts of one are sent one
+ * These end the gathering: nothing can stand behind it in the same send. Several parts of a streamed one are sent one
  * after another, each with its part's head, and the output keeps what is still to come.
  */
 #ifndef LOOM_CONN_OUTPUT_H

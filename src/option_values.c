@@ -85,6 +85,14 @@ int option_set_stream_above(const struct row *row, struct options *options, cons
 	return strcmp(text, "off") == 0 ? 0 : parse_size(text, &options->stream_above, complaint);
 }
 
+int option_set_splice_above(const struct row *row, struct options *options, const char *text,
+                            struct complaint *complaint)
+{
+	(void)row;
+	options->splice_above = UINT64_MAX;
+	return strcmp(text, "off") == 0 ? 0 : parse_size(text, &options->splice_above, complaint);
+}
+
 int option_set_body(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	(void)row;

@@ -144,7 +144,7 @@ set_fn option_set_access_format, option_set_access_log, option_set_admin, option
 	option_set_health, option_set_immutable, option_set_index, option_set_listen, option_set_log_level,
 	option_set_memory, option_set_metrics, option_set_number, option_set_pid_file, option_set_port,
 	option_set_proxy_from, option_set_root, option_set_sandbox, option_set_sandbox_read, option_set_size,
-	option_set_stream_above, option_set_switch, option_set_symlinks, option_set_uring, option_set_user,
-	option_set_verbosity, option_set_watch, option_set_when_full, option_set_workers;
+	option_set_splice_above, option_set_stream_above, option_set_switch, option_set_symlinks, option_set_uring,
+	option_set_user, option_set_verbosity, option_set_watch, option_set_when_full, option_set_workers;
 
 #endif

@@ -177,6 +177,8 @@ static const struct row {
 	{ SYS_fadvise64, FILES | W | D, ANY },
 	{ SYS_cachestat, S | W | D, ANY },
 	{ SYS_sendfile, S | W, ANY },
+	{ SYS_vmsplice, S | W, ANY },
+	{ SYS_splice, S | W, ANY },
 	{ SYS_newfstatat, FILES, ANY },
 	{ SYS_newfstatat, EVERY, NO_PATH },
 	{ SYS_ppoll, S | M | R | A | L, ANY },

@@ -229,10 +229,13 @@ int worker_run(struct worker *worker)
 int worker_create(struct worker **out, const struct worker_config *config, char *why, size_t size)
 {
 	const uint32_t spare = config->options->when_full == WHEN_FULL_503 ? OPTIONS_REFUSALS : 0;
+	/* Zero copy, which somebody has asked for, is for the same bodies. */
+	const uint64_t splice_above = config->options->features.uring.zc ? UINT64_MAX : config->options->splice_above;
 	struct io_config io_config = {
 		.conns = config->conns + spare,
 		.listeners = config->listens,
 		.files = config->options->stream_above != UINT64_MAX,
+		.sealed = splice_above != UINT64_MAX,
 		.contain = config->contain,
 		.on_thread = config->on_thread,
 		.features = &config->options->features,
@@ -263,6 +266,7 @@ int worker_create(struct worker **out, const struct worker_config *config, char 
 	worker->context.limits = &config->options->limits;
 	worker->context.timeouts = &config->options->timeouts;
 	worker->context.worker = config->index;
+	worker->context.splice_above = splice_above;
 	worker->context.say_snapshot = config->options->snapshot_header;
 	worker->context.proxy_from = config->options->proxy_from;
 	worker->context.proxy_froms = config->options->proxy_froms;

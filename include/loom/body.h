@@ -3,6 +3,10 @@
  * of our own. One body may serve several answers and snapshots. It is filled once and never changes afterwards. Its
  * bytes are in memory, or left in the file, which it then holds open ("streamed").
  *
+ * Memory that is longer than a threshold is made of whole pages, which nobody writes to once it has been filled ("sealed").
+ * So it can be sent by reference: what the kernel has of it in its queues stays as it is, also when the body is freed. All
+ * else reads it like any other memory.
+ *
  * References are counted by the builder's thread alone. Other threads read bytes, len and hash of a body that somebody
  * holds a reference for.
  */
@@ -22,12 +26,19 @@ struct body {
 	uint8_t hash[BODY_HASH_LEN]; /* of the bytes (XXH3, 128 bits); the same on every machine */
 	uint8_t *bytes;              /* from a cache line's start; NULL: streamed */
 	struct file *file;           /* streamed: closed with the body; otherwise NULL */
+	struct file *sealed;         /* what io_send_file() is told of sealed memory; NULL: it is ordinary memory */
 };
 
-/* What a body of so many bytes takes. */
+/*
+ * Bodies in memory that are longer than this are to be sealed; UINT64_MAX: none are, which is so before the first call. Counts
+ * for bodies that are created afterwards. Any thread.
+ */
+void body_seal_above(uint64_t above);
+
+/* What a body of so many bytes takes, at most: one that is to be sealed takes whole pages. */
 uint64_t body_memory(uint64_t len);
 
-/* One reference, bytes yet to be filled. 0 or -ENOMEM. Any thread. */
+/* One reference, bytes yet to be filled, by this thread and before it creates another. 0 or -ENOMEM. Any thread. */
 int body_create(struct body **body, uint64_t len);
 
 /*

@@ -104,6 +104,7 @@ struct conn_context {
 	struct snapshot *snapshot;    /* the current one */
 	struct snapshot_inbox *inbox; /* where the next one comes; NULL: none will */
 	unsigned worker;              /* index, for pins */
+	uint64_t splice_above;        /* longer pieces of a sealed body are sent by reference */
 	uint32_t refusing;            /* connections that are being refused now */
 	uint32_t lent;                /* sends whose memory the kernel still reads: each has a pin (struct io_lent) */
 	uint32_t lent_outputs;        /* and some an output */

@@ -1,7 +1,7 @@
 /*
- * file.h - an open file whose bytes are sent as they lie there, and what tells that nobody has written to it since it was
- * opened. The builder opens and closes it (body.h); a backend reads and sends from it (io_send_file()); what lies between
- * only passes it on.
+ * file.h - what is sent as it lies: an open file, with what tells that nobody has written to it since it was opened; or memory
+ * that nobody writes to. The builder opens and closes it (body.h); a backend reads and sends from it (io_send_file()); what
+ * lies between only passes it on.
  */
 #ifndef LOOM_FILE_H
 #define LOOM_FILE_H
@@ -28,6 +28,11 @@ struct file {
 	 * never. A hint for all who send from it, on whatever thread: relaxed loads and stores. NULL: nobody remembers.
 	 */
 	uint32_t *warm;
+	/*
+	 * The content, where it is memory of whole pages that are written to no more, not even when they have been freed and
+	 * belong to somebody else. Then size is all that counts of the above, and fd is -1. NULL: it is a file.
+	 */
+	const uint8_t *bytes;
 };
 
 /* Parts that warm has. */

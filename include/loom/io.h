@@ -103,6 +103,7 @@ struct io_file_send {
 	uint64_t warm;             /* up to this offset the file was found in the page cache a moment ago, */
 	uint64_t warm_from;        /* and from this one on, page by page, */
 	uint32_t warm_since;       /* since this second */
+	int unsent;                /* of the socket, before: what may be unsent */
 	uint32_t state;
 	int cancelled;
 	int result;
@@ -133,6 +134,7 @@ struct io_config {
 	unsigned conns;     /* the most connections open at a time; at least 1 */
 	unsigned listeners; /* the most listeners at a time; at least 1 */
 	bool files;         /* io_send_file() will be called: what it needs is taken now */
+	bool sealed;        /* it will be called with sealed memory; without files, with nothing else */
 	bool contain; /* limit the instance to the operations that it uses, if they pass by filters of system calls */
 	void (*on_thread)(void); /* called by each thread that the backend starts, before its first work; may be NULL */
 	const struct features *features; /* what is asked for; NULL: nothing. Not referred to afterwards */

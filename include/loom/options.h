@@ -97,6 +97,7 @@ struct options {
 	uint64_t max_memory;  /* bytes that snapshots may hold, all together */
 	uint64_t
 		stream_above; /* larger files are streamed, not held in memory; UINT64_MAX: none is, whatever the memory */
+	uint64_t splice_above; /* larger bodies in memory are sealed and sent by reference; UINT64_MAX: none is */
 	const char *index;
 	bool hidden;
 	enum symlinks symlinks;

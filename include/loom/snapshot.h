@@ -46,8 +46,8 @@
  */
 struct representation {
 	const char *head;
-	const uint8_t *body;     /* NULL: the bytes are those of file */
-	const struct file *file; /* NULL: the bytes are at body */
+	const uint8_t *body;     /* NULL: the bytes are those of file, which is streamed */
+	const struct file *file; /* with body: the same bytes, to be sent by reference; NULL: they are at body alone */
 	size_t body_len;
 	uint16_t head_len;
 	uint16_t status;

@@ -49,6 +49,7 @@ void contract_wait(Suite *suite, int row);
 void contract_load(Suite *suite, int row);
 void contract_file(Suite *suite, int row);
 void contract_version(Suite *suite, int row);
+void contract_sealed(Suite *suite, int row);
 
 TCase *contract_case(Suite *suite, const char *name);
 
@@ -111,8 +112,9 @@ struct rig {
 struct rig *rig_start(int row, unsigned max_links, unsigned listeners);
 void rig_stop(struct rig *rig);
 
-/* Likewise, with io_config.files. SIGPIPE is ignored from then on, as io_send_file() wants it. */
+/* Likewise, with io_config.files. SIGPIPE is ignored from then on, as io_send_file() wants it. With io_config.sealed alone. */
 struct rig *rig_start_files(int row, unsigned max_links);
+struct rig *rig_start_sealed(int row, unsigned max_links);
 
 /* io_wait() once and pulls everything. The number of events pulled. */
 unsigned rig_turn(struct rig *rig, int timeout_ms);
@@ -163,6 +165,10 @@ void link_send_memory(struct link *link, void *memory, const size_t *sizes, unsi
 void file_make(struct file *file, uint64_t size);
 void file_unname(const struct file *file);
 void file_unmake(struct file *file);
+
+/* Sealed memory (file.h) of so many bytes; file_unseal() lets go of it. */
+void file_seal(struct file *file, uint64_t size);
+void file_unseal(struct file *file);
 
 /* A size of which more than the end is sent by reference, as long as nobody has made queues of sockets yet larger. */
 uint64_t file_large(void);

@@ -78,12 +78,13 @@ uint32_t rig_random(struct rig *rig, uint32_t below)
 	return (uint32_t)(mix(&rig->random) >> 32) % below;
 }
 
-static struct rig *rig_create(int row, unsigned max_links, unsigned listeners, bool files)
+static struct rig *rig_create(int row, unsigned max_links, unsigned listeners, bool files, bool sealed)
 {
 	struct io_config config = {
 		.conns = max_links ? max_links : 1,
 		.listeners = listeners ? listeners : 1,
 		.files = files,
+		.sealed = sealed,
 		.features = contract_features,
 	};
 	struct rig *rig = calloc(1, sizeof(*rig));
@@ -103,13 +104,19 @@ static struct rig *rig_create(int row, unsigned max_links, unsigned listeners, b
 
 struct rig *rig_start(int row, unsigned max_links, unsigned listeners)
 {
-	return rig_create(row, max_links, listeners, false);
+	return rig_create(row, max_links, listeners, false, false);
 }
 
 struct rig *rig_start_files(int row, unsigned max_links)
 {
 	signal(SIGPIPE, SIG_IGN);
-	return rig_create(row, max_links, 1, true);
+	return rig_create(row, max_links, 1, true, true);
+}
+
+struct rig *rig_start_sealed(int row, unsigned max_links)
+{
+	signal(SIGPIPE, SIG_IGN);
+	return rig_create(row, max_links, 1, false, true);
 }
 
 /* The end of a send whose memory is lent still, and the end of that. */
@@ -539,6 +546,7 @@ static Suite *contract_suite(int row)
 	contract_load(suite, row);
 	contract_file(suite, row);
 	contract_version(suite, row);
+	contract_sealed(suite, row);
 	return suite;
 }
 

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +64,25 @@ void file_unmake(struct file *file)
 	file_unname(file);
 	close(file->fd);
 	file->fd = -1;
+}
+
+void file_seal(struct file *file, uint64_t size)
+{
+	uint8_t *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(bytes, MAP_FAILED);
+	for (uint64_t at = 0, len; at < size; at += len) {
+		len = size - at < PATTERN ? size - at : PATTERN;
+		memcpy(bytes + at, pattern + at % PATTERN, len);
+	}
+	ck_assert_int_eq(mprotect(bytes, size, PROT_READ), 0);
+	*file = (struct file){ .fd = -1, .size = size, .bytes = bytes };
+}
+
+void file_unseal(struct file *file)
+{
+	munmap((void *)(uintptr_t)file->bytes, file->size);
+	file->bytes = NULL;
 }
 
 #define FILE_MIB (1u << 20)

@@ -5,9 +5,12 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <fcntl.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define SEAM_CACHESTAT 451
 
@@ -40,6 +43,34 @@ static int seam_splice(size_t *len)
 		errno = flags & RWF_NOWAIT ? seam_nowait() : 0;                                   \
 		return errno ? -1 : __real_##name(fd, iov, n, at, flags);                         \
 	}
+
+ssize_t __real_vmsplice(int, const struct iovec *, size_t, unsigned);
+ssize_t __wrap_vmsplice(int, const struct iovec *, size_t, unsigned);
+ssize_t __wrap_vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flags)
+{
+	errno = seam.referred;
+	return errno ? -1 : __real_vmsplice(fd, iov, n, flags);
+}
+
+ssize_t __real_splice(int, off64_t *, int, off64_t *, size_t, unsigned);
+ssize_t __wrap_splice(int, off64_t *, int, off64_t *, size_t, unsigned);
+ssize_t __wrap_splice(int in, off64_t *at, int out, off64_t *to, size_t len, unsigned flags)
+{
+	seam.moves++;
+	if (seam.move_max && len > (size_t)seam.move_max)
+		len = (size_t)seam.move_max;
+	errno = seam.moved;
+	return errno ? -1 : __real_splice(in, at, out, to, len, flags);
+}
+
+/* Of the backends' own, that of a pipe alone is so long. */
+ssize_t __real_read(int, void *, size_t);
+ssize_t __wrap_read(int, void *, size_t);
+ssize_t __wrap_read(int fd, void *bytes, size_t len)
+{
+	errno = len > sizeof(uint64_t) ? seam.stuck : 0;
+	return errno ? -1 : __real_read(fd, bytes, len);
+}
 
 #define SEAM_SENDFILE(name, offset_type)                                     \
 	ssize_t __real_##name(int, int, offset_type *, size_t);              \

@@ -13,7 +13,11 @@ struct seam {
 	atomic_int nowait;     /* an errno for every read with RWF_NOWAIT, or 0 */
 	atomic_int spliced;    /* an errno for every sendfile(2), or 0 */
 	atomic_int splice_max; /* the most bytes that one sendfile(2) takes, or 0 */
-	atomic_int reads, splices; /* calls so far, told by the seam */
+	atomic_int referred;   /* an errno for every vmsplice(2), or 0 */
+	atomic_int moved;      /* an errno for every splice(2), or 0 */
+	atomic_int move_max;   /* the most bytes that one of these moves, or 0 */
+	atomic_int stuck;      /* an errno for every read(2) from a pipe, or 0 */
+	atomic_int reads, splices, moves; /* calls so far, told by the seam */
 
 	/* Called once, before the next read with RWF_NOWAIT gets its answer. */
 	void (*before)(void *context);

@@ -117,6 +117,7 @@ void stage_prepare(const struct io_ops *ops)
 		.index = "index.html",
 		.max_memory = 1 << 30,
 		.stream_above = 400000,
+		.splice_above = UINT64_MAX,
 		.max_streams = 10,
 		.workers = 1,
 		.max_connections = CONNS,

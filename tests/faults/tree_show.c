@@ -251,6 +251,7 @@ static void begin(struct verdict *verdict)
 		.index = "index.html",
 		.max_memory = 1 << 30,
 		.stream_above = UINT64_MAX,
+		.splice_above = UINT64_MAX,
 		.max_streams = 10,
 		.workers = 1,
 		.encodings = 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD,

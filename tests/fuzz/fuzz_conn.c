@@ -32,6 +32,7 @@
 
 static const struct options options = {
 	.stream_above = 0,
+	.splice_above = UINT64_MAX,
 	.limits = { .request_line = 300, .head = 1000, .fields = 12, .body = 500, .requests = 24 },
 	.timeouts = { .keepalive = 5000, .header = 10000, .send = 30000, .grace = 20000 },
 };

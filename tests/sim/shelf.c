@@ -132,10 +132,13 @@ static void drop(struct asset *asset)
 	if (!asset)
 		return;
 	if (asset->references == 1) {
-		if (asset->body->references == 1 && asset->body->bytes)
+		/* A sealed one nobody can overwrite. */
+		if (asset->body->references == 1 && asset->body->bytes && !asset->body->sealed)
 			memset(asset->body->bytes, 0xde, asset->body->len);
 		if (asset->body->references == 1 && asset->body->file)
 			asset->body->file->size = 0;
+		if (asset->body->references == 1 && asset->body->sealed)
+			*asset->body->sealed = (struct file){ 0 };
 		memset((char *)(uintptr_t)asset->representation.head, 0xde, asset->representation.head_len);
 		asset->representation.body_len = 0xdededede;
 		asset->representation.head_len = 0xdede;
@@ -258,7 +261,7 @@ bool shelf_knows(const struct snapshot *snapshot, const struct file *file, enum 
 	const struct shelf *shelf = snapshot->owner;
 
 	for (unsigned i = 0; i < PAGES; i++) {
-		if (!shelf->pages[i][PLAIN] || shelf->pages[i][PLAIN]->body->file != file)
+		if (!shelf->pages[i][PLAIN] || shelf->pages[i][PLAIN]->representation.file != file)
 			continue;
 		*page = i;
 		*content = model_content(i, shelf->version);

@@ -46,6 +46,7 @@ static int sim_create(struct io **io, const struct io_config *config, char *why,
 	sim->conns_max = config->conns;
 	sim->listeners_max = config->listeners;
 	sim->files = config->files;
+	sim->sealed = config->sealed;
 	*io = &sim->io;
 	return 0;
 }
@@ -140,7 +141,8 @@ static void sim_send(struct io *io, struct io_conn *conn, struct iovec *iov, uns
 
 static void sim_send_file(struct io *io, struct io_conn *conn, struct io_file_send *file)
 {
-	sim_require(sim_of(io), sim_of(io)->files, "io_send_file() without io_config.files");
+	sim_require(sim_of(io), file->file->bytes ? sim_of(io)->sealed : sim_of(io)->files,
+	            "io_send_file() without io_config.files or .sealed");
 	sim_send_all(sim_of(io), conn, file->iov, file->niov, file, "io_send_file()");
 }
 

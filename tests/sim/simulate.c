@@ -25,12 +25,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loom/body.h"
 #include "run.h"
 #include "shelf.h"
 #include "simulate.h"
 
 #define LOG_SIZE (128 * 1024) /* of the ring; small, so that it is full at times */
 #define EPOCH    1700000000
+
+/* Bytes; some pages are longer, some are not, and ranges of them are either. */
+#define SEALED_ABOVE 5100
 
 /* Simulated time after which a run must have come to its end, what the outside may do until then, and real seconds. */
 #define RUN_MS_MAX    (4 * 60 * 60 * 1000)
@@ -262,6 +266,9 @@ static void begin(struct run *run, const struct plan *plan, struct life *lives)
 	run->options.timeouts = plan->settings.timeouts;
 	run->options.snapshot_header = plan->settings.say_snapshot;
 	run->options.when_full = plan->when_full;
+	/* Every other run has its longest pages in sealed memory. */
+	run->options.splice_above = plan->sim_seed & 1 ? SEALED_ABOVE : UINT64_MAX;
+	body_seal_above(run->options.splice_above);
 	run->settings[0] = plan->settings;
 	run->sim = running = sim_new(plan->sim_seed, &plan->weather);
 	run->start = sim_now(run->sim);

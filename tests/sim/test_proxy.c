@@ -268,6 +268,7 @@ static void run(unsigned seed, const struct row *row, bool trusted)
 		.limits = { .request_line = 300, .head = 1000, .fields = 12, .body = 500 },
 		.timeouts = { .keepalive = 5000, .header = HEADER_MS, .send = 30000, .grace = 20000 },
 		.stream_above = UINT64_MAX,
+		.splice_above = UINT64_MAX,
 	};
 	struct sim_weather weather = sim_fair_weather;
 	static struct snapshot_inbox inbox; /* not on AddressSanitizer's stack, which aligns to 32 bytes */

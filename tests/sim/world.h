@@ -123,8 +123,9 @@ struct sim {
 	unsigned conns_max;
 	unsigned listeners;
 	unsigned listeners_max;
-	bool files; /* the caller has announced that it sends files */
-	char *lent; /* the last IO_RECV's bytes */
+	bool files;  /* the caller has announced that it sends files, */
+	bool sealed; /* and sealed memory */
+	char *lent;  /* the last IO_RECV's bytes */
 	size_t lent_len;
 	sim_clients_fn *clients;
 	void *clients_context;

@@ -83,6 +83,7 @@ START_TEST(defaults_are_those_of_the_manual)
 	ck_assert_int_eq(options.watch, WATCH_AUTO);
 	ck_assert_uint_eq(options.settle_max, 10000);
 	ck_assert_uint_eq(options.stream_above, 64 << 20);
+	ck_assert_uint_eq(options.splice_above, 128 << 10);
 	ck_assert_uint_eq(options.keep_generations, 3);
 	ck_assert_uint_eq(options.keep_for, 3600000);
 	ck_assert_ptr_null(options.admin);
@@ -118,7 +119,7 @@ START_TEST(every_option_is_read)
 	expect_run(
 		"-l 127.0.0.1:0 --listen=unix:/run/x --backend epoll -w 3 --keepalive-timeout 1m "
 		"--header-timeout 250ms --send-timeout=7 --max-connections 100 --max-memory 64K --index home.htm "
-		"--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --keep-generations 0 "
+		"--hidden --symlinks deny --settle 0 --settle-max 1m --watch poll --stream-above off --splice-above off --keep-generations 0 "
 		"--keep-for 5s --admin unix:/run/admin --metrics :9100 --health /healthz --snapshot-header --drain-delay 5s --grace 1h -v --max-request-line 1K --max-head=4K "
 		"--max-fields 7 --max-body 2M --max-requests 1000 --encodings br,gzip --no-compress "
 		"--cache-dir /var/cache/loom --cache-control max-age=60 --immutable /assets/* --immutable *.woff2 "
@@ -143,6 +144,7 @@ START_TEST(every_option_is_read)
 	ck_assert_int_eq(options.watch, WATCH_POLL);
 	ck_assert_uint_eq(options.settle_max, 60000);
 	ck_assert(options.stream_above == UINT64_MAX);
+	ck_assert(options.splice_above == UINT64_MAX);
 	ck_assert_str_eq(options.user, "www-data");
 	ck_assert_str_eq(options.group, "33");
 	ck_assert_int_eq(options.sandbox, SANDBOX_ON);
@@ -845,7 +847,7 @@ START_TEST(the_manual_knows_the_letters_defaults_and_variables)
 			compared++;
 		}
 	}
-	ck_assert_int_eq(compared, 64);
+	ck_assert_int_eq(compared, 65);
 	free(help);
 	free(manual);
 }
@@ -892,7 +894,7 @@ START_TEST(the_manual_of_the_file_knows_the_settings_and_defaults)
 			compared += compare_with_file_manual(line, manual);
 	for (const char *at = manual; (at = strstr(at, "\n.BI \"")) != NULL; at++)
 		entries++;
-	ck_assert_int_eq(compared, 57);
+	ck_assert_int_eq(compared, 58);
 	ck_assert_int_eq(entries, compared + 1); /* root */
 	free(help);
 	free(manual);

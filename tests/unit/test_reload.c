@@ -462,6 +462,7 @@ static void setup(void)
 		                    .settle_max = 10000,
 		                    .watch = WATCH_AUTO,
 		                    .stream_above = UINT64_MAX,
+		                    .splice_above = UINT64_MAX,
 		                    .symlinks = SYMLINKS_CONTAIN };
 }
 

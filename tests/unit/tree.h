@@ -75,6 +75,7 @@ static inline void tree_make(const char *root)
 		.index = "index.html",
 		.max_memory = 1 << 30,
 		.stream_above = UINT64_MAX,
+		.splice_above = UINT64_MAX,
 		.max_streams = 1000,
 		.workers = 2,
 		.encodings = 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD,

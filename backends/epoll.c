@@ -191,6 +191,11 @@ static ssize_t conn_send_front(struct io_conn *conn, size_t most, size_t *asked)
 	unsigned n = 0;
 	ssize_t res;
 
+	if (last->iov_len <= most && conn->niov == 1) { /* most sends */
+		*asked = last->iov_len;
+		res = direct_send(conn->fd, last->iov_base, last->iov_len, flags);
+		return res < 0 ? -errno : res;
+	}
 	for (; n < conn->niov && total < most; n++) {
 		last = &conn->iov[n];
 		total += last->iov_len;

@@ -69,6 +69,16 @@ MOVES(sendto, (int a, const void *b, size_t n, int d, const struct sockaddr *e, 
 MOVES(pread64, (int a, void *b, size_t n, off_t d), (a, b, n, d), n)
 MOVES(read, (int a, void *b, size_t n), (a, b, n), n)
 
+/* What read() becomes where the compiler does not know that the buffer is large enough, with the buffer's size. */
+ssize_t __real___read_chk(int, void *, size_t, size_t);
+ssize_t __wrap___read_chk(int, void *, size_t, size_t);
+ssize_t __wrap___read_chk(int fd, void *buffer, size_t n, size_t size)
+{
+	if (n > size)
+		return __real___read_chk(fd, buffer, n, size);
+	return __wrap_read(fd, buffer, n);
+}
+
 ssize_t __real_write(int, const void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 ssize_t __wrap_write(int fd, const void *bytes, size_t n)

@@ -1,11 +1,11 @@
 /*
  * main.c - loom's backends with each fault of rows.c at each place of a fixed scenario, one cell after the other.
  *
- *     faults BACKEND|reloader [--slice N] [--jobs N] [--table FILE] [--row TEXT]
+ *     faults BACKEND|reloader [--slice N|--first] [--jobs N] [--table FILE] [--row TEXT]
  *
  * A child process plays the cells, so that one that crashes or hangs is a result and not the end; the parent goes on behind
- * it. --slice N: the first error of each row and an Nth of the others, and an Nth of the places, for a quick look. The
- * table is a line a row, for ci/faults.
+ * it. --slice N: the first error of each row and an Nth of the others, and an Nth of the places, for a quick look; --first: the
+ * first error of each row, at all places. The table is a line a row, for ci/faults.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,6 +56,7 @@ static struct task task[TASKS_MAX];
 static unsigned tasks;
 static const struct io_ops *ops; /* NULL: the reloader */
 static unsigned slice = 1, jobs = 6;
+static bool first_errors;
 
 static void fail(struct tally *tally, const char *what)
 {
@@ -253,7 +254,9 @@ static void plan(const char *only)
 
 		if (!wanted(row) || (only && !strstr(row->about, only) && strcmp(only, fault_names[row->call]) != 0))
 			continue;
-		for (const struct value *value = row->values; value->value >= 0; value++, n++)
+		for (const struct value *value = row->values; value->value >= 0; value++, n++) {
+			if (first_errors && value != row->values)
+				break;
 			for (enum act act = 0; act < (ops ? ACTS : 1) && tasks < TASKS_MAX; act++)
 				if (value == row->values || n % slice == 0)
 					task[tasks++] = (struct task){
@@ -262,6 +265,7 @@ static void plan(const char *only)
 						.act = act,
 						.from = value == row->values ? 1 : 1 + n / slice % slice,
 					};
+		}
 	}
 }
 
@@ -349,8 +353,13 @@ int main(int argc, char *argv[])
 	FILE *out = NULL;
 	int status;
 
-	for (int i = 2; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--slice") == 0)
+	for (int i = 2; i < argc; i += 2) {
+		if (strcmp(argv[i], "--first") == 0) {
+			first_errors = true;
+			i--;
+		} else if (i + 1 == argc)
+			break;
+		else if (strcmp(argv[i], "--slice") == 0)
 			slice = (unsigned)atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--jobs") == 0)
 			jobs = (unsigned)atoi(argv[i + 1]);
@@ -363,7 +372,7 @@ int main(int argc, char *argv[])
 		if (strcmp(io_backends[i]->name, argv[1]) == 0)
 			ops = io_backends[i];
 	if (argc < 2 || (!ops && strcmp(argv[1], "reloader") != 0) || !slice || !jobs) {
-		fprintf(stderr, "faults BACKEND|reloader [--slice N] [--jobs N] [--table FILE] [--row TEXT]\n");
+		fprintf(stderr, "faults BACKEND|reloader [--slice N|--first] [--jobs N] [--table FILE] [--row TEXT]\n");
 		return 2;
 	}
 	if (table && !(out = fopen(table, "we"))) {

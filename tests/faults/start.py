@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts the server with each call that a start makes failing, at each place.
 
-    start.py LOOM-FAULTS BACKEND [--slice N] [--jobs N] [--table FILE] [--row CALL]
+    start.py LOOM-FAULTS BACKEND [--slice N|--first] [--jobs N] [--table FILE] [--row CALL]
 
 LOOM-FAULTS is the server's objects with the seam in front of the C library (start.c). After each fault either the server
 says one clear line and ends with status 1 (2: what the command line asks for cannot be had), or it serves, answers, and ends
@@ -229,6 +229,7 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("backend", choices=OF_BACKEND)
     parser.add_argument("--slice", type=int, default=1)
+    parser.add_argument("--first", action="store_true", help="the first error of each call alone, at all places")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--table")
     parser.add_argument("--row")
@@ -242,7 +243,7 @@ def main():
     calls = {**BOTH, **OF_BACKEND[options.backend]}
     todo = [(call, error, index) for call, errors in calls.items() for index, error in enumerate(errors)
             if not options.row or call == options.row]
-    if options.slice > 1:  # the first error of each call, from another place each
+    if options.slice > 1 or options.first:  # the first error of each call, from another place each
         todo = [one for one in todo if one[2] == 0]
     cells = failed = 0
     lines = []

@@ -27,8 +27,6 @@
 #define PIECE      4096
 #define VALUE_MAX  (4 * 1024 * 1024)
 
-extern char **environ;
-
 enum kind {
 	TAKE_FDS,
 	TAKE_VALUE, /* a piece of it */
@@ -175,15 +173,21 @@ out:
 static bool take(struct order *order, const struct packet *packet, const int fds[], unsigned n)
 {
 	if (packet->kind == TAKE_FDS) {
-		int *more = realloc(order->fds, (order->n + n) * sizeof(*more));
+		int *more;
 
-		order->fds = more ? more : order->fds;
-		if (more)
-			more = realloc(order->numbers, (order->n + n) * sizeof(*more));
-		order->numbers = more ? more : order->numbers;
+		/* None would be a realloc(3) to nothing, which frees. */
+		if (n == 0 || packet->len != n || order->n + n > FDS_MAX)
+			return false;
+		more = realloc(order->fds, (order->n + n) * sizeof(*more));
+		if (!more)
+			return false;
+		order->fds = more;
+		more = realloc(order->numbers, (order->n + n) * sizeof(*more));
+		if (!more)
+			return false;
+		order->numbers = more;
 		for (unsigned i = 0; i < n; i++) {
-			if (!more || packet->len != n || packet->numbers[i] < 3 || packet->numbers[i] >= FDS_MAX ||
-			    order->n == FDS_MAX)
+			if (packet->numbers[i] < 3 || packet->numbers[i] >= FDS_MAX)
 				return false;
 			order->fds[order->n] = fds[i];
 			order->numbers[order->n++] = packet->numbers[i];
@@ -235,6 +239,9 @@ static bool receive(int socket, struct packet *packet, int fds[PACKET_FDS], unsi
 		*n = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(fds, CMSG_DATA(header), *n * sizeof(int));
 	}
+	/* What it says of its length is one thing, and what it has of it another. */
+	if (len >= 0)
+		memset((char *)packet + len, 0, sizeof(*packet) - (size_t)len);
 	return len >= (ssize_t)offsetof(struct packet, bytes) && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
 }
 
@@ -248,6 +255,8 @@ static void serve(struct order *order)
 	while (receive(order->socket, &packet, fds, &n)) {
 		struct answer answer = { 0 };
 
+		if (n > 0 && packet.kind != TAKE_FDS)
+			return;
 		switch (packet.kind) {
 		case TAKE_FDS:
 		case TAKE_VALUE:

@@ -22,8 +22,6 @@
 
 #define SELF "/proc/self/exe"
 
-extern char **environ;
-
 /* What a shell would find. NULL: nothing, or no memory. */
 static char *search(const char *name)
 {

@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -182,6 +184,81 @@ START_TEST(it_ends_what_it_started)
 }
 END_TEST
 
+/*
+ * What whoever has taken over this process may send: packets as launcher.c has them, a kind, a length, and numbers or bytes,
+ * with so many descriptors. The launcher, which is outside of the sandbox, ends or goes on, and does not trip.
+ */
+struct raw {
+	uint32_t words[4];
+	size_t len;
+	unsigned fds;
+};
+
+enum { TAKE_FDS, TAKE_VALUE, FORGET, START, KILL }; /* as launcher.c numbers them */
+
+static const struct raw nonsense[][4] = {
+	/* No descriptor, twice: the second realloc(3) to nothing would free what the first one gave. */
+	{ { { TAKE_FDS, 0 }, 8, 0 }, { { TAKE_FDS, 0 }, 8, 0 }, { { FORGET, 0 }, 8, 0 }, { { FORGET, 0 }, 8, 0 } },
+	{ { { TAKE_FDS, 2, 10, 11 }, 16, 1 } },          /* fewer than it says */
+	{ { { TAKE_FDS, 1, 2 }, 12, 1 } },               /* would be stderr */
+	{ { { TAKE_FDS, 1, 1 << 30 }, 12, 1 } },         /* a number that nobody has */
+	{ { { TAKE_FDS, 1 }, 8, 1 } },                   /* the number is missing */
+	{ { { TAKE_VALUE, 5000, 1 }, 12, 0 } },          /* longer than a packet */
+	{ { { TAKE_VALUE, 4000, 0x41414141 }, 12, 0 } }, /* longer than this one */
+	{ { { TAKE_VALUE, 4, 0x00410041 }, 12, 0 } },    /* a NUL in it */
+	{ { { TAKE_VALUE, 4, 0x41414141 }, 12, 1 } },    /* a descriptor with it */
+	{ { { FORGET, 0 }, 4, 0 } },                     /* half of a head */
+	{ { { KILL, 1 }, 8, 0 } },                       /* another signal */
+	{ { { 99, 0 }, 8, 0 } },                         /* no kind of packet */
+};
+static unsigned turn;
+
+static int the_socket(void)
+{
+	for (int fd = 3; fd < 100; fd++) {
+		int type = 0;
+
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){ sizeof(type) }) == 0 &&
+		    type == SOCK_SEQPACKET)
+			return fd;
+	}
+	return -1;
+}
+
+static int send_nonsense(struct launcher *launcher)
+{
+	int fd = the_socket(), status;
+
+	for (unsigned i = 0; i < 4 && nonsense[turn][i].len; i++) {
+		const struct raw *raw = &nonsense[turn][i];
+		union {
+			struct cmsghdr header;
+			char bytes[CMSG_SPACE(sizeof(int))];
+		} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+		struct iovec iov = { (void *)(uintptr_t)raw->words, raw->len };
+		struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+		memcpy(CMSG_DATA(&control.header), &(int){ 1 }, sizeof(int));
+		if (raw->fds)
+			message.msg_control = &control, message.msg_controllen = sizeof(control);
+		if (sendmsg(fd, &message, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+			return 251;
+	}
+	shutdown(fd, SHUT_RDWR);
+	(void)launcher;
+	return waitpid(-1, &status, 0) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 252;
+}
+
+START_TEST(nonsense_does_not_trip_it)
+{
+	binary = "/bin/sh";
+	script = "exit 1";
+	scene = send_nonsense;
+	for (turn = 0; turn < sizeof(nonsense) / sizeof(nonsense[0]); turn++)
+		ck_assert_msg(played() == 0, "nonsense %u", turn);
+}
+END_TEST
+
 Suite *launcher_suite(void)
 {
 	Suite *suite = suite_create("launcher");
@@ -194,6 +271,7 @@ Suite *launcher_suite(void)
 	tcase_add_test(launcher, there_may_be_many);
 	tcase_add_test(launcher, what_cannot_be_started_is_told);
 	tcase_add_test(launcher, it_ends_what_it_started);
+	tcase_add_test(launcher, nonsense_does_not_trip_it);
 	suite_add_tcase(suite, launcher);
 	return suite;
 }

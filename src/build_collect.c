@@ -200,6 +200,7 @@ int build_add_job(struct builder *builder, struct build_job **made, const char *
 
 	if (builder->job_count == builder->jobs_size) {
 		size_t size = builder->jobs_size ? builder->jobs_size * 2 : 64;
+		/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
 		struct build_job **jobs = reallocarray(builder->jobs, size, sizeof(*jobs));
 
 		if (!jobs)

@@ -214,7 +214,7 @@ static void decide_item(struct plan *plan, struct item *item, uint64_t limit, ui
 	/* Those that have room alone must not be counted on: then it would be the wrong ones. */
 	item->hold = plan->own + cost + (body && fresh ? edge : 0) <= limit &&
 	             (fresh == 0 || plan->heads + plan->bodies + fresh + plan->spare <= plan->room);
-	if (asset && item->hold != (body->bytes != NULL))
+	if (body && item->hold != (body->bytes != NULL))
 		plan->heads += asset->memory + CACHE_LINE; /* it will have another one */
 	if (item->hold) {
 		plan->own += cost;

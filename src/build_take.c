@@ -262,6 +262,7 @@ static int make_asset(const struct builder *builder, const struct build_job *job
 
 	if (job->same)
 		return renew_asset(builder, job, asset);
+	assert(job->body);
 	fields = build_fields(builder, job->key, job->key_len, job->type, job->body->len, job->body->file != NULL,
 	                      modified(&job->content, after));
 	err = asset_file(asset, job->key, job->key_len, &fields, job->body);

@@ -250,6 +250,7 @@ static int write_place(int shelf, const char *name, const uint8_t *bytes, uint64
 	/* Some file systems tell of a full disk only now. */
 	if (close(fd) < 0 && !err)
 		err = -errno;
+	/* NOLINTNEXTLINE(readability-suspicious-call-argument): new is the file, which becomes what name says */
 	if (!err && renameat(shelf, new, shelf, name) < 0)
 		err = -errno;
 	if (err)

@@ -223,9 +223,10 @@ int inherit_take_one(struct inherited *inherited, char kind, const char *text, s
                      char *why, size_t size)
 {
 	unsigned n;
-	int *fds, taken = inherit_take(inherited, kind, text, 1, address, &fds, &n, why, size);
+	int *fds = NULL, taken = inherit_take(inherited, kind, text, 1, address, &fds, &n, why, size);
 
 	if (taken > 0) {
+		assert(fds);
 		*fd = fds[0];
 		free(fds);
 	}

@@ -14,7 +14,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>

@@ -71,7 +71,7 @@ static unsigned weight(struct piece value)
 static void read_range(struct piece range, unsigned *openmetrics, unsigned *text)
 {
 	const char *at = range.at;
-	struct piece type, parameter;
+	struct piece type = { 0 }, parameter;
 	bool other_version = false;
 	unsigned q = 1000;
 

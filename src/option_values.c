@@ -5,6 +5,7 @@
  */
 #include "option_values.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -232,6 +233,7 @@ int option_set_sandbox(const struct row *row, struct options *options, const cha
 
 	if (choice < 0)
 		return choice;
+	assert((size_t)choice < sizeof(choices) / sizeof(choices[0]));
 	options->sandbox = choices[choice];
 	return 0;
 }
@@ -309,7 +311,7 @@ int option_set_verbosity(const struct row *row, struct options *options, const c
 int option_set_port(const struct row *row, struct options *options, const char *text, struct complaint *complaint)
 {
 	char address[sizeof("[::]:65535")];
-	unsigned port;
+	unsigned port = 0;
 	int error;
 
 	error = parse_bounded(row, text, "", &port, complaint);

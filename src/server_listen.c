@@ -193,7 +193,9 @@ int server_deal(const struct server *server, struct worker_thread *thread, unsig
 		most += (server->listening[i].n + workers - 1) / workers;
 	free(thread->fds);
 	free(thread->listen_flags);
+	/* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): something is listened on */
 	thread->fds = calloc(most, sizeof(*thread->fds));
+	/* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): likewise */
 	thread->listen_flags = calloc(most, sizeof(*thread->listen_flags));
 	if (!thread->fds || !thread->listen_flags)
 		return -ENOMEM;

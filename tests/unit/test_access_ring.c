@@ -57,7 +57,7 @@ static bool rung(void)
 {
 	uint64_t count;
 
-	return read(bell.fd, &count, sizeof(count)) == sizeof(count);
+	return read(bell.fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
 }
 
 START_TEST(records_come_out_as_they_went_in)

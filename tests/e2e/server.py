@@ -20,6 +20,7 @@ from client import BOUND, Client, descriptors, open_files
 
 BINARY = os.environ.get("LOOM_BINARY", "")
 VALGRIND = os.environ.get("LOOM_E2E_VALGRIND", "") not in ("", "0")
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "valgrind.supp")
 OPTIONS = os.environ.get("LOOM_E2E_OPTIONS", "").split()  # of every server, in front of its own
 # Clients of a busy machine may have to wait for their turn: no deadline but those that a test sets itself cuts them off.
 PATIENCE = {f"LOOM_{name}_TIMEOUT": "1h" for name in ("KEEPALIVE", "HEADER", "SEND")}
@@ -64,7 +65,7 @@ def command(arguments, binary=None):
     if not VALGRIND:
         return [binary or BINARY, *arguments]
     return ["valgrind", "--quiet", "--error-exitcode=97", "--leak-check=full", "--errors-for-leak-kinds=definite",
-            "--fair-sched=yes", binary or BINARY, *arguments]
+            "--fair-sched=yes", f"--suppressions={SUPPRESSIONS}", binary or BINARY, *arguments]
 
 
 # Puts descriptors where a service manager does, from 3 on, says so in the environment, and becomes the program.

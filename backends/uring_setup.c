@@ -437,7 +437,7 @@ void uring_destroy(struct io *io)
 int uring_probe(const struct features *features, char *why, size_t size)
 {
 	const struct io_config config = { .conns = 1, .listeners = 1, .features = features };
-	struct io *io;
+	struct io *io = NULL;
 	int ret = uring_create(&io, &config, why, size);
 
 	if (ret == 0)

@@ -74,7 +74,7 @@ static int uring_test_recv(struct uring *uring, const int pair[2], bool multisho
 	const uint64_t which = 1 << 4 | URING_TEST;
 	static const char text[] = "loom";
 	const void *bytes = uring->scratch;
-	struct io_uring_cqe cqe;
+	struct io_uring_cqe cqe = { 0 };
 	unsigned index = 0;
 	int ret;
 

@@ -128,7 +128,7 @@ int ep_probe(const struct features *features, char *why, size_t size)
 	struct iovec iov = { .iov_base = (char[]){ '!' }, .iov_len = 1 };
 	struct io_conn conn = { 0 };
 	struct io_event event;
-	struct io *io;
+	struct io *io = NULL;
 	int err, fd[2] = { -1, -1 };
 
 	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1, .features = features }, why, size);

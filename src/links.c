@@ -354,7 +354,7 @@ static void set_base(struct scan *scan, const char *path, size_t len)
 {
 	while (len > 0 && path[len - 1] != '/')
 		len--;
-	memcpy(scan->base, path, len);
+	memmove(scan->base, path, len); /* which path may be */
 	scan->base_len = len;
 }
 

@@ -577,6 +577,12 @@ static const char *const mistakes[][3] = {
 	{ "-c", "--config", "needs a value (FILE)" },
 	{ "--root=x", "'--root=x'", "loom --help" },
 	{ "--check=site", "--check", "takes no value" },
+	{ "--admin=localhost:1", "--admin: 'localhost:1' is no Unix socket", "unix:/run/loom/admin" },
+	{ "--admin=unix:admin", "--admin: 'unix:admin' is no Unix socket", "unix:/run/loom/admin" },
+	{ "--pid-file=/run/", "--pid-file: '/run/' is no file", "--pid-file" },
+	{ "--watch=sometimes", "--watch: 'sometimes'", "is not one of" },
+	{ "--max-memory=9999999999999T", "--max-memory: '9999999999999T'", "out of range" },
+	{ "--proxy-from=10.0.0.0/33", "--proxy-from: ", "10.0.0.0/33" },
 	{ "--max 1", "ambiguous option '--max'", "loom --help" },
 };
 
@@ -625,6 +631,24 @@ START_TEST(addresses_have_a_most)
 	ck_assert_uint_eq(options.listens, OPTIONS_LISTEN_MAX);
 	strcat(line, "-l :81");
 	expect_error(line, "--listen: ':81' is one address too many (at most 16)");
+}
+END_TEST
+
+START_TEST(paths_and_networks_have_a_most)
+{
+	char line[1024] = "";
+
+	for (int i = 0; i < OPTIONS_SANDBOX_READ_MAX; i++)
+		strcat(line, "--sandbox-read /a ");
+	expect_run(line);
+	strcat(line, "--sandbox-read /b");
+	expect_error(line, "--sandbox-read: '/b' is one path too many (at most 16)");
+	strcpy(line, "--proxy-from ::1");
+	for (int i = 1; i < OPTIONS_PROXY_FROM_MAX; i++)
+		strcat(line, ",::1");
+	expect_run(line);
+	strcat(line, ",::2");
+	expect_error(line, "--proxy-from: '::2' is one network too many (at most 32)");
 }
 END_TEST
 
@@ -935,6 +959,7 @@ int main(void)
 	tcase_add_loop_test(tcase, mistakes_are_explained, 0, (int)(sizeof(mistakes) / sizeof(mistakes[0])));
 	tcase_add_test(tcase, mistakes_in_the_environment_name_the_variable);
 	tcase_add_test(tcase, addresses_have_a_most);
+	tcase_add_test(tcase, paths_and_networks_have_a_most);
 	tcase_add_test(tcase, numbers_have_units);
 	tcase_add_test(tcase, connections_fit_the_descriptors);
 	tcase_add_test(tcase, the_manual_and_help_know_the_same_options);

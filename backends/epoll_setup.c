@@ -134,6 +134,7 @@ int ep_probe(const struct features *features, char *why, size_t size)
 	err = ep_create(&io, &(struct io_config){ .conns = 1, .listeners = 1, .features = features }, why, size);
 	if (err)
 		return err;
+	assert(io);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0) {
 		err = -errno;
 		snprintf(why, size, "epoll: socketpair: %s", strerror(-err));

@@ -76,14 +76,20 @@ void file_splicer_create(struct file_splicer *splicer, uint64_t *figure)
 	splicer->lifts = lifted_most();
 }
 
-void file_splicer_destroy(struct file_splicer *splicer)
+/* It is used no more. On the event loop, where nothing is freed. */
+static void splicer_shut(struct file_splicer *splicer)
 {
-	if (!splicer->room)
-		return;
 	close(splicer->from);
 	close(splicer->to);
+	splicer->room = 0;
+}
+
+void file_splicer_destroy(struct file_splicer *splicer)
+{
+	if (splicer->room)
+		splicer_shut(splicer);
 	free(splicer->waste);
-	*splicer = (struct file_splicer){ .lifts = splicer->lifts };
+	splicer->waste = NULL;
 }
 
 /* More of a long body may be unsent, if not too many have that already. */
@@ -137,7 +143,7 @@ static void sealed_drain(struct file_splicer *splicer, size_t left)
 		if (res < 0 && errno == EINTR)
 			continue;
 		if (res <= 0) {
-			file_splicer_destroy(splicer);
+			splicer_shut(splicer);
 			return;
 		}
 		left -= (size_t)res;

@@ -5,6 +5,7 @@
 #include "loom/alloc_guard.h"
 
 #include <errno.h>
+#include <execinfo.h>
 #include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -25,13 +26,16 @@ void alloc_guard(bool forbid)
 
 static void check(void)
 {
-	static const char message[] = "loom: alloc_guard: the event loop allocates or frees memory\n";
+	static const char message[] =
+		"loom: alloc_guard: the event loop allocates or frees memory, at (addr2line -fe PROGRAM):\n";
+	void *frames[16];
 
 	if (!forbidden)
 		return;
-	forbidden = false; /* abort() may allocate */
+	forbidden = false; /* what follows may allocate */
 	if (write(STDERR_FILENO, message, sizeof(message) - 1) < 0)
 		abort();
+	backtrace_symbols_fd(frames, backtrace(frames, sizeof(frames) / sizeof(frames[0])), STDERR_FILENO);
 	abort();
 }
 

@@ -1,0 +1,286 @@
+"""One server of a soak, with all that is done to it: clients, deploys, upgrades, samples. Each on a thread of its own; the
+first that finds something wrong says it to the soak, which ends.
+"""
+import ctypes
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import watch
+from tree import STREAM_ABOVE, Tree
+from watch import Failed
+
+PR_SET_PDEATHSIG = 1
+BOUND = 60  # seconds that anything may take that is waited for; a busy machine included
+FLOOR_AFTER = 2  # seconds from the word that a snapshot is live until no worker can be in a turn that began before
+SAMPLE_EVERY = 5
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def with_parent():
+    libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+
+
+def reap(pid):
+    """Exit status of a process that is our child or will be; None while it runs."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if done else None
+    except ChildProcessError:
+        return None if os.path.exists(f"/proc/{pid}") else -1
+
+
+class Lane:
+    def __init__(self, soak, backend, directory, options):
+        self.soak, self.backend, self.directory, self.options = soak, backend, directory, options
+        os.makedirs(directory)
+        self.over = threading.Event()  # no more deploys and upgrades
+        self.unobserved = threading.Event()  # no more samples
+        self.lock = threading.Lock()  # of pid, and of floors against upgrades
+        self.draining = False
+        self.tree = Tree(os.path.join(directory, "site"), options.seed)
+        self.admin = os.path.join(directory, "admin")
+        self.log_path = os.path.join(directory, "server.log")
+        self.samples, self.pids, self.upgrades, self.deploys, self.hups = [], [], 0, 0, 0
+        self.longest_drain = 0.0
+        self.client, self.said, self.first, self.last = None, {}, None, None
+        self.client_cpu = self.server_cpu = 0.0
+        self.retired = watch.Retired()
+        self.pid = self.start()
+        self.threads = [threading.Thread(target=self.guarded, args=(work,), name=f"{backend} {work.__name__}")
+                        for work in (self.deploying, self.upgrading, self.sampling)]
+
+    # the server
+
+    def start(self):
+        with open(self.log_path, "wb") as log:
+            process = subprocess.Popen(
+                [self.options.loom, f"--backend={self.backend}", "--listen=127.0.0.1:0", "--workers=1",
+                 f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms", "--grace=60s",
+                 "--keep-generations=1",
+                 "--keepalive-timeout=75s", "--header-timeout=60s", f"--cache-dir={self.directory}/cache",
+                 *self.options.server_options, self.tree.root],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=with_parent)
+        self.pids.append(process.pid)
+        self.soak.guard(process.pid)
+        end = time.monotonic() + BOUND
+        while not (found := re.search(r"listening on http://(127\.0\.0\.1):(\d+)/\s[\s\S]*ready", self.log())):
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                raise Failed(f"the server does not start:\n{self.log()}")
+            time.sleep(0.02)
+        self.address = (found[1], int(found[2]))
+        return process.pid
+
+    def log(self, since=0):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            file.seek(since)
+            return file.read()
+
+    def begin(self):
+        """The first sample, before anybody has come; then all that is done."""
+        self.wait(lambda: watch.figures(watch.admin(self.admin, "metrics"))["loom_variants_pending"] == 0,
+                  "what is compressed first")
+        self.first = self.settled_sample(lambda taken: [])
+        errors = os.path.join(self.directory, "client.log")
+        address = self.options.through or self.address
+        with open(errors, "wb") as log:
+            self.client = subprocess.Popen(
+                [self.options.client, self.tree.base, address[0], str(address[1]), str(self.options.rate),
+                 str(self.options.seed)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                preexec_fn=with_parent)
+        self.soak.guard(self.client.pid)
+        self.threads.append(threading.Thread(target=self.guarded, args=(self.listening,), name=f"{self.backend} client"))
+        for thread in self.threads:
+            thread.start()
+
+    def guarded(self, work):
+        try:
+            work()
+        except Failed as failed:
+            self.soak.fail(f"{self.backend}: {failed}")
+        except Exception as error:  # pylint: disable=broad-except
+            self.soak.fail(f"{self.backend}: {threading.current_thread().name}: {type(error).__name__}: {error}")
+
+    def wait(self, condition, what, bound=BOUND, step=0.02):
+        end = time.monotonic() + bound
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise Failed(f"waited {bound} s in vain for {what}")
+            time.sleep(step)
+        return value
+
+    # the client
+
+    def listening(self):
+        for line in self.client.stdout:
+            self.said = json.loads(line)
+        status = self.client.wait()
+        if status:
+            with open(os.path.join(self.directory, "client.log"), encoding="utf-8", errors="replace") as file:
+                raise Failed(f"the client ended with status {status}:\n{file.read()}")
+
+    def end_client(self):
+        """What has been asked is answered, and checked."""
+        if self.client and self.client.poll() is None:
+            self.client_cpu = watch.cpu_seconds(self.client.pid)
+            self.client.terminate()
+            try:
+                self.client.wait(BOUND + 30)
+            except subprocess.TimeoutExpired:
+                self.client.kill()
+                self.soak.fail(f"{self.backend}: the client does not end")
+
+    # deploys
+
+    def deploying(self):
+        while not self.over.wait(self.tree.choice.uniform(0.5, 1.5) * self.options.deploy_every):
+            self.deploy()
+
+    def deploy(self):
+        files, way = self.tree.deploy()
+        self.deploys += 1
+        with self.lock:
+            settled = not self.draining
+        told = self.tree.choice.random()
+        if told < 0.2:
+            self.hups += 1
+            os.kill(self.pid, signal.SIGHUP)
+        if told < 0.7 and settled:
+            watch.admin(self.admin, "reload")
+        # Whether it was told of it or has seen it by itself: the new one is served.
+        for file, number in files:
+            self.wait(lambda file=file, number=number: self.served(file) == file.body(number),
+                      f"version {number} of {file.target} ({way})", step=0.1)
+        if self.over.wait(FLOOR_AFTER):
+            return
+        with self.lock:  # a predecessor may have answered, or may still answer
+            if settled and not self.draining:
+                self.tree.settled(files)
+        if way == "release":
+            self.tree.sweep()
+
+    def served(self, file):
+        client = http.client.HTTPConnection(*self.address, timeout=BOUND)
+        try:
+            client.request("GET", file.target)
+            return client.getresponse().read()
+        except ConnectionError:
+            return None
+        finally:
+            client.close()
+
+    # upgrades
+
+    def upgrading(self):
+        for moment in self.options.upgrade_moments:
+            if self.over.wait(max(self.soak.began + moment - time.monotonic(), 0)):
+                return
+            self.upgrade()
+
+    def upgrade(self):
+        with self.lock:
+            self.draining = True
+            self.tree.table.draining(1)
+        before, since = self.pid, os.path.getsize(self.log_path)
+        began = time.monotonic()
+        os.kill(before, signal.SIGUSR2)
+        pid = int(self.wait(lambda: re.search(r"pid (\d+) has taken over", self.log(since)), "a successor")[1])
+        self.soak.guard(pid)
+        with self.lock:
+            self.pid = pid
+            self.pids.append(pid)
+        cpu = 0.0
+        end = time.monotonic() + 2 * BOUND + 30  # longer than --grace
+        while (status := reap(before)) is None:
+            cpu = watch.cpu_seconds(before) or cpu
+            if time.monotonic() > end:
+                raise Failed(f"the predecessor, pid {before}, has not ended {2 * BOUND + 30} s after it was replaced")
+            time.sleep(0.1)
+        self.server_cpu += cpu
+        if status != 0:
+            raise Failed(f"the predecessor, pid {before}, ended with status {status}")
+        self.longest_drain = max(self.longest_drain, time.monotonic() - began)
+        time.sleep(FLOOR_AFTER)  # what was asked by then knows that it may be cut off
+        with self.lock:
+            self.draining = False
+            self.tree.table.draining(0)
+        self.upgrades += 1
+
+    # samples
+
+    def take(self):
+        """None when there was an upgrade in between."""
+        pid = self.pid
+        try:
+            taken = watch.sample(pid, self.admin, self.tree.base)
+        except (OSError, KeyError, TypeError, RuntimeError) as error:
+            if pid == self.pid and not self.draining:
+                raise Failed(f"no sample: {error!r}") from error
+            return None
+        taken["seconds"] = taken["time"] - (self.soak.began or taken["time"])
+        taken["answers"] = self.said.get("answers", 0)
+        return taken if pid == self.pid and taken["pid"] == self.pid else None
+
+    def sampling(self):
+        with open(os.path.join(self.directory, "samples.jsonl"), "w", encoding="ascii") as out:
+            quiet = time.monotonic(), 0
+            while not self.unobserved.wait(SAMPLE_EVERY):
+                taken = self.take()
+                if not taken:
+                    continue
+                taken["draining"] = self.draining
+                self.samples.append(taken)
+                out.write(json.dumps(taken) + "\n")
+                out.flush()
+                for wrong in watch.judge(taken, self.first) + self.retired.judge(taken):
+                    raise Failed(f"at {taken['seconds']:.0f} s: {wrong}")
+                if taken["answers"] != quiet[1]:
+                    quiet = time.monotonic(), taken["answers"]
+                elif time.monotonic() - quiet[0] > BOUND and not self.over.is_set():
+                    raise Failed(f"no answer for {BOUND} s")
+
+    def settled_sample(self, judge):
+        """The first sample with which nothing is wrong; or the last, after a while."""
+        end = time.monotonic() + 40  # the kernel keeps idle threads of io_uring for five seconds, a successor its predecessor's
+        while True:
+            taken = self.take()
+            wrong = judge(taken) if taken else ["no sample"]
+            if not wrong or time.monotonic() > end:
+                self.last_wrong = wrong
+                return taken
+            time.sleep(0.5)
+
+    def end(self):
+        """In order: deploys and upgrades, clients, a last look, the server. What is wrong is said to the soak."""
+        self.over.set()
+        for thread in self.threads:
+            if "client" not in thread.name and "sampling" not in thread.name:
+                thread.join()
+        self.end_client()
+        self.unobserved.set()
+        for thread in self.threads:
+            thread.join()
+        if reap(self.pid) is not None:
+            self.soak.fail(f"{self.backend}: the server has ended by itself; see {self.log_path}")
+            return
+        self.last = self.settled_sample(lambda taken: watch.judge_end(taken, self.first))
+        for wrong in self.last_wrong:
+            self.soak.fail(f"{self.backend}: when all clients had gone: {wrong}")
+        self.server_cpu += watch.cpu_seconds(self.pid)
+        os.kill(self.pid, signal.SIGTERM)
+        end = time.monotonic() + BOUND
+        while (status := reap(self.pid)) is None and time.monotonic() < end:
+            time.sleep(0.05)
+        if status != 0:
+            self.soak.fail(f"{self.backend}: the server ended with status {status}")
+        for line in watch.complaints(self.log())[:20]:
+            self.soak.fail(f"{self.backend}: in the server's log: {line}")
+        left = watch.kernel_threads_of(set(self.pids))
+        if left:
+            self.soak.fail(f"{self.backend}: kernel threads are left behind: {left}")

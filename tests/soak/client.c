@@ -141,7 +141,7 @@ static void wrong(const struct connection *connection, const char *why)
 		        ask->last[0], ask->floor, site.table->files[ask->file].ceiling, file->versions);
 	}
 	fprintf(stderr, "  what came last (%zu bytes):\n", connection->in_len);
-	for (size_t i = 0; i < connection->in_len && i < 1000; i++) {
+	for (size_t i = 0; i < connection->in_len && i < 400; i++) {
 		unsigned char byte = (unsigned char)connection->in[i];
 
 		fprintf(stderr, byte == '\n' || (byte >= ' ' && byte < 127) ? "%c" : "\\x%02x", byte);

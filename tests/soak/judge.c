@@ -219,17 +219,24 @@ static enum judge_progress check_head(struct judge *judge, struct site *site, co
 	return JUDGE_MORE;
 }
 
-/* The bytes from `first` on of some version that may be served, of an ETag that is not known yet. */
-static bool is_part(const struct site *site, const struct ask *ask, const char *bytes, uint64_t first, uint64_t len)
+/*
+ * The bytes from `first` on must be those of some version that may be served, of an ETag that is not known yet. NULL, or
+ * what is wrong.
+ */
+static const char *check_part(const struct site *site, const struct ask *ask, const char *bytes, uint64_t first,
+                              uint64_t len)
 {
 	const struct site_file *file = &site->files[ask->file];
+	const char *why = "a part that differs from what was written";
 
 	for (unsigned i = 0; i < file->versions; i++) {
-		if (first + len <= file->len[i] && memcmp(file->bytes[i] + first, bytes, len) == 0 &&
-		    site_allows(site, ask->file, i, ask->floor))
-			return true;
+		if (first + len > file->len[i] || memcmp(file->bytes[i] + first, bytes, len) != 0)
+			continue;
+		if (site_allows(site, ask->file, i, ask->floor))
+			return NULL;
+		why = "a part of a version that is out of date";
 	}
-	return false;
+	return why;
 }
 
 /* multipart/byteranges (RFC 9110 14.6): each range that was asked for, in order, of one version, and nothing else. */
@@ -242,7 +249,7 @@ static enum judge_progress check_parts(const struct judge *judge, const struct s
 
 	for (unsigned i = 0; i <= ask->ranges; i++) {
 		struct judge part = { .status = 206 };
-		const char *head, *line;
+		const char *head, *line, *what;
 		uint64_t len, last;
 
 		if (i > 0) {
@@ -267,9 +274,11 @@ static enum judge_progress check_parts(const struct judge *judge, const struct s
 		if (part.first != ask->first[i] || part.last != last || (uint64_t)(end - at) < len)
 			return wrong(why, "part %u is bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, i, part.first, part.last,
 			             part.total);
-		if (tag ? part.total != tag->len || memcmp(at, tag->bytes + part.first, len) != 0
-		        : !is_part(site, ask, at, part.first, len))
+		if (tag && (part.total != tag->len || memcmp(at, tag->bytes + part.first, len) != 0))
 			return wrong(why, "part %u differs from what was written", i);
+		what = tag ? NULL : check_part(site, ask, at, part.first, len);
+		if (what)
+			return wrong(why, "part %u: %s", i, what);
 		at += len;
 	}
 	if (end - at != 4 || memcmp(at, "--\r\n", 4) != 0)
@@ -285,8 +294,10 @@ static enum judge_progress finish(struct judge *judge, struct site *site, const 
 		if (check_parts(judge, site, ask, why) == JUDGE_WRONG)
 			return JUDGE_WRONG;
 	} else if (judge->collected && judge->status == 206) {
-		if (!is_part(site, ask, judge->collected, judge->first, judge->len))
-			return wrong(why, "a range that differs from what was written");
+		const char *what = check_part(site, ask, judge->collected, judge->first, judge->len);
+
+		if (what)
+			return wrong(why, "%s", what);
 	} else if (judge->collected && judge->status == 200) {
 		const char *reason;
 		struct site_tag *tag = site_learn(site, judge->etag, ask->file, judge->coding, judge->modified,

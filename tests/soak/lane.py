@@ -35,6 +35,10 @@ def reap(pid):
         return None if os.path.exists(f"/proc/{pid}") else -1
 
 
+class Over(Exception):
+    """Something else has failed: nothing is waited for any more."""
+
+
 class Lane:
     def __init__(self, soak, backend, directory, options):
         self.soak, self.backend, self.directory, self.options = soak, backend, directory, options
@@ -102,6 +106,8 @@ class Lane:
     def guarded(self, work):
         try:
             work()
+        except Over:
+            pass
         except Failed as failed:
             self.soak.fail(f"{self.backend}: {failed}")
         except Exception as error:  # pylint: disable=broad-except
@@ -110,6 +116,8 @@ class Lane:
     def wait(self, condition, what, bound=BOUND, step=0.02):
         end = time.monotonic() + bound
         while not (value := condition()):
+            if self.soak.failures:
+                raise Over()
             if time.monotonic() > end:
                 raise Failed(f"waited {bound} s in vain for {what}")
             time.sleep(step)
@@ -199,6 +207,8 @@ class Lane:
         end = time.monotonic() + 2 * BOUND + 30  # longer than --grace
         while (status := reap(before)) is None:
             cpu = watch.cpu_seconds(before) or cpu
+            if self.soak.failures:
+                raise Over()
             if time.monotonic() > end:
                 raise Failed(f"the predecessor, pid {before}, has not ended {2 * BOUND + 30} s after it was replaced")
             time.sleep(0.1)
@@ -220,7 +230,7 @@ class Lane:
         try:
             taken = watch.sample(pid, self.admin, self.tree.base)
         except (OSError, KeyError, TypeError, RuntimeError) as error:
-            if pid == self.pid and not self.draining:
+            if pid == self.pid and not self.draining and not self.soak.failures:
                 raise Failed(f"no sample: {error!r}") from error
             return None
         taken["seconds"] = taken["time"] - (self.soak.began or taken["time"])
@@ -251,7 +261,7 @@ class Lane:
         while True:
             taken = self.take()
             wrong = judge(taken) if taken else ["no sample"]
-            if not wrong or time.monotonic() > end:
+            if not wrong or time.monotonic() > end or self.soak.failures:
                 self.last_wrong = wrong
                 return taken
             time.sleep(0.5)
@@ -284,3 +294,11 @@ class Lane:
         left = watch.kernel_threads_of(set(self.pids))
         if left:
             self.soak.fail(f"{self.backend}: kernel threads are left behind: {left}")
+
+    def kill(self):
+        """Whatever is left; nothing, when all went well."""
+        for pid in self.pids + ([self.client.pid] if self.client else []):
+            if reap(pid) is None and os.path.exists(f"/proc/{pid}"):
+                os.kill(pid, signal.SIGKILL)
+                while reap(pid) is None:
+                    time.sleep(0.01)

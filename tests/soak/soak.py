@@ -97,12 +97,20 @@ class Soak:
         finally:
             self.lasted = time.monotonic() - self.began if self.began else 0
             for one in self.lanes:
-                if one.client:
-                    one.end()
-                else:
-                    os.kill(one.pid, signal.SIGKILL)
+                one.over.set()
+            for one in self.lanes:
+                self.end(one)
             self.guarding.done()
         return self.finish()
+
+    def end(self, one):
+        try:
+            if one.client:
+                one.end()
+        except Exception as error:  # pylint: disable=broad-except
+            self.fail(f"{one.backend}: ending: {type(error).__name__}: {error}")
+        finally:
+            one.kill()
 
     def wait(self, end):
         said = time.monotonic()

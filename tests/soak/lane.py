@@ -35,6 +35,19 @@ def reap(pid):
         return None if os.path.exists(f"/proc/{pid}") else -1
 
 
+class Patience:
+    """So many seconds, of which those do not count in which the machine was away: a second at most from look to look."""
+
+    def __init__(self, seconds):
+        self.left, self.looked = seconds, time.monotonic()
+
+    def over(self):
+        now = time.monotonic()
+        self.left -= min(now - self.looked, 1)
+        self.looked = now
+        return self.left <= 0
+
+
 class Over(Exception):
     """Something else has failed: nothing is waited for any more."""
 
@@ -67,7 +80,7 @@ class Lane:
                 [self.options.loom, f"--backend={self.backend}", "--listen=127.0.0.1:0", "--workers=1",
                  f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms", "--grace=60s",
                  "--keep-generations=1",
-                 "--keepalive-timeout=75s", "--header-timeout=60s", f"--cache-dir={self.directory}/cache",
+                 "--keepalive-timeout=300s", "--header-timeout=300s", "--send-timeout=300s", f"--cache-dir={self.directory}/cache",
                  *self.options.server_options, self.tree.root],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=with_parent)
         self.pids.append(process.pid)
@@ -114,11 +127,11 @@ class Lane:
             self.soak.fail(f"{self.backend}: {threading.current_thread().name}: {type(error).__name__}: {error}")
 
     def wait(self, condition, what, bound=BOUND, step=0.02):
-        end = time.monotonic() + bound
+        patience = Patience(bound)
         while not (value := condition()):
             if self.soak.failures:
                 raise Over()
-            if time.monotonic() > end:
+            if patience.over():
                 raise Failed(f"waited {bound} s in vain for {what}")
             time.sleep(step)
         return value
@@ -204,12 +217,12 @@ class Lane:
             self.pid = pid
             self.pids.append(pid)
         cpu = 0.0
-        end = time.monotonic() + 2 * BOUND + 30  # longer than --grace
+        patience = Patience(2 * BOUND + 30)  # longer than --grace
         while (status := reap(before)) is None:
             cpu = watch.cpu_seconds(before) or cpu
             if self.soak.failures:
                 raise Over()
-            if time.monotonic() > end:
+            if patience.over():
                 raise Failed(f"the predecessor, pid {before}, has not ended {2 * BOUND + 30} s after it was replaced")
             time.sleep(0.1)
         self.server_cpu += cpu
@@ -239,7 +252,7 @@ class Lane:
 
     def sampling(self):
         with open(os.path.join(self.directory, "samples.jsonl"), "w", encoding="ascii") as out:
-            quiet = time.monotonic(), 0
+            quiet, answers = 0, 0  # samples in a row without a new answer
             while not self.unobserved.wait(SAMPLE_EVERY):
                 taken = self.take()
                 if not taken:
@@ -250,18 +263,18 @@ class Lane:
                 out.flush()
                 for wrong in watch.judge(taken, self.first) + self.retired.judge(taken):
                     raise Failed(f"at {taken['seconds']:.0f} s: {wrong}")
-                if taken["answers"] != quiet[1]:
-                    quiet = time.monotonic(), taken["answers"]
-                elif time.monotonic() - quiet[0] > BOUND and not self.over.is_set():
+                quiet = 0 if taken["answers"] != answers else quiet + 1
+                answers = taken["answers"]
+                if quiet * SAMPLE_EVERY > BOUND and not self.over.is_set():
                     raise Failed(f"no answer for {BOUND} s")
 
     def settled_sample(self, judge):
         """The first sample with which nothing is wrong; or the last, after a while."""
-        end = time.monotonic() + 40  # the kernel keeps idle threads of io_uring for five seconds, a successor its predecessor's
+        patience = Patience(40)  # the kernel keeps idle threads of io_uring for five seconds, a successor its predecessor's
         while True:
             taken = self.take()
             wrong = judge(taken) if taken else ["no sample"]
-            if not wrong or time.monotonic() > end or self.soak.failures:
+            if not wrong or patience.over() or self.soak.failures:
                 self.last_wrong = wrong
                 return taken
             time.sleep(0.5)

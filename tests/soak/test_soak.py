@@ -74,7 +74,7 @@ LIES = {
     "no ETag": (replace(rb"ETag: [^\r]*\r\n", b""), "no ETag"),
     "another status": (replace(rb"HTTP/1\.1 200", b"HTTP/1.1 503"), "status 503"),
     "304 for all": (replace(rb"HTTP/1\.1 200", b"HTTP/1.1 304"), "status 304"),
-    "a length too short": (replace(rb"(Content-Length: )\d", rb"\1"), "length|bytes|status line|nobody has asked"),
+    "a length too short": (replace(rb"(Content-Length: )\d", rb"\1"), "length|bytes|status line|nobody has asked|no version"),
     "no coding": (replace(rb"Content-Encoding: [^\r]*\r\n", b""), "another coding|bytes, which no version has|no version"),
     "a head that is none": (replace(rb"HTTP/1\.1", b"HTTP/1.0"), "not a status line"),
     "no date": (replace(rb"Date: [^\r]*\r\n", b""), "no Date"),

@@ -106,6 +106,7 @@ class Tree:
                     self.write(os.path.join(base, "versions", f"{file.at}.{version}"), body)
         self.table = Table(os.path.join(base, "table"))
         self.release = 0
+        self.bag = []
         self.counts = {way: 0 for way in ("place", "rename", "release", "link", "gone")}
         self.switch([])
 
@@ -133,11 +134,24 @@ class Tree:
             if file.kind != "gone":
                 self.table.floor(file, number)
 
+    def some(self, files, count):
+        """Different ones, of each kind as often as of the others."""
+        kinds = sorted({file.kind for file in files})
+        found = {}
+        for _ in range(count):
+            kind = self.choice.choice(kinds)
+            file = self.choice.choice([file for file in files if file.kind == kind])
+            found[file.at] = file
+        return list(found.values())
+
     def deploy(self):
         """Changes something in one of the ways. Gives what must be served now, as (file, number) pairs, and how."""
-        way = self.choice.choice(("place", "place", "rename", "rename", "release", "link", "gone"))
+        if not self.bag:  # each has its turn
+            self.bag = ["place", "place", "rename", "rename", "release", "link", "gone"]
+            self.choice.shuffle(self.bag)
+        way = self.bag.pop()
         self.counts[way] += 1
-        files = self.choice.sample(self.of_way(way), self.choice.randrange(1, 4))
+        files = self.some(self.of_way(way), self.choice.randrange(1, 4))
         if way == "release":
             files += self.choice.sample(self.of_way("place"), 4)
             self.switch(list({file.at: file for file in files}.values()))

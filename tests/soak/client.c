@@ -517,7 +517,7 @@ static bool is_free(const struct connection *connection)
 	                              connection->out_at == connection->out_len);
 }
 
-/* So much is due since it was last asked; what could not be begun in time is made up for, but for more than ten seconds. */
+/* So much is due since it was last asked; what could not be begun in time is made up for, but for more than a minute. */
 struct pace {
 	double rate, due;
 };
@@ -532,8 +532,8 @@ static void begin_all(double seconds)
 	paces[PIPE].rate = wanted_rate;
 	for (unsigned i = 0; i < ROLES; i++) {
 		paces[i].due += paces[i].rate * seconds;
-		if (paces[i].due > 10 * paces[i].rate)
-			paces[i].due = 10 * paces[i].rate;
+		if (paces[i].due > 60 * paces[i].rate)
+			paces[i].due = 60 * paces[i].rate;
 	}
 	first++;
 	for (unsigned i = 0; i < CONNECTIONS; i++) {

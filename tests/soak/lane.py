@@ -103,7 +103,7 @@ class Lane:
         """The first sample, before anybody has come; then all that is done."""
         self.wait(lambda: watch.figures(watch.admin(self.admin, "metrics"))["loom_variants_pending"] == 0,
                   "what is compressed first")
-        self.first = self.settled_sample(lambda taken: [])
+        self.first = self.at_rest()
         errors = os.path.join(self.directory, "client.log")
         address = self.options.through or self.address
         with open(errors, "wb") as log:
@@ -268,6 +268,16 @@ class Lane:
                 if quiet * SAMPLE_EVERY > BOUND and not self.over.is_set():
                     raise Failed(f"no answer for {BOUND} s")
 
+    def at_rest(self):
+        """A sample that is as the two before it: an admin connection of ours is closed a moment later."""
+        before = []
+
+        def changed(taken):  # as when an admin connection of ours is closed a moment later
+            before.append({name: taken[name] for name in ("fds", "tasks", "connections")})
+            return ["not at rest"] if len(before) < 3 or before[-2] != before[-1] or before[-3] != before[-1] else []
+
+        return self.settled_sample(changed)
+
     def settled_sample(self, judge):
         """The first sample with which nothing is wrong; or the last, after a while."""
         patience = Patience(40)  # the kernel keeps idle threads of io_uring for five seconds, a successor its predecessor's
@@ -277,7 +287,7 @@ class Lane:
             if not wrong or patience.over() or self.soak.failures:
                 self.last_wrong = wrong
                 return taken
-            time.sleep(0.5)
+            time.sleep(0.3)
 
     def end(self):
         """In order: deploys and upgrades, clients, a last look, the server. What is wrong is said to the soak."""

@@ -83,6 +83,11 @@ class Soak:
         options = self.options
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.interrupt)
+        os.makedirs(options.scratch, exist_ok=True)
+        for name in ("loom", "client"):  # a build meanwhile is not what an upgrade starts
+            copied = os.path.join(options.scratch, os.path.basename(getattr(options, name)))
+            shutil.copy(getattr(options, name), copied)
+            setattr(options, name, copied)
         try:
             for backend in options.backends:
                 self.lanes.append(lane.Lane(self, backend, os.path.join(options.scratch, backend), options))

@@ -208,7 +208,8 @@ class WithServer(unittest.TestCase):
 
     def test_a_client_that_holds_a_snapshot_is_seen(self):
         one = self.lane
-        first = one.settled_sample(lambda taken: ["busy"] if taken["variants_pending"] or taken["connections"] else [])
+        one.wait(lambda: one.take() and not one.take()["variants_pending"] and not one.take()["connections"], "rest")
+        first = one.at_rest()
         self.assertEqual(watch.judge_end(first, first) + watch.judge(first, first), [])
         holder = socket.socket()
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

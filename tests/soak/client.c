@@ -1,15 +1,17 @@
 /*
- * client.c - the load of a soak, and its judge: one thread with epoll, which asks at a bounded rate and compares every byte of
- * every answer with the version that its ETag stands for (judge.h, site.h). soak.py starts one a server.
+ * client.c - the load of a soak, and its judge: one thread with epoll, which asks at a bounded rate and compares every
+ * byte of every answer with the version that its ETag stands for (judge.h, site.h). soak.py starts one a server.
  *
  *     soak_client DIRECTORY HOST PORT RATE SEED
  *
- * Who is there: PIPE, kept connections with 16 to 32 requests at a time, which make up the rate; FRESH, a new connection
- * for a few requests; LARGE, large files and parts of them; SLOW, who takes a large answer a little at a time, or sends a
- * request byte by byte; ABORT, who leaves in the middle with a reset, or with half a close and waits for the rest.
+ * Who is there: PIPE, kept connections with 16 to 32 requests at a time, which make up the rate; FRESH, a new
+ * connection for a few requests, which may be half-closed behind them; LARGE, large files and parts of them; SLOW, who
+ * takes a large answer a little at a time, or sends a request byte by byte; ABORT, who leaves in the middle, with a reset
+ * or a FIN.
  *
- * A line of JSON a second on standard output says how many were what; the first answer that is wrong is told on standard
- * error and ends it. SIGTERM ends it: what has been asked is still answered and checked. Exit status 0, 1 (wrong), 2 (itself).
+ * A line of JSON a second on standard output says how many were what; the first answer that is wrong is told on
+ * standard error and ends it. SIGTERM ends it: what has been asked is still answered and checked. Exit status 0, 1
+ * (something is wrong), or 2 (it cannot work).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -517,7 +519,7 @@ static bool is_free(const struct connection *connection)
 	                              connection->out_at == connection->out_len);
 }
 
-/* So much is due since it was last asked; what could not be begun in time is made up for, but for more than a minute. */
+/* So much is due since the last turn; what could not be begun in time is made up for, up to a minute's. */
 struct pace {
 	double rate, due;
 };

@@ -1,12 +1,12 @@
 """Whether a figure grows: lines through samples, with how far they can be trusted. Pure.
 
-Samples that follow each other resemble each other, and there are fewer independent ones than samples. So the standard error
-is widened by the residuals' correlation with their neighbours (AR(1): by the root of (1 + r) / (1 - r)).
+Samples that follow each other resemble each other, and there are fewer independent ones than samples. So the standard
+error is widened by the residuals' correlation with their neighbours (AR(1): by the root of (1 + r) / (1 - r)).
 """
 import math
 
-T95 = ((1, 12.71), (2, 4.30), (3, 3.18), (4, 2.78), (5, 2.57), (7, 2.36), (10, 2.23), (15, 2.13), (20, 2.09), (30, 2.04),
-       (60, 2.00))
+T95 = ((1, 12.71), (2, 4.30), (3, 3.18), (4, 2.78), (5, 2.57), (7, 2.36), (10, 2.23), (15, 2.13), (20, 2.09),
+       (30, 2.04), (60, 2.00))
 
 
 def t95(freedom):

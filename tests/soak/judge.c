@@ -220,8 +220,8 @@ static enum judge_progress check_head(struct judge *judge, struct site *site, co
 }
 
 /*
- * The bytes from `first` on must be those of some version that may be served, of an ETag that is not known yet. NULL, or
- * what is wrong.
+ * The bytes from `first` on must be those of some version that may be served, of an ETag that is not known yet. NULL,
+ * or what is wrong.
  */
 static const char *check_part(const struct site *site, const struct ask *ask, const char *bytes, uint64_t first,
                               uint64_t len)

@@ -1,6 +1,6 @@
 /*
- * judge.h - reads answers, however they are cut up, and says whether each is what its request must get: status, head, and
- * every byte of the body, compared with what was written. Pure but for memory for bodies whose ETag nobody has seen yet.
+ * judge.h - reads answers, however they are cut up, and says whether each is what its request must get: status, head,
+ * and every byte of the body, compared with what was written. Pure but for memory for bodies whose ETag is new.
  */
 #ifndef LOOM_SOAK_JUDGE_H
 #define LOOM_SOAK_JUDGE_H

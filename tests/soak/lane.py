@@ -1,5 +1,5 @@
-"""One server of a soak, with all that is done to it: clients, deploys, upgrades, samples. Each on a thread of its own; the
-first that finds something wrong says it to the soak, which ends.
+"""One server of a soak, with all that is done to it: clients, deploys, upgrades, samples. Each on a thread of its own;
+the first that finds something wrong says it to the soak, which ends.
 """
 import ctypes
 import http.client
@@ -36,7 +36,7 @@ def reap(pid):
 
 
 class Patience:
-    """So many seconds, of which those do not count in which the machine was away: a second at most from look to look."""
+    """So many seconds, but for those in which the machine was away: a second at most counts from look to look."""
 
     def __init__(self, seconds):
         self.left, self.looked = seconds, time.monotonic()
@@ -80,7 +80,8 @@ class Lane:
                 [self.options.loom, f"--backend={self.backend}", "--listen=127.0.0.1:0", "--workers=1",
                  f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms", "--grace=60s",
                  "--keep-generations=1",
-                 "--keepalive-timeout=300s", "--header-timeout=300s", "--send-timeout=300s", f"--cache-dir={self.directory}/cache",
+                 "--keepalive-timeout=300s", "--header-timeout=300s", "--send-timeout=300s",
+                 f"--cache-dir={self.directory}/cache",
                  *self.options.server_options, self.tree.root],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=with_parent)
         self.pids.append(process.pid)
@@ -112,7 +113,8 @@ class Lane:
                  str(self.options.seed)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 preexec_fn=with_parent)
         self.soak.guard(self.client.pid)
-        self.threads.append(threading.Thread(target=self.guarded, args=(self.listening,), name=f"{self.backend} client"))
+        self.threads.append(threading.Thread(target=self.guarded, args=(self.listening,),
+                                             name=f"{self.backend} client"))
         for thread in self.threads:
             thread.start()
 
@@ -280,7 +282,7 @@ class Lane:
 
     def settled_sample(self, judge):
         """The first sample with which nothing is wrong; or the last, after a while."""
-        patience = Patience(40)  # the kernel keeps idle threads of io_uring for five seconds, a successor its predecessor's
+        patience = Patience(40)  # the kernel keeps idle threads of io_uring for five seconds
         while True:
             taken = self.take()
             wrong = judge(taken) if taken else ["no sample"]

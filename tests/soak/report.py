@@ -23,7 +23,8 @@ def groups(samples, name, warm, end):
     began = {}
     for taken in samples:
         began.setdefault(taken["pid"], taken["seconds"])
-        if taken["seconds"] >= warm and taken["seconds"] - began[taken["pid"]] >= PROCESS_WARM and taken["seconds"] <= end:
+        age = taken["seconds"] - began[taken["pid"]]
+        if age >= PROCESS_WARM and warm <= taken["seconds"] <= end:
             found.setdefault(taken["pid"], []).append((taken["seconds"] / 3600, taken[name]))
     return list(found.values())
 
@@ -93,9 +94,11 @@ def summary(found):
     lines = [f"soak: {found['seconds']:.0f} s" + (f", ended by {found['interrupted']}" if found["interrupted"] else "")]
     for backend, one in found["lanes"].items():
         client = one["client"]
+        rss = one["slopes"]["rss"]
         lines.append(f"soak: {backend}: {client.get('answers', 0):,} answers checked, {client.get('etags', 0)} ETags, "
-                     f"{client.get('connects', 0):,} connections, {one['deploys']} deploys, {one['upgrades']} upgrades; RSS "
-                     f"{interval(one['slopes']['rss']['hour'])}, within processes {interval(one['slopes']['rss']['process'])}; "
+                     f"{client.get('connects', 0):,} connections, {one['deploys']} deploys, "
+                     f"{one['upgrades']} upgrades; "
+                     f"RSS {interval(rss['hour'])}, within processes {interval(rss['process'])}; "
                      f"CPU {100 * one['server_cpu'] / max(found['seconds'], 1):.0f} % server, "
                      f"{100 * one['client_cpu'] / max(found['seconds'], 1):.0f} % client")
     if found["seconds"] < JUDGED_FROM:
@@ -163,7 +166,8 @@ def page(found):
              f"{100 * one['client_cpu'] / max(found['seconds'], 1):.0f} %" for one in each])]
     verdict = "Passed."
     if not found["passed"]:
-        verdict = "**Failed:** " + "; ".join(why.split("\n  what came")[0] for why in found["failures"]).replace("\n", " ")
+        verdict = "**Failed:** " + "; ".join(why.split("\n  what came")[0] for why in found["failures"])
+        verdict = verdict.replace("\n", " ")
     if found["seconds"] < JUDGED_FROM:
         verdict += f" Slopes are not judged: a soak of less than {JUDGED_FROM} s is a trial."
     return f"""# Soak
@@ -182,28 +186,32 @@ found['interrupted'] else ''}; commit {found['commit']}; {cpu}, {found['machine'
 
 ![Descriptors over time](soak-descriptors.svg)
 
-**What is done.** A server a backend, with one worker, on a tree of some 100 files: small ones, pages with variants, large ones in
-memory, and two that are streamed. A client in C asks at {found['rate']:,.0f} requests a second over 16 kept connections, 16 to 32 at a
-time, and beside that with 100 new connections a second, half-closed ones, large files, ranges, ten slow readers and senders at
-a time, and 15 clients a second that leave in the middle. Every 5 s something is deployed; in the first 30 % and in the last 20 % of the
-time the running process is replaced every 150 s. In the middle one process runs on, as a leak within a process would not show in
-processes that are young.
+**What is done.** A server a backend, with one worker, on a tree of some 100 files: small ones, pages with variants,
+large ones in memory, and two that are streamed. A client in C asks at {found['rate']:,.0f} requests a second over
+16 kept connections, 16 to 32 at a time, and beside that with 100 new connections a second, half-closed ones, large
+files, ranges, ten slow readers and senders at a time, and 15 clients a second that leave in the middle. Every 5 s
+or so something is deployed; in the first 30 % and in the last 20 % of the time the running process is replaced
+every 150 s. In the middle one process runs on, as a leak within a process would not show in processes that are
+young.
 
-**What is checked.** Every byte of every answer, against what was written in the version that its ETag stands for: what an ETag stands
-for is learned from the first body that comes with it, by comparing that (decoded, where it is coded) with every version of the file; one
-content has one ETag, from process to process. The version may not be older than what was confirmed to be live before the request was
-sent, nor newer than what has been written. No connection may be refused, reset, cut within an answer or stall for a minute; between
-two answers it may end only while an upgrade is under way. Every 5 s: descriptors by kind, threads, retired snapshots (none for more than
-120 s), reloads that failed. At the end, when all clients have gone: descriptors, threads and pins are those of the beginning, no
-snapshot is retired, no more than two iou-wrk are left, which the kernel keeps for a ring; when the process has ended, none.
+**What is checked.** Every byte of every answer, against what was written in the version that its ETag stands for:
+what an ETag stands for is learned from the first body that comes with it, by comparing that (decoded, where it is
+coded) with every version of the file; one content has one ETag, from process to process. The version may not be
+older than what was confirmed to be live before the request was sent, nor newer than what has been written. No
+connection may be refused, reset, cut within an answer or stall for a minute; between two answers it may end only
+while an upgrade is under way. Every 5 s: descriptors by kind, threads, retired snapshots (none for more than 120
+s), reloads that failed. At the end, when all clients have gone: descriptors, threads and pins are those of the
+beginning, no snapshot is retired, no more than two iou-wrk are left, which the kernel keeps for a ring; when the
+process has ended, none.
 
-**Flat** means: the upper end of the 95 % confidence interval of the slope is below {BOUND} KiB an hour, for RSS, PSS and what loom
-itself says that its snapshots hold, both for one line through all samples and for one slope within processes (each with a level of its
-own). The first {PROCESS_WARM} s of a process are left out, and of the soak the first 300. Neighbouring samples resemble each
-other, and the interval is widened for that (`tests/soak/fit.py`). Why {BOUND}: in an hour there are 30 million answers, some 400,000
-connections, and some 700 deploys. The smallest thing that malloc gives takes 32 bytes; lost once a connection that is 12,000 KiB. A
-byte lost in 29 answers, or 1.5 KiB in a deploy, the index and the object of a snapshot of this size being more than that, would be
-above the bound.
+**Flat** means: the upper end of the 95 % confidence interval of the slope is below {BOUND} KiB an hour, for RSS,
+PSS and what loom itself says that its snapshots hold, both for one line through all samples and for one slope
+within processes (each with a level of its own). The first {PROCESS_WARM} s of a process are left out, and of the
+soak the first 300. Neighbouring samples resemble each other, and the interval is widened for that
+(`tests/soak/fit.py`). Why {BOUND}: an hour has some 30 million answers, 400,000 connections and 600 deploys on each
+backend. The smallest thing that malloc gives takes 32 bytes: lost once a connection, that is 12,000 KiB. What would
+be above the bound is a byte lost in 29 answers, an allocation of the smallest size in 12 connections, or 1.7 KiB in
+a deploy, which is less than the index of a snapshot of this size.
 """
 
 
@@ -221,7 +229,8 @@ def write(found, output):
     for backend, one in found["lanes"].items():
         keep = ("seconds", "pid", "rss", "anon", "pss", "held", "fds", "connections", "generations_retired", "answers",
                 "draining")
-        slim["lanes"][backend] = dict(one, samples=[{name: taken.get(name) for name in keep} for taken in one["samples"]])
+        samples = [{name: taken.get(name) for name in keep} for taken in one["samples"]]
+        slim["lanes"][backend] = dict(one, samples=samples)
     with open(os.path.join(output, "soak.json"), "w", encoding="utf-8") as file:
         json.dump(slim, file, indent=0)
         file.write("\n")
@@ -231,6 +240,7 @@ def write(found, output):
             ("soak.md", page(found)),
             ("soak-rss.svg", chart(found, (("rss", "RSS"),), "Resident memory", "MiB", 1024)),
             ("soak-held.svg", chart(found, (("held", "held"),), "Held by snapshots", "MiB", 1024)),
-            ("soak-descriptors.svg", chart(found, (("descriptors", "descriptors"),), "Open descriptors", "descriptors"))):
+            ("soak-descriptors.svg",
+             chart(found, (("descriptors", "descriptors"),), "Open descriptors", "descriptors"))):
         with open(os.path.join(output, name), "w", encoding="utf-8") as file:
             file.write(text)

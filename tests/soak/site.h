@@ -3,9 +3,9 @@
  * served at the moment, and which ETag stands for which bytes. One thread; owns all of it until the process ends.
  *
  * A file's versions are numbered through without an end, and come round: number N has the content N modulo `versions`.
- * soak.py writes two numbers a file into shared memory: `floor`, the oldest that may still be served to who asks from now
- * on, and `ceiling`, the newest that has begun to be written. So an answer may be any number from the floor when its request
- * was sent to the ceiling when it came.
+ * soak.py writes two numbers a file into shared memory: `floor`, the oldest that may still be served to who asks from
+ * now on, and `ceiling`, the newest that has begun to be written. So an answer may be any number from the floor when
+ * its request was sent to the ceiling when it came.
  */
 #ifndef LOOM_SOAK_SITE_H
 #define LOOM_SOAK_SITE_H

@@ -2,7 +2,7 @@
 
     soak.py --loom PATH --client PATH --output DIR [OPTION...] HOURS
 
-This thread waits for the end, for a signal, or for the first check that fails; then all is ended in order, and reported.
+This thread waits for the end, for a signal, or for the first check that fails; then all is ended in order and reported.
 """
 import argparse
 import json
@@ -125,7 +125,8 @@ class Soak:
                 said = time.monotonic()
                 for one in self.lanes:
                     taken = one.samples[-1] if one.samples else {}
-                    print(f"soak: {said - self.began:5.0f} s {one.backend:8} {one.said.get('answers', 0):>11,} answers, "
+                    answers = one.said.get("answers", 0)
+                    print(f"soak: {said - self.began:5.0f} s {one.backend:8} {answers:>11,} answers, "
                           f"RSS {taken.get('rss', 0):,} KiB, held {taken.get('held', 0):,.0f} KiB, "
                           f"{one.deploys} deploys, {one.upgrades} upgrades", flush=True)
 

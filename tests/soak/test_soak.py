@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Each check of a soak can fail: a relay that lies between the client and loom, figures that must not be, a client that holds
-a snapshot, a server that dies. And an honest soak of some seconds finds nothing, and leaves nothing behind.
+"""Each check of a soak can fail: a relay that lies between the client and loom, figures that must not be, a client that
+holds a snapshot, a server that dies. And an honest soak of some seconds finds nothing, and leaves nothing behind.
 """
 import copy
 import glob
@@ -39,7 +39,7 @@ def flip(data, at):
 
 
 def flip_body(pattern, blank_lines=1):
-    """A lie that flips the first byte of the body of the first answer whose head has this, behind so many blank lines."""
+    """A lie that flips the first byte of the first body whose head has this, behind so many blank lines."""
     def lie(data):
         for head in re.finditer(rb"HTTP/1\.1 [\s\S]*?\r\n\r\n", data):
             if re.search(pattern, head[0]) and b"HTTP/1.1 304" not in head[0]:
@@ -68,14 +68,17 @@ LIES = {
     "a byte of a body": (flip_body(rb"ETag"), "differs from what was written|is no version of this file"),
     "a byte of a range": (flip_body(rb"Content-Range: bytes \d+-"), "differs from what was written"),
     "a byte of a part": (flip_body(rb"multipart/byteranges", 2), "part 0: a part that differs|part 0 differs"),
-    "a byte of a coded body": (flip_body(rb"Content-Encoding: "), "differs from what was written|no version of this file"),
+    "a byte of a coded body": (flip_body(rb"Content-Encoding: "),
+                               "differs from what was written|no version of this file"),
     "a range from elsewhere": (replace(rb"(Content-Range: bytes )\d+-", rb"\g<1>0-"), "bytes 0-"),
     "another ETag": (replace(rb"(?s)(ETag: \")[^\"]+(\".*)", rb"\1liar\2"), "ETag|no version"),
     "no ETag": (replace(rb"ETag: [^\r]*\r\n", b""), "no ETag"),
     "another status": (replace(rb"HTTP/1\.1 200", b"HTTP/1.1 503"), "status 503"),
     "304 for all": (replace(rb"HTTP/1\.1 200", b"HTTP/1.1 304"), "status 304"),
-    "a length too short": (replace(rb"(Content-Length: )\d", rb"\1"), "length|bytes|status line|nobody has asked|no version"),
-    "no coding": (replace(rb"Content-Encoding: [^\r]*\r\n", b""), "another coding|bytes, which no version has|no version"),
+    "a length too short": (replace(rb"(Content-Length: )\d", rb"\1"),
+                           "length|bytes|status line|nobody has asked|no version"),
+    "no coding": (replace(rb"Content-Encoding: [^\r]*\r\n", b""),
+                  "another coding|bytes, which no version has|no version"),
     "a head that is none": (replace(rb"HTTP/1\.1", b"HTTP/1.0"), "not a status line"),
     "no date": (replace(rb"Date: [^\r]*\r\n", b""), "no Date"),
     "close for nothing": (replace(rb"Date: ", b"Connection: close\r\nDate: "), "nobody asked for"),
@@ -145,8 +148,8 @@ class NoSoak:
 
 
 def options(scratch, **more):
-    found = soak.read_options(["--loom", LOOM, "--client", CLIENT, "--output", os.path.join(scratch, "out"), "--seed", "1",
-                               "--scratch", scratch, "0.01"])
+    found = soak.read_options(["--loom", LOOM, "--client", CLIENT, "--output", os.path.join(scratch, "out"),
+                               "--seed", "1", "--scratch", scratch, "0.01"])
     vars(found).update(more)
     return found
 

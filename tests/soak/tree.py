@@ -1,8 +1,8 @@
 """The site of a soak: what each version of each file is, and a tree in which they are deployed one after the other.
 
 Versions of a file are numbered through without an end and come round, so that the client can compare with all that will
-ever be written (site.h). The table is shared memory: for each file the oldest version that may still be served to who asks
-from now on, and the newest that has begun to be written.
+ever be written (site.h). The table is shared memory: for each file the oldest version that may still be served to who
+asks from now on, and the newest that has begun to be written.
 """
 import mmap
 import os
@@ -191,10 +191,10 @@ class Tree:
             self.rename(file)
 
     def switch(self, changed):
-        """A whole new release, with these files changed; then the link to it by rename. Unchanged files are links of their
-        inodes, but for those that will be written in place, and those that are streamed: with a link more and then one
-        less, one of these has another ctime and as many links as before, as after a write with its times set back, and an
-        answer that is under way is broken off (backends/file_send.c)."""
+        """A whole new release, with these files changed; then the link to it by rename. Unchanged files are links of
+        their inodes, but for those that will be written in place, and those that are streamed: with a link more and
+        then one less, one of these has another ctime and as many links as before, as after a write with its times set
+        back, and an answer that is under way is broken off (backends/file_send.c)."""
         before = os.path.join(self.base, "releases", str(self.release))
         bodies = {file.at: self.begin(file) for file in changed}
         self.release += 1

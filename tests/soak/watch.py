@@ -11,7 +11,7 @@ import time
 RETIRED_MAX = 120  # seconds that an answer of the slowest client may keep a snapshot, and much more
 BUILDING = 40  # descriptors that a build has open for a moment: directories, and files on several threads
 TASKS_BUILDING = 16  # threads that read and compress
-IDLE_KEPT = 2  # idle iou-wrk that the kernel keeps for each thread with a ring: the last for bounded work, and for unbounded
+IDLE_KEPT = 2  # idle iou-wrk that the kernel keeps for a thread with a ring: one for bounded work, one for unbounded
 PAUSE = 60  # seconds for an answer on the admin socket
 
 
@@ -93,8 +93,8 @@ def sample(pid, admin_path, site):
     held, others = descriptors(pid, site)
     status = f"/proc/{pid}/status"
     taken = {"time": time.monotonic(), "pid": pid, "fds": held, "other_fds": others, "tasks": tasks(pid),
-             "rss": kib(status, "VmRSS"), "anon": kib(status, "RssAnon"), "pss": kib(f"/proc/{pid}/smaps_rollup", "Pss"),
-             "cpu": cpu_seconds(pid)}
+             "rss": kib(status, "VmRSS"), "anon": kib(status, "RssAnon"),
+             "pss": kib(f"/proc/{pid}/smaps_rollup", "Pss"), "cpu": cpu_seconds(pid)}
     found = figures(admin(admin_path, "metrics"))
 
     def of(name, **labels):
@@ -116,7 +116,8 @@ def sample(pid, admin_path, site):
         taken[f"generations_{state}"] = of("loom_generations", state=state)
         taken[f"pins_{state}"] = of("loom_generation_pins", state=state)
     taken["streamed_files"] = of("loom_snapshot_streamed_files")
-    taken["retired_ids"] = [line.split()[0] for line in admin(admin_path, "snapshots")[1:] if " retired " in f" {line} "]
+    taken["retired_ids"] = [line.split()[0] for line in admin(admin_path, "snapshots")[1:]
+                            if "retired" in line.split()]
     return taken
 
 
@@ -142,7 +143,8 @@ def judge(taken, first):
     sockets = first["fds"]["sockets"] + 64  # more than there are clients and successors
     if fds["sockets"] > sockets + 16:
         wrong.append(f"{fds['sockets']} sockets, of at most 44 clients")
-    files = (taken["streamed_files"] + 1) * (1 + taken["generations_kept"] + taken["generations_retired"] + 2) + BUILDING
+    generations = taken["generations_kept"] + taken["generations_retired"] + 3
+    files = (taken["streamed_files"] + 1) * generations + BUILDING
     if fds["files"] > files:
         wrong.append(f"{fds['files']} files of the site are open, at most {files:.0f} expected")
     threads = sum(number for name, number in taken["tasks"].items() if not name.startswith("iou-"))

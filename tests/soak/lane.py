@@ -78,7 +78,7 @@ class Lane:
         with open(self.log_path, "wb") as log:
             process = subprocess.Popen(
                 [self.options.loom, f"--backend={self.backend}", "--listen=127.0.0.1:0", "--workers=1",
-                 f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms", "--grace=60s",
+                 f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms", "--grace=600s", "--upgrade-timeout=600s",
                  "--keep-generations=1",
                  "--keepalive-timeout=300s", "--header-timeout=300s", "--send-timeout=300s",
                  f"--cache-dir={self.directory}/cache",
@@ -138,6 +138,12 @@ class Lane:
             time.sleep(step)
         return value
 
+    @staticmethod
+    def pause(seconds):
+        patience = Patience(seconds)
+        while not patience.over():
+            time.sleep(0.1)
+
     # the client
 
     def listening(self):
@@ -153,11 +159,13 @@ class Lane:
         if self.client and self.client.poll() is None:
             self.client_cpu = watch.cpu_seconds(self.client.pid)
             self.client.terminate()
-            try:
-                self.client.wait(BOUND + 30)
-            except subprocess.TimeoutExpired:
-                self.client.kill()
-                self.soak.fail(f"{self.backend}: the client does not end")
+            patience = Patience(BOUND + 30)
+            while self.client.poll() is None:
+                if patience.over():
+                    self.client.kill()
+                    self.soak.fail(f"{self.backend}: the client does not end")
+                    break
+                time.sleep(0.05)
 
     # deploys
 
@@ -180,8 +188,7 @@ class Lane:
         for file, number in files:
             self.wait(lambda file=file, number=number: self.served(file) == file.body(number),
                       f"version {number} of {file.target} ({way})", step=0.1)
-        if self.over.wait(FLOOR_AFTER):
-            return
+        self.pause(FLOOR_AFTER)
         with self.lock:  # a predecessor may have answered, or may still answer
             if settled and not self.draining:
                 self.tree.settled(files)
@@ -189,11 +196,11 @@ class Lane:
             self.tree.sweep()
 
     def served(self, file):
-        client = http.client.HTTPConnection(*self.address, timeout=BOUND)
+        client = http.client.HTTPConnection(*self.address, timeout=watch.PAUSE)
         try:
             client.request("GET", file.target)
             return client.getresponse().read()
-        except ConnectionError:
+        except OSError:
             return None
         finally:
             client.close()
@@ -202,7 +209,10 @@ class Lane:
 
     def upgrading(self):
         for moment in self.options.upgrade_moments:
-            if self.over.wait(max(self.soak.began + moment - time.monotonic(), 0)):
+            while (left := self.soak.began + moment - self.soak.now()) > 0:
+                if self.over.wait(min(left, 1)):
+                    return
+            if self.over.is_set():
                 return
             self.upgrade()
 
@@ -211,7 +221,7 @@ class Lane:
             self.draining = True
             self.tree.table.draining(1)
         before, since = self.pid, os.path.getsize(self.log_path)
-        began = time.monotonic()
+        began = self.soak.now()
         os.kill(before, signal.SIGUSR2)
         pid = int(self.wait(lambda: re.search(r"pid (\d+) has taken over", self.log(since)), "a successor")[1])
         self.soak.guard(pid)
@@ -219,7 +229,7 @@ class Lane:
             self.pid = pid
             self.pids.append(pid)
         cpu = 0.0
-        patience = Patience(2 * BOUND + 30)  # longer than --grace
+        patience = Patience(2 * BOUND + 30)  # slow clients leave after 20 s
         while (status := reap(before)) is None:
             cpu = watch.cpu_seconds(before) or cpu
             if self.soak.failures:
@@ -230,8 +240,8 @@ class Lane:
         self.server_cpu += cpu
         if status != 0:
             raise Failed(f"the predecessor, pid {before}, ended with status {status}")
-        self.longest_drain = max(self.longest_drain, time.monotonic() - began)
-        time.sleep(FLOOR_AFTER)  # what was asked by then knows that it may be cut off
+        self.longest_drain = max(self.longest_drain, self.soak.now() - began)
+        self.pause(FLOOR_AFTER)  # what was asked by then knows that it may be cut off
         with self.lock:
             self.draining = False
             self.tree.table.draining(0)
@@ -248,6 +258,7 @@ class Lane:
             if pid == self.pid and not self.draining and not self.soak.failures:
                 raise Failed(f"no sample: {error!r}") from error
             return None
+        taken["time"] = self.soak.now()
         taken["seconds"] = taken["time"] - (self.soak.began or taken["time"])
         taken["answers"] = self.said.get("answers", 0)
         return taken if pid == self.pid and taken["pid"] == self.pid else None
@@ -309,8 +320,8 @@ class Lane:
             self.soak.fail(f"{self.backend}: when all clients had gone: {wrong}")
         self.server_cpu += watch.cpu_seconds(self.pid)
         os.kill(self.pid, signal.SIGTERM)
-        end = time.monotonic() + BOUND
-        while (status := reap(self.pid)) is None and time.monotonic() < end:
+        patience = Patience(BOUND)
+        while (status := reap(self.pid)) is None and not patience.over():
             time.sleep(0.05)
         if status != 0:
             self.soak.fail(f"{self.backend}: the server ended with status {status}")

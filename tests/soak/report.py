@@ -41,7 +41,7 @@ def slopes(samples, seconds):
 
 def results(soak):
     options = soak.options
-    found = {"date": soak.date if soak.began else "", "seconds": soak.lasted, "hours_wanted": options.hours,
+    found = {"date": soak.date if soak.began else "", "seconds": soak.lasted, "away": soak.away, "hours_wanted": options.hours,
              "commit": options.commit, "machine": machine.describe(), "seed": options.seed, "rate": options.rate,
              "interrupted": soak.interrupted, "bound_kib_an_hour": BOUND, "lanes": {}}
     for one in soak.lanes:
@@ -174,7 +174,8 @@ def page(found):
 
 `ci/soak {found['hours_wanted']:g}`, {found['date']}, {found['seconds']:.0f} s{', ended by ' + found['interrupted'] if
 found['interrupted'] else ''}; commit {found['commit']}; {cpu}, {found['machine']['cpus']} CPUs, Linux {kernel}; seed
-{found['seed']}. The machine did other work at the same time, so nothing here is about speed.
+{found['seed']}. The machine did other work at the same time, so nothing here is about speed. {found['away']:.0f} s in which all of the soak
+was stopped, by a measurement beside it, do not count.
 
 {verdict}
 

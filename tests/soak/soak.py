@@ -21,6 +21,7 @@ import lane  # noqa: E402  pylint: disable=wrong-import-position
 import report  # noqa: E402  pylint: disable=wrong-import-position
 
 PR_SET_CHILD_SUBREAPER = 36
+AWAY = 5  # seconds without a look at the clock, which is looked at every second, that nobody has worked in
 
 
 class Guard:
@@ -60,11 +61,12 @@ class Guard:
 class Soak:
     def __init__(self, options):
         self.options = options
-        self.began = None
+        self.began = None  # of self.now()
+        self.looked, self.away = time.monotonic(), 0.0
         self.failures = []
         self.interrupted = None
         self.wake = threading.Event()
-        self.lock = threading.Lock()
+        self.lock, self.clock = threading.Lock(), threading.Lock()
         self.guarding = Guard()
         self.guard = self.guarding.add
         self.lanes = []
@@ -74,6 +76,15 @@ class Soak:
             self.failures.append(why)
         print(f"soak: FAILED: {why}", flush=True)
         self.wake.set()
+
+    def now(self):
+        """Monotonic seconds, but for what this machine, or who stops all of a soak with SIGSTOP, took away."""
+        with self.clock:
+            read = time.monotonic()
+            if read - self.looked > AWAY:
+                self.away += read - self.looked - 1
+            self.looked = read
+            return read - self.away
 
     def interrupt(self, number, _):
         self.interrupted = signal.Signals(number).name
@@ -91,16 +102,15 @@ class Soak:
         try:
             for backend in options.backends:
                 self.lanes.append(lane.Lane(self, backend, os.path.join(options.scratch, backend), options))
-            self.began = time.monotonic()
+            self.began = self.now()
             self.date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             for one in self.lanes:
                 one.begin()
             self.wait(self.began + options.seconds)
-            self.lasted = time.monotonic() - self.began
         except lane.Failed as failed:
             self.fail(str(failed))
         finally:
-            self.lasted = time.monotonic() - self.began if self.began else 0
+            self.lasted = self.now() - self.began if self.began else 0
             for one in self.lanes:
                 one.over.set()
             for one in self.lanes:
@@ -118,11 +128,11 @@ class Soak:
             one.kill()
 
     def wait(self, end):
-        said = time.monotonic()
-        while not self.wake.is_set() and (left := end - time.monotonic()) > 0:
+        said = self.now()
+        while not self.wake.is_set() and (left := end - self.now()) > 0:
             self.wake.wait(min(left, 1))
-            if time.monotonic() - said >= 60:
-                said = time.monotonic()
+            if self.now() - said >= 60:
+                said = self.now()
                 for one in self.lanes:
                     taken = one.samples[-1] if one.samples else {}
                     answers = one.said.get("answers", 0)
@@ -163,7 +173,7 @@ def read_options(arguments=None):
     parser.add_argument("--output", required=True, help="directory for soak.md, soak.json and the charts")
     parser.add_argument("--commit", default="")
     parser.add_argument("--backend", dest="backends", action="append", choices=("epoll", "io_uring"))
-    parser.add_argument("--rate", type=float, default=9500, help="requests a second of kept connections, each backend")
+    parser.add_argument("--rate", type=float, default=11000, help="requests a second of kept connections, each backend")
     parser.add_argument("--deploy-every", type=float, default=3)
     parser.add_argument("--upgrade-every", type=float, default=150)
     parser.add_argument("--upgrades-throughout", action="store_true", help="no half without any")

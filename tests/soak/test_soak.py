@@ -146,6 +146,9 @@ class NoSoak:
     def guard(self, pid):
         pass
 
+    def now(self):
+        return time.monotonic()
+
 
 def options(scratch, **more):
     found = soak.read_options(["--loom", LOOM, "--client", CLIENT, "--output", os.path.join(scratch, "out"),

@@ -12,7 +12,7 @@ RETIRED_MAX = 120  # seconds that an answer of the slowest client may keep a sna
 BUILDING = 40  # descriptors that a build has open for a moment: directories, and files on several threads
 TASKS_BUILDING = 16  # threads that read and compress
 IDLE_KEPT = 2  # idle iou-wrk that the kernel keeps for a thread with a ring: one for bounded work, one for unbounded
-PAUSE = 60  # seconds for an answer on the admin socket
+PAUSE = 600  # seconds for an answer; clients are who finds a server that hangs, by a clock of their own
 
 
 class Failed(Exception):

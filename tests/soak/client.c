@@ -27,14 +27,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "judge.h"
+#include "ask.h"
 
 #define MS             UINT64_C(1000000)
 #define SECOND         UINT64_C(1000000000)
 #define TICK           (5 * MS)
 #define DEPTH_MIN      16
 #define DEPTH_MAX      32
-#define OUT_MAX        (DEPTH_MAX * 320)
+#define OUT_MAX        (DEPTH_MAX * ASK_MAX)
 #define IN_MAX         (64 * 1024)
 #define STALL          (60 * SECOND) /* an answer that makes no progress for so long is wrong */
 #define FRESH_A_SECOND 100
@@ -51,8 +51,8 @@ enum role {
 	ROLES,
 };
 
-static const unsigned role_count[ROLES] = { 16, 12, 2, 10, 4 };
-#define CONNECTIONS 44
+static const unsigned role_count[ROLES] = { 48, 12, 2, 10, 4 };
+#define CONNECTIONS 76
 
 struct connection {
 	int fd; /* -1: closed */
@@ -80,7 +80,7 @@ static struct tally tally;
 static struct counts counts;
 static struct connection connections[CONNECTIONS];
 static struct sockaddr_in address;
-static uint64_t now, seed;
+static uint64_t now;
 static double wanted_rate; /* of PIPE, requests a second */
 static int epoll;
 static volatile sig_atomic_t stopping;
@@ -104,15 +104,6 @@ static uint64_t clock_ns(void)
 		away += read - last - SECOND;
 	last = read;
 	return read - away;
-}
-
-/* xorshift64 (Marsaglia 2003). */
-static uint64_t chance(uint64_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 11) % below;
 }
 
 static void report(bool last)
@@ -160,107 +151,13 @@ static void wrong(const struct connection *connection, const char *why)
 	exit(1);
 }
 
-static uint64_t shortest(const struct site_file *file)
+static void ask_for(struct connection *connection, unsigned file, bool close)
 {
-	uint64_t len = UINT64_MAX;
-
-	for (unsigned i = 0; i < file->versions; i++)
-		len = file->len[i] < len ? file->len[i] : len;
-	return len;
-}
-
-/* Where ranges may lie: each in a part of its own of the shortest version, far from the others. */
-static void choose_ranges(struct ask *ask, const struct site_file *file)
-{
-	uint64_t len = shortest(file), part = len / ask->ranges;
-
-	if (ask->how == ASK_BEYOND) {
-		ask->first[0] = 100 << 20;
-		ask->last[0] = ask->first[0] + 10;
-		return;
-	}
-	for (unsigned i = 0; i < ask->ranges; i++) {
-		uint64_t room = ask->ranges > 1 ? part - 300 : part; /* so that none are near enough to be joined */
-
-		ask->first[i] = i * part + chance(room);
-		ask->last[i] = ask->first[i] + chance(i * part + room - ask->first[i]);
-		if (ask->ranges == 1 && chance(4) == 0)
-			ask->last[i] += len; /* beyond the end: is cut */
-	}
-}
-
-static enum ask_how choose_how(const struct site_file *file)
-{
-	uint64_t dice = chance(100);
-
-	if (file->kind >= SITE_GONE)
-		return ASK_PLAIN;
-	if (dice < 14)
-		return file->newest ? ASK_MATCH : ASK_PLAIN;
-	if (dice < 16)
-		return file->newest && file->newest->modified[0] ? ASK_SINCE : ASK_PLAIN;
-	if (dice < 22)
-		return ASK_RANGE;
-	if (dice < 24)
-		return file->newest ? ASK_IF_RANGE : ASK_PLAIN;
-	if (dice < 27)
-		return shortest(file) >= 2000 ? ASK_RANGES : ASK_RANGE;
-	return dice < 28 ? ASK_BEYOND : ASK_PLAIN;
-}
-
-/* Puts a request into the connection's output. */
-static void ask_for(struct connection *connection, unsigned file_at, bool close)
-{
-	static const char *const codings[] = { "",     "gzip",       "br",       "gzip, br",
-		                               "zstd", "gzip, zstd", "br, zstd", "gzip, br, zstd" };
-	const struct site_file *file = &site.files[file_at];
 	struct ask *ask = &connection->asks[(connection->ask_at + connection->ask_count++) % DEPTH_MAX];
-	char *at = connection->out + connection->out_len, *end = connection->out + OUT_MAX;
 
-	memset(ask, 0, sizeof(*ask));
-	ask->file = file_at;
-	ask->floor = site.table->files[file_at].floor;
-	ask->draining = site.table->draining;
-	ask->close = close;
-	ask->how = choose_how(file);
-	ask->head = ask->how == ASK_PLAIN && chance(16) == 0;
-	if (file->kind == SITE_PAGE && ask->how == ASK_PLAIN && chance(10) < 7)
-		ask->coding = 2 * (1 + (unsigned)chance(7));
-	at += snprintf(at, (size_t)(end - at), "%s %s HTTP/1.1\r\nHost: soak.test\r\n", ask->head ? "HEAD" : "GET",
-	               file->target);
-	if (ask->coding)
-		at += snprintf(at, (size_t)(end - at), "Accept-Encoding: %s\r\n", codings[ask->coding >> 1]);
-	if (ask->how == ASK_MATCH || ask->how == ASK_IF_RANGE) {
-		ask->tag = file->newest;
-		at += snprintf(at, (size_t)(end - at), "%s: %s\r\n",
-		               ask->how == ASK_MATCH ? "If-None-Match" : "If-Range", ask->tag->text);
-	}
-	if (ask->how == ASK_SINCE)
-		at += snprintf(at, (size_t)(end - at), "If-Modified-Since: %s\r\n", file->newest->modified);
-	if (ask->how >= ASK_RANGE) {
-		ask->ranges = ask->how == ASK_RANGES ? 2 + (unsigned)chance(2) : 1;
-		choose_ranges(ask, file);
-		at += snprintf(at, (size_t)(end - at), "Range: bytes=");
-		for (unsigned i = 0; i < ask->ranges; i++)
-			at += snprintf(at, (size_t)(end - at), "%s%" PRIu64 "-%" PRIu64, i ? ", " : "", ask->first[i],
-			               ask->last[i]);
-		at += snprintf(at, (size_t)(end - at), "\r\n");
-	}
-	at += snprintf(at, (size_t)(end - at), "%s\r\n", close ? "Connection: close\r\n" : "");
-	connection->out_len = (size_t)(at - connection->out);
+	connection->out_len += ask_write(ask, &site, file, close, connection->out + connection->out_len,
+	                                 OUT_MAX - connection->out_len);
 	connection->progress = now;
-}
-
-static unsigned any_of(enum site_kind kind)
-{
-	return site.of_kind[kind][chance(site.kind_count[kind])];
-}
-
-static unsigned any_small(void)
-{
-	uint64_t dice = chance(100);
-
-	return any_of(dice < 70 ? SITE_SMALL : dice < 94 ? SITE_PAGE : dice < 98 ? SITE_GONE : SITE_ABSENT);
 }
 
 static void close_connection(struct connection *connection, bool reset)
@@ -426,20 +323,20 @@ static void begin_pipe(struct connection *connection, unsigned depth)
 	if (connection->fd < 0)
 		open_connection(connection);
 	while (depth--)
-		ask_for(connection, any_small(), false);
+		ask_for(connection, ask_any_small(&site), false);
 	flush(connection);
 }
 
 static void begin_fresh(struct connection *connection)
 {
-	unsigned depth = 1 + (unsigned)chance(4);
-	bool close = chance(2);
+	unsigned depth = 1 + (unsigned)ask_chance(4);
+	bool close = ask_chance(2);
 
 	open_connection(connection);
-	connection->half_closed = !close && chance(4) == 0;
+	connection->half_closed = !close && ask_chance(4) == 0;
 	counts.halves += connection->half_closed;
 	for (unsigned i = 0; i < depth; i++)
-		ask_for(connection, any_small(), close && i == depth - 1);
+		ask_for(connection, ask_any_small(&site), close && i == depth - 1);
 	flush(connection);
 }
 
@@ -447,24 +344,24 @@ static void begin_large(struct connection *connection)
 {
 	if (connection->fd < 0)
 		open_connection(connection);
-	for (unsigned depth = 1 + (unsigned)chance(2); depth--;)
-		ask_for(connection, any_of(chance(3) ? SITE_LARGE : SITE_STREAMED), false);
+	for (unsigned depth = 1 + (unsigned)ask_chance(2); depth--;)
+		ask_for(connection, ask_any_large(&site), false);
 	flush(connection);
 }
 
 static void begin_slow(struct connection *connection)
 {
-	connection->byte_by_byte = chance(4) == 0;
+	connection->byte_by_byte = ask_chance(4) == 0;
 	open_connection(connection);
 	counts.slow++;
-	connection->pause = connection->byte_by_byte ? 20 * MS : (20 + chance(80)) * MS;
-	connection->chunk = 1024 + chance(15 * 1024);
+	connection->pause = connection->byte_by_byte ? 20 * MS : (20 + ask_chance(80)) * MS;
+	connection->chunk = 1024 + ask_chance(15 * 1024);
 	if (connection->byte_by_byte) {
-		ask_for(connection, any_small(), false);
+		ask_for(connection, ask_any_small(&site), false);
 	} else {
-		connection->life = now + (5 + chance(15)) * SECOND;
-		connection->drop_by_reset = chance(2);
-		ask_for(connection, any_of(chance(3) ? SITE_LARGE : SITE_STREAMED), false);
+		connection->life = now + (5 + ask_chance(15)) * SECOND;
+		connection->drop_by_reset = ask_chance(2);
+		ask_for(connection, ask_any_large(&site), false);
 		flush(connection);
 	}
 	connection->next = now + connection->pause;
@@ -473,12 +370,12 @@ static void begin_slow(struct connection *connection)
 static void begin_abort(struct connection *connection)
 {
 	open_connection(connection);
-	connection->life = now + chance(60) * MS;
-	connection->drop_by_reset = chance(4) > 0;
-	for (unsigned depth = 1 + (unsigned)chance(3); depth--;)
-		ask_for(connection, chance(2) ? any_small() : any_of(chance(3) ? SITE_LARGE : SITE_STREAMED), false);
-	if (chance(4) == 0)
-		connection->out_len -= 1 + chance(connection->out_len - 1); /* a part of a request */
+	connection->life = now + ask_chance(60) * MS;
+	connection->drop_by_reset = ask_chance(4) > 0;
+	for (unsigned depth = 1 + (unsigned)ask_chance(3); depth--;)
+		ask_for(connection, ask_chance(2) ? ask_any_small(&site) : ask_any_large(&site), false);
+	if (ask_chance(4) == 0)
+		connection->out_len -= 1 + ask_chance(connection->out_len - 1); /* a part of a request */
 	flush(connection);
 }
 
@@ -540,7 +437,7 @@ static void begin_all(double seconds)
 	first++;
 	for (unsigned i = 0; i < CONNECTIONS; i++) {
 		struct connection *connection = &connections[(first + i) % CONNECTIONS];
-		unsigned depth = DEPTH_MIN + (unsigned)chance(DEPTH_MAX - DEPTH_MIN + 1);
+		unsigned depth = DEPTH_MIN + (unsigned)ask_chance(DEPTH_MAX - DEPTH_MIN + 1);
 
 		if (!is_free(connection))
 			continue;
@@ -611,7 +508,7 @@ int main(int argc, char *argv[])
 	if (inet_pton(AF_INET, argv[2], &address.sin_addr) != 1)
 		return 2;
 	wanted_rate = atof(argv[4]);
-	seed = strtoull(argv[5], NULL, 10) | 1;
+	ask_seed(strtoull(argv[5], NULL, 10));
 	for (unsigned i = 0, role = 0, left = role_count[0]; i < CONNECTIONS; i++, left--) {
 		while (!left)
 			left = role_count[++role];

@@ -189,7 +189,7 @@ was stopped, by a measurement beside it, do not count.
 
 **What is done.** A server a backend, with one worker, on a tree of some 100 files: small ones, pages with variants,
 large ones in memory, and two that are streamed. A client in C asks at {found['rate']:,.0f} requests a second over
-16 kept connections, 16 to 32 at a time, and beside that with 100 new connections a second, half-closed ones, large
+48 kept connections, 16 to 32 at a time, and beside that with 100 new connections a second, half-closed ones, large
 files, ranges, ten slow readers and senders at a time, and 15 clients a second that leave in the middle. Every 5 s
 or so something is deployed; in the first 30 % and in the last 20 % of the time the running process is replaced
 every 150 s. In the middle one process runs on, as a leak within a process would not show in processes that are

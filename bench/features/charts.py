@@ -102,8 +102,9 @@ def spread_labels(wanted, gap=15):
     return [placed[i] for i in range(len(wanted))]
 
 
-def lines(title, series, x_label, y_label, x_log=False, y_log=False, marks=()):
-    """series: [(name, [(x, y)])]; marks: [(y, text)] are lines across. Points of a y of None are left out."""
+def lines(title, series, x_label, y_label, x_log=False, y_log=False, marks=(), dots=True):
+    """series: [(name, [(x, y)])]; marks: [(y, text)] are lines across. Points of a y of None are left out. dots: each point
+    is marked, and says what it is; for curves of hundreds it is too much."""
     series = [(name, [(x, y) for x, y in points if y is not None]) for name, points in series]
     series = [(name, points) for name, points in series if points]
     xs = [x for _, points in series for x, _ in points]
@@ -134,7 +135,7 @@ def lines(title, series, x_label, y_label, x_log=False, y_log=False, marks=()):
     for i, (name, points) in enumerate(series):
         path = ' '.join(f'{x_scale(x):.1f},{y_scale(y):.1f}' for x, y in points)
         svg.add(f'<polyline class="curve c{i % 6}" stroke-dasharray="{DASHES[i % 6]}" points="{path}"/>')
-        for x, y in points:
+        for x, y in points if dots else ():
             svg.add(f'<circle class="f{i % 6}" cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="3">'
                     f'<title>{escape(name)}: {number(x)}, {number(y)}</title></circle>')
         svg.text(right + 10, places[i] + 4, name, f'f{i % 6}')

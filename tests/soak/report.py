@@ -112,7 +112,7 @@ def chart(found, names, title, label, scale=1.0):
         for name, text in names:
             points = [(taken["seconds"] / 60, taken[name] / scale) for taken in one["samples"]]
             series.append((f"{backend}, {text}" if len(names) > 1 else backend, points))
-    return charts.lines(title, series, "minutes", label)
+    return charts.lines(title, series, "minutes", label, dots=False)
 
 
 def row(name, values):

@@ -291,10 +291,13 @@ class Whole(unittest.TestCase):
     def setUp(self):
         self.scratch = tempfile.mkdtemp(prefix="loom-soak-test-")
         self.output = os.path.join(self.scratch, "out")
+        offered = os.environ.get("LOOM_REQUIRE_BACKENDS") or subprocess.check_output(
+            [os.path.join(HERE, "..", "..", "ci", "backends")], stderr=subprocess.DEVNULL).decode()
+        self.backends = offered.split()
         self.process = subprocess.Popen(
             [sys.executable, os.path.join(HERE, "soak.py"), "--loom", LOOM, "--client", CLIENT, "--output", self.output,
              "--scratch", os.path.join(self.scratch, "run"), "--rate=1000", "--deploy-every=0.5", "--upgrade-every=100",
-             "0.05"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+             *(f"--backend={backend}" for backend in self.backends), "0.05"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.addCleanup(shutil.rmtree, self.scratch)
         self.addCleanup(self.process.kill)
 
@@ -314,7 +317,7 @@ class Whole(unittest.TestCase):
     def end(self, act):
         """(exit status, output), some seconds after clients have begun, and of `act`."""
         end = time.monotonic() + 60
-        while sum(name == "soak_client" for name in self.ours().values()) < 2:
+        while sum(name == "soak_client" for name in self.ours().values()) < len(self.backends):
             self.assertIsNone(self.process.poll(), "it has ended")
             self.assertLess(time.monotonic(), end)
             time.sleep(0.05)
@@ -331,6 +334,7 @@ class Whole(unittest.TestCase):
             found = json.load(file)
         self.assertTrue(found["passed"])
         self.assertEqual(found["interrupted"], "SIGINT")
+        self.assertEqual(list(found["lanes"]), self.backends)
         for one in found["lanes"].values():
             self.assertGreater(one["client"]["answers"], 100)
         for name in ("soak.md", "soak-rss.svg", "soak-held.svg", "soak-descriptors.svg"):

@@ -103,8 +103,8 @@ def spread_labels(wanted, gap=15):
 
 
 def lines(title, series, x_label, y_label, x_log=False, y_log=False, marks=(), dots=True):
-    """series: [(name, [(x, y)])]; marks: [(y, text)] are lines across. Points of a y of None are left out. dots: each point
-    is marked, and says what it is; for curves of hundreds it is too much."""
+    """series: [(name, [(x, y)])]; marks: [(y, text)] are lines across. Points of a y of None are left out. dots: each
+    point is marked, and says what it is; for curves of hundreds it is too much."""
     series = [(name, [(x, y) for x, y in points if y is not None]) for name, points in series]
     series = [(name, points) for name, points in series if points]
     xs = [x for _, points in series for x, _ in points]

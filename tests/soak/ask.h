@@ -18,8 +18,8 @@ unsigned ask_any_small(const struct site *site);
 unsigned ask_any_large(const struct site *site);
 
 /*
- * Fills the ask, for this file, in one of all ways, and writes its request to `out`, which has room for ASK_MAX bytes at
- * least. How many bytes that are. close: with Connection: close.
+ * Fills the ask, for this file, in one of all ways, and writes its request to `out`, which has room for ASK_MAX bytes
+ * at least. How many bytes that are. close: with Connection: close.
  */
 size_t ask_write(struct ask *ask, const struct site *site, unsigned file_at, bool close, char *out, size_t room);
 

@@ -6,8 +6,8 @@
  *
  * Who is there: PIPE, kept connections with 16 to 32 requests at a time, which make up the rate; FRESH, a new
  * connection for a few requests, which may be half-closed behind them; LARGE, large files and parts of them; SLOW, who
- * takes a large answer a little at a time, or sends a request byte by byte; ABORT, who leaves in the middle, with a reset
- * or a FIN.
+ * takes a large answer a little at a time, or sends a request byte by byte; ABORT, who leaves in the middle, with a
+ * reset or a FIN.
  *
  * A line of JSON a second on standard output says how many were what; the first answer that is wrong is told on
  * standard error and ends it. SIGTERM ends it: what has been asked is still answered and checked. Exit status 0, 1

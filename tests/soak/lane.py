@@ -78,7 +78,8 @@ class Lane:
         with open(self.log_path, "wb") as log:
             process = subprocess.Popen(
                 [self.options.loom, f"--backend={self.backend}", "--listen=127.0.0.1:0", "--workers=1",
-                 f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms", "--grace=600s", "--upgrade-timeout=600s",
+                 f"--admin=unix:{self.admin}", f"--stream-above={STREAM_ABOVE}", "--settle=100ms",
+                 "--grace=600s", "--upgrade-timeout=600s",
                  "--keep-generations=1",
                  "--keepalive-timeout=300s", "--header-timeout=300s", "--send-timeout=300s",
                  f"--cache-dir={self.directory}/cache",

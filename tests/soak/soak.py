@@ -142,7 +142,7 @@ class Soak:
 
     def finish(self):
         results = report.results(self)
-        self.failures += report.verdicts(results, self.options)
+        self.failures += report.verdicts(results)
         results["failures"] = self.failures
         results["passed"] = not self.failures
         report.write(results, self.options.output)

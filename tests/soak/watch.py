@@ -201,8 +201,8 @@ def kernel_threads_of(pids):
     return found
 
 
-COMPLAINT = re.compile(r"(?im)^.*\b(error|warning|assert\w*|abort\w*|cannot|died|failed|killed|sanitizer|runtime error|"
-                       r"refused|does not turn|exhausted|dropped)\b.*$")
+COMPLAINT = re.compile(r"(?im)^(?!loom: sandbox: ).*\b(error|warning|assert\w*|abort\w*|cannot|died|failed|killed|sanitizer|"
+                       r"runtime error|refused|does not turn|exhausted|dropped)\b.*$")
 
 
 def complaints(log):

@@ -313,6 +313,8 @@ void reload_rebuild(struct reload *reload)
 		held(reload, id, began, now_ms());
 		return;
 	}
+	if (changed && reload->variants)
+		variants_sweep(reload->variants);
 	now = now_ms();
 	if (changed && snapshot->kept > 0)
 		log_info("%" PRIu64 " files of earlier snapshots are still served, %" PRIu64

@@ -21,9 +21,10 @@ struct variant {
 	uint64_t memory;    /* SHED: of the body that it was */
 };
 
-/* A content that was asked for, by hash and length. It stays as long as the store. */
+/* A content that was asked for, by hash and length. It stays until variants_sweep() finds that it has gone. */
 struct entry {
 	struct entry *next; /* in the same bucket */
+	uint32_t idle;      /* sweeps since it was asked for, or referred to */
 	uint8_t hash[BODY_HASH_LEN];
 	uint64_t len;
 	struct variant variants[CODINGS];
@@ -68,6 +69,13 @@ void variants_stop(struct variants *variants)
 	yard_stop(&variants->yard);
 }
 
+static void free_entry(struct entry *entry)
+{
+	for (unsigned coding = 0; coding < CODINGS; coding++)
+		body_release(entry->variants[coding].coded);
+	free(entry);
+}
+
 static void free_entries(struct variants *variants)
 {
 	for (size_t i = 0; variants->buckets && i <= variants->mask; i++) {
@@ -75,9 +83,7 @@ static void free_entries(struct variants *variants)
 
 		for (; entry; entry = next) {
 			next = entry->next;
-			for (unsigned coding = 0; coding < CODINGS; coding++)
-				body_release(entry->variants[coding].coded);
-			free(entry);
+			free_entry(entry);
 		}
 	}
 	free(variants->buckets);
@@ -182,6 +188,7 @@ enum variant_state variants_get(struct variants *variants, struct body *identity
 		yard_tell_memory(&variants->yard);
 		return VARIANT_NONE;
 	}
+	entry->idle = 0;
 	variant = &entry->variants[coding];
 	switch (variant->state) {
 	case READY:
@@ -309,4 +316,34 @@ uint64_t variants_shed(struct variants *variants, bool unseen)
 		}
 	}
 	return shed;
+}
+
+/* Whether a job has a pointer into it, or a snapshot has one of its variants. */
+static bool is_in_use(const struct entry *entry)
+{
+	for (unsigned coding = 0; coding < CODINGS; coding++) {
+		const struct variant *variant = &entry->variants[coding];
+
+		if (variant->state == PENDING || (variant->state == READY && variant->coded->references > 1))
+			return true;
+	}
+	return false;
+}
+
+void variants_sweep(struct variants *variants)
+{
+	for (size_t i = 0; i <= variants->mask; i++) {
+		struct entry **at = &variants->buckets[i], *entry;
+
+		while ((entry = *at)) {
+			entry->idle = is_in_use(entry) ? 0 : entry->idle + 1;
+			if (entry->idle <= VARIANTS_SWEEPS) {
+				at = &entry->next;
+				continue;
+			}
+			*at = entry->next;
+			free_entry(entry);
+			variants->entries--;
+		}
+	}
 }

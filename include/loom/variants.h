@@ -1,7 +1,7 @@
 /*
  * variants.h - the coded variants of contents: asked for by the builder, made by threads of the lowest priority, and
- * remembered by content hash, so that no content is compressed twice while loom runs, nor, with a cache directory,
- * after it was started again.
+ * remembered by content hash, so that no content is compressed twice as long as it is there, or comes back soon
+ * (variants_sweep()); nor, with a cache directory, after loom was started again.
  *
  * All functions are for the builder's thread, which alone counts references of bodies.
  */
@@ -94,5 +94,15 @@ void variants_count(const struct variants *variants, struct variants_counts *cou
  * be made of contents that nobody refers to any more. Bytes. Walks all.
  */
 uint64_t variants_shed(struct variants *variants, bool unseen);
+
+/* Sweeps that a content is remembered for which is gone. */
+#define VARIANTS_SWEEPS 16
+
+/*
+ * To be called once for each deploy, when its build has asked for all that it wants. What nobody has asked for since
+ * VARIANTS_SWEEPS calls, and nobody but the store refers to, is forgotten: otherwise the store would grow with every
+ * content that ever was. Walks all.
+ */
+void variants_sweep(struct variants *variants);
 
 #endif

@@ -113,7 +113,7 @@ void log_set_level(enum log_level most)
 
 /* The variants: how many the threads have done and will yet do, and how many the reloader has taken over. */
 static struct {
-	atomic_uint done, collected, left;
+	atomic_uint done, collected, left, swept;
 	atomic_bool made, destroyed;
 	void (*news)(void *context);
 	void *context;
@@ -154,6 +154,12 @@ unsigned variants_pending(const struct variants *variants)
 {
 	ck_assert_ptr_eq(variants, &store);
 	return atomic_load(&store.left);
+}
+
+void variants_sweep(struct variants *variants)
+{
+	ck_assert_ptr_eq(variants, &store);
+	atomic_fetch_add(&store.swept, 1);
 }
 
 void variants_count(const struct variants *variants, struct variants_counts *counts)
@@ -1110,6 +1116,23 @@ START_TEST(workers_are_told_of_variants)
 END_TEST
 
 /* While there are more to come they are published now and then, and the last ones at once. */
+START_TEST(variants_are_swept_with_each_deploy_alone)
+{
+	start_compressing();
+	variant_done(true, 0);
+	wait_for(serves_variant(0, "/index.html", 1));
+	ck_assert_uint_eq(atomic_load(&store.swept), 0);
+	tree_write("site/index.html", "second");
+	reload_request(reload);
+	becomes("/index.html", "second");
+	wait_for(atomic_load(&store.swept) == 1);
+	reload_request(reload); /* nothing is published */
+	wait_for(atomic_load(&builds) == 3);
+	stop();
+	ck_assert_uint_eq(atomic_load(&store.swept), 1);
+}
+END_TEST
+
 START_TEST(variants_are_published_together)
 {
 	uint64_t began = reload_clock(), took;
@@ -1527,6 +1550,7 @@ int main(void)
 	tcase_add_test(all, whoever_can_wake_the_workers_is_told);
 	tcase_add_test(all, variants_are_published_without_a_look_at_the_tree);
 	tcase_add_test(all, workers_are_told_of_variants);
+	tcase_add_test(all, variants_are_swept_with_each_deploy_alone);
 	tcase_add_test(all, variants_are_published_together);
 	tcase_add_test(all, what_is_not_worth_having_is_not_published);
 	tcase_add_test(all, variants_do_not_wait_for_what_never_comes);

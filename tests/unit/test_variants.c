@@ -643,6 +643,47 @@ START_TEST(what_nobody_refers_to_is_spare)
 }
 END_TEST
 
+static void sweep(unsigned times)
+{
+	while (times--)
+		variants_sweep(variants);
+}
+
+/* Contents that are gone are remembered for a while, and then their variants and whatever else is known of them go. */
+START_TEST(what_has_gone_is_forgotten)
+{
+	struct body *a = text(1, 3000), *random = noise(1000), *held;
+	uint64_t before = memory_held(), memory;
+
+	create(1, NULL);
+	ask(a, CODING_GZIP);
+	ask(random, CODING_GZIP);
+	sweep(2 * VARIANTS_SWEEPS); /* what is pending stays */
+	ck_assert_uint_eq(await_all(), 1);
+	held = body_reference(ready(a, CODING_GZIP));
+	memory = held->memory;
+	ck_assert_int_eq(ask(random, CODING_GZIP), VARIANT_NONE);
+
+	/* As long as somebody refers to it; and as long again from when that, or being asked for, has ended. */
+	sweep(2 * VARIANTS_SWEEPS);
+	ck_assert_uint_eq(memory_held(), before + memory);
+	ck_assert_int_eq(ask(random, CODING_GZIP), VARIANT_PENDING); /* nothing was known of it any more */
+	await_all();
+	body_release(held);
+	sweep(VARIANTS_SWEEPS);
+	ck_assert_ptr_eq(ready(a, CODING_GZIP), held);
+	ck_assert_int_eq(ask(random, CODING_GZIP), VARIANT_NONE);
+	sweep(VARIANTS_SWEEPS);
+	ck_assert_uint_eq(memory_held(), before + memory);
+	sweep(1);
+	ck_assert_uint_eq(memory_held(), before);
+	ck_assert_int_eq(ask(a, CODING_GZIP), VARIANT_PENDING);
+	ck_assert_uint_eq(await_all(), 1);
+	body_release(a);
+	body_release(random);
+}
+END_TEST
+
 /* What is made while there is no room for it is not kept, and its size is. */
 START_TEST(what_there_is_no_room_for_is_let_go_of)
 {
@@ -857,6 +898,7 @@ int main(void)
 	tcase_add_test(tcase, the_cache_expires_but_for_what_is_in_use);
 	tcase_add_test(tcase, what_waits_for_a_content_that_is_gone_is_forgotten);
 	tcase_add_test(tcase, what_nobody_refers_to_is_spare);
+	tcase_add_test(tcase, what_has_gone_is_forgotten);
 	tcase_add_test(tcase, what_there_is_no_room_for_is_let_go_of);
 	tcase_add_test(tcase, who_holds_a_variant_keeps_it);
 	tcase_add_test(tcase, the_end_may_come_before_the_beginning);

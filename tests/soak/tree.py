@@ -45,7 +45,8 @@ class File:
 
 
 def plan(small=60, large=(300 << 10, 700 << 10, 1 << 20, 1500 << 10), streamed=(5 << 20, 6 << 20)):
-    """The files of the site."""
+    """The files of the site. Versions of what is held in memory have nearly the same length, so that what is held grows
+    for no reason of theirs."""
     choice = random.Random("plan")
     files = []
 
@@ -57,16 +58,16 @@ def plan(small=60, large=(300 << 10, 700 << 10, 1 << 20, 1500 << 10), streamed=(
         ways = ("place", "rename", "release") if length <= PAGE else ("rename", "release")
         add(f"/s/{at}.bin", "small", ways, [length] * 16)
     for at in range(8):
-        add(f"/k/{at}.bin", "small", ("link",), [choice.randrange(200, 6000) for _ in range(8)])
+        add(f"/k/{at}.bin", "small", ("link",), [choice.randrange(200, 6000)] * 8)
     for at in range(16):
         suffix = ("html", "css", "js", "svg")[at % 4]
-        add(f"/p/{at}.{suffix}", "page", ("rename", "release"), [choice.randrange(2000, 25000) for _ in range(8)])
+        add(f"/p/{at}.{suffix}", "page", ("rename", "release"), [choice.randrange(2000, 25000)] * 8)
     for at, length in enumerate(large):
-        add(f"/l/{at}.bin", "large", ("rename", "release"), [length + 1000 * version for version in range(4)])
+        add(f"/l/{at}.bin", "large", ("rename", "release"), [length + version for version in range(4)])
     for at, length in enumerate(streamed):
         add(f"/v/{at}.bin", "streamed", ("rename", "release"), [length + 1000 * version for version in range(3)])
     for at in range(4):
-        add(f"/g/{at}.js", "gone", ("gone",), [choice.randrange(100, 3000) for _ in range(4)])
+        add(f"/g/{at}.js", "gone", ("gone",), [choice.randrange(100, 3000)] * 4)
     for at in range(4):
         add(f"/none/{at}.html", "absent", (), [])
     assert len(files) <= FILES_MAX

@@ -153,7 +153,7 @@ def page(found):
         row("snapshots that went live by a reload", [f"{one['reloads']:,.0f}" for one in each]),
         row("upgrades (SIGUSR2)", [str(one["upgrades"]) for one in each]),
         row("the longest from SIGUSR2 to the predecessor's end", [f"{one['longest_drain']:.1f} s" for one in each]),
-        row("RSS, median and largest", [f"{one['rss_median']:,} and {one['rss_max']:,} KiB" for one in each]),
+        row("RSS, median and largest", [f"{one['rss_median']:,.0f} and {one['rss_max']:,} KiB" for one in each]),
         row("held by snapshots, median", [f"{one['held_median']:,.0f} KiB" for one in each])]
     for name, text in MEMORY:
         rows.append(row(f"{text}: slope of all minutes", [interval(one["slopes"][name]["hour"]) for one in each]))

@@ -91,12 +91,12 @@ class ZeroCopy(Case):
         write(root, "large.bin", noise(1, 3 << 20))
         write(root, "small.txt", b"small")
 
-    def start_lending(self, *arguments, uring="zc=on,zc-min=16K"):
+    def start_lending(self, *arguments, uring="zc=on,zc-min=16K", **more):
         if self.backend == "epoll":
             self.skipTest("io_uring alone has it")
         admin = f"{self.directory()}/admin"
         loom = self.start(f"--uring={uring}", "--settle=0", "--keep-generations=0", "--max-unsent=0",
-                          f"--admin=unix:{admin}", *arguments)
+                          f"--admin=unix:{admin}", *arguments, **more)
         return loom, admin
 
     def figure(self, admin, name):
@@ -134,7 +134,8 @@ class ZeroCopy(Case):
         self.assertEqual(loom.get("/2.png").body, noise(102, 3002))
 
     def test_an_abort_while_registered_memory_is_lent(self):
-        loom, admin = self.start_lending(uring="zc=fixed,zc-min=16K")
+        # What the kernel may still read when all is cut off is not freed: the system takes it back with the process.
+        loom, admin = self.start_lending(uring="zc=fixed,zc-min=16K", env={"ASAN_OPTIONS": "detect_leaks=0:exitcode=99"})
         write(self.root, "one.png", noise(7, 4000))
         wait_for(lambda: loom.get("/one.png").status == 200, "the new file", step=0.05)
         with loom.client(rcvbuf=4096) as slow:

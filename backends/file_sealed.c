@@ -16,6 +16,10 @@
  * sent in as many steps as it goes into, each of which wakes this thread up: more than half of what a MiB costs. What is
  * sent by reference holds no memory that is not there anyhow. But the kernel counts it as if it did, and slows all
  * connections down when all together hold too much (tcp_mem). So a bounded number of sends at a time is allowed more.
+ *
+ * A thousand clients who come for a large body and do not read it must not delay others. So a connection gets it in pieces of
+ * as many bytes as it has taken before, and more unsent ones only when it has taken some: one that is fast is soon at the
+ * largest, and stays there with the next request.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,8 +38,11 @@
 /* What is read from it at a time, for nobody. */
 #define WASTE_SIZE (64 * 1024)
 
-/* A piece, after the socket has been full. */
+/* A piece, after the socket has been full, and the first of a connection. */
 #define PIECE_HALTED (128 * 1024)
+
+/* A client is allowed more unsent bytes when so many have gone to him. */
+#define SENT_PROVEN (512 * 1024)
 
 /* Unsent bytes of a send that is allowed more, and what all of those may come to of what is too much. */
 #define UNSENT_LIFTED (2 << 20)
@@ -99,7 +106,10 @@ static void sealed_lift(struct file_sender *sender, struct io_file_send *send)
 	int fd = send->conn->fd, was;
 	socklen_t size = sizeof(was);
 
-	if (!sender->splicer.lifts || getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &was, &size) < 0)
+	if (!sender->splicer.lifts)
+		return;
+	send->state |= FILE_WEIGHED;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &was, &size) < 0)
 		return;
 	/* 0: it is not limited */
 	if (was <= 0 || was >= most || send->len <= (uint64_t)was ||
@@ -114,8 +124,6 @@ void file_sealed_begin(struct file_sender *sender, struct io_file_send *send)
 {
 	if (!sender->splicer.room || !file_unblock(send))
 		send->state |= FILE_UNSPLICED;
-	else
-		sealed_lift(sender, send);
 }
 
 void file_sealed_drop(struct file_sender *sender, struct io_file_send *send)
@@ -192,11 +200,13 @@ static ssize_t sealed_copy(struct io_file_send *send, size_t len)
 static size_t sealed_piece(const struct file_sender *sender, const struct io_file_send *send)
 {
 	/* Bytes that are not copied take half the time of others. */
-	size_t len = 2 * (sender->budget > FILE_PIECE_MIN ? sender->budget : FILE_PIECE_MIN);
+	size_t len = 2 * (sender->budget > PIECE_HALTED ? sender->budget : PIECE_HALTED);
 	size_t most = sender->splicer.room - (send->offset % FILE_GRAIN ? FILE_GRAIN : 0);
 
-	if (send->state & (FILE_UNSPLICED | FILE_HALTED))
+	if (send->state & (FILE_UNSPLICED | FILE_HALTED) || send->conn->sent < PIECE_HALTED)
 		most = PIECE_HALTED;
+	else if (most > send->conn->sent)
+		most = send->conn->sent; /* as much again as it has taken */
 	if (len > most)
 		len = most;
 	len -= (send->offset + len) % FILE_GRAIN; /* so that the next piece begins with a page */
@@ -208,6 +218,8 @@ enum file_turn file_sealed_turn(struct file_sender *sender, struct io_file_send 
 	size_t len;
 	ssize_t res;
 
+	if (send->conn->sent < SENT_PROVEN)
+		sender->budget = 0; /* one of these between two waits: the first bytes of many take the longest */
 	if (!sender->splicer.room)
 		send->state |= FILE_UNSPLICED;
 	if (send->niov) {
@@ -218,6 +230,8 @@ enum file_turn file_sealed_turn(struct file_sender *sender, struct io_file_send 
 		if (send->niov)
 			return turn;
 	}
+	if (send->conn->sent >= SENT_PROVEN && !(send->state & (FILE_WEIGHED | FILE_UNSPLICED)))
+		sealed_lift(sender, send);
 	len = sealed_piece(sender, send);
 	res = send->state & FILE_UNSPLICED ? sealed_copy(send, len) : sealed_splice(&sender->splicer, send, len);
 	if (res == 0) {

@@ -45,6 +45,7 @@ enum {
 	FILE_CORKED = 1 << 4,    /* it is, for as long as pages are sent by reference */
 	FILE_LIFTED = 1 << 5,    /* more of it may be unsent, and was as many bytes before: file_sealed.c */
 	FILE_HALTED = 1 << 6,    /* the socket has been full */
+	FILE_WEIGHED = 1 << 7,   /* it has been looked at whether more of it may be unsent */
 };
 
 /* Sends that wait for something, first come, first served. */

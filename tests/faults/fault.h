@@ -19,6 +19,8 @@ enum fault_call {
 	FAULT_sendmsg,
 	FAULT_sendto,
 	FAULT_sendfile64,
+	FAULT_vmsplice,
+	FAULT_splice,
 	FAULT_preadv64v2,
 	FAULT_pread64,
 	FAULT_read,
@@ -102,8 +104,8 @@ struct seam {
 	int told;         /* a descriptor that gets a byte when the fault has happened; 0: none */
 	int cold;         /* of so many reads that do not wait, one says that it would have to; 0: as it is */
 	int cold_count;
-	int narrow; /* of so many sendfile(2), one takes a part only */
-	int narrow_count;
+	int narrow; /* of so many sendfile(2), and of so many splice(2), one takes a part only */
+	int narrow_count, narrow_splices;
 	unsigned cuts; /* told: multishots that were cancelled for FAULT_CUT, and have ended by that */
 	unsigned long calls[FAULT_CALLS]; /* so often each was made while armed, whatever the plan; driver's thread */
 };

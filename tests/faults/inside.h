@@ -9,12 +9,18 @@
 
 #include "loom/io.h"
 
+struct file_sender;
+
 /* NULL, or what does not hold. */
 const char *inside_epoll(struct io *io);
 const char *inside_uring(struct io *io);
 
+/* Of both: no byte waits in the pipe, and who may have more unsent has given that back. */
+const char *inside_sender(const struct file_sender *sender);
+
 /* The bytes at the end of a file that are copied (file_send.c): small, so that small files are sent by reference. */
 void inside_epoll_window(struct io *io, uint64_t window);
 void inside_uring_window(struct io *io, uint64_t window);
+void inside_sender_begin(struct file_sender *sender, uint64_t window);
 
 #endif

@@ -15,7 +15,7 @@ const char *inside_epoll(struct io *io)
 		return NULL;
 	if (!ep->conns && !ep->ready.first && !ep->bulk.first && !ep->listener_head && !ep->sender.turns.first &&
 	    !ep->reader.done && !ep->reader.busy)
-		return NULL;
+		return inside_sender(&ep->sender);
 	snprintf(text, sizeof(text), "left in epoll: %u connections,%s%s%s%s%s%s", ep->conns,
 	         ep->ready.first ? " in ready" : "", ep->bulk.first ? " in bulk" : "",
 	         ep->listener_head ? " a listener" : "", ep->sender.turns.first ? " a file's turn" : "",
@@ -26,5 +26,5 @@ const char *inside_epoll(struct io *io)
 void inside_epoll_window(struct io *io, uint64_t window)
 {
 	if (io->ops == &io_epoll_ops)
-		((struct io_epoll *)io)->sender.window = window;
+		inside_sender_begin(&((struct io_epoll *)io)->sender, window);
 }

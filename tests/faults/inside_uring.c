@@ -21,7 +21,7 @@ const char *inside_uring(struct io *io)
 	if (!uring->open && !uring->held_count && uring->lent < 0 && !uring->ready.first && !uring->parked.first &&
 	    !uring->bulk.first && !uring->swept && !uring->cold.first && !uring->sender.turns.first &&
 	    uring->reads_free == URING_READS && uring->sq_head == uring->sq_tail && buffers)
-		return NULL;
+		return inside_sender(&uring->sender);
 	snprintf(
 		text, sizeof(text),
 		"left in io_uring: %u connections, %u held, lent %d, %u of %u read buffers, %u submissions;%s%s%s%s%s%s%s",
@@ -36,5 +36,5 @@ const char *inside_uring(struct io *io)
 void inside_uring_window(struct io *io, uint64_t window)
 {
 	if (io->ops == &io_uring_ops)
-		((struct uring *)io)->sender.window = window;
+		inside_sender_begin(&((struct uring *)io)->sender, window);
 }

@@ -199,6 +199,8 @@ static void check_model(void)
 			stage_run(act, &none, false, patience, &verdict);
 			if (!verdict.wrong[0] && verdict.cut == 0)
 				break;
+			if (verdict.ruined)
+				break;
 			if (patience < 100) /* as in child() */
 				memset(&verdict, 0, sizeof(verdict));
 			else if (!verdict.wrong[0])

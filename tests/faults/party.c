@@ -51,6 +51,21 @@ static const struct step film[] = {
 	{ STEP_END, 0, NULL },
 };
 
+/* By reference from memory: file_sealed.c. */
+static const struct step disc[] = {
+	{ STEP_SAY, 0, GET("/disc.bin") },
+	{ STEP_HEAR, 1, NULL },
+	{ STEP_SAY, 0, GET("/") },
+	{ STEP_HEAR, 2, NULL },
+	{ STEP_END, 0, NULL },
+};
+
+static const struct step part_of_disc[] = {
+	{ STEP_SAY, 0, "GET /disc.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=4097-340000\r\n\r\n" },
+	{ STEP_HEAR, 1, NULL },
+	{ STEP_END, 0, NULL },
+};
+
 static const struct step part_of_film[] = {
 	{ STEP_SAY, 0, "GET /film.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=70000-90000\r\n\r\n" },
 	{ STEP_HEAR, 1, NULL },
@@ -70,6 +85,12 @@ static const struct step resets[] = { { STEP_SAY, 0, GET("/big.bin") },
 
 static const struct step resets_film[] = {
 	{ STEP_SAY, 0, GET("/film.bin") },
+	{ STEP_TAKE, 1000, NULL },
+	{ STEP_RESET, 0, NULL },
+};
+
+static const struct step resets_disc[] = {
+	{ STEP_SAY, 0, GET("/disc.bin") },
 	{ STEP_TAKE, 1000, NULL },
 	{ STEP_RESET, 0, NULL },
 };
@@ -127,6 +148,13 @@ static const struct step sulks[] = {
 	{ STEP_END, 0, NULL },
 };
 
+static const struct step sulks_at_disc[] = {
+	{ STEP_SAY, 0, GET("/disc.bin") },
+	{ STEP_SULK, 105, NULL },
+	{ STEP_AWAIT, 0, NULL },
+	{ STEP_END, 0, NULL },
+};
+
 const struct role roles_serve[] = {
 	{ .name = "steady", .afterwards = true, .steps = steady },
 	{ .name = "pipelined", .afterwards = true, .steps = pipelined },
@@ -135,13 +163,21 @@ const struct role roles_serve[] = {
 	{ .name = "film", .afterwards = true, .steps = film },
 	{ .name = "film, slowly", .window = 32768, .pace = 65536, .steps = film },
 	{ .name = "part of a film", .steps = part_of_film },
+	{ .name = "disc", .afterwards = true, .steps = disc },
+	{ .name = "disc, slowly", .narrow = true, .window = 32768, .pace = 65536, .steps = disc },
+	{ .name = "part of a disc", .narrow = true, .steps = part_of_disc },
+	{ .name = "stuck at the disc", .narrow = true, .stuck = true, .window = 4096, .steps = sulks_at_disc },
 	{ .name = "eager", .window = 8192, .steps = eager },
 	{ .name = "local", .local = true, .afterwards = true, .steps = steady },
 	{ .name = "local, large", .local = true, .pace = 100000, .steps = large },
 	{ .name = "local film", .local = true, .steps = film },
+	{ .name = "local disc", .local = true, .afterwards = true, .steps = disc },
+	{ .name = "local disc, slowly", .local = true, .pace = 30000, .steps = disc },
+	{ .name = "local, stuck at the disc", .local = true, .stuck = true, .steps = sulks_at_disc },
 	{ .name = "half-closed", .steps = half_closed },
 	{ .name = "resets", .wild = true, .pace = 1000, .steps = resets },
 	{ .name = "resets the film", .wild = true, .pace = 1000, .window = 8192, .steps = resets_film },
+	{ .name = "resets the disc", .narrow = true, .wild = true, .pace = 1000, .window = 8192, .steps = resets_disc },
 	{ .name = "posts", .steps = posts },
 	{ .name = "errs", .steps = errs },
 	{ .name = "silent", .steps = silent },
@@ -161,6 +197,9 @@ static const struct step slow[] = { { STEP_SAY, 0, GET("/big.bin") }, { STEP_AWA
 static const struct step slow_film[] = { { STEP_SAY, 0, GET("/film.bin") },
 	                                 { STEP_AWAIT, 0, NULL },
 	                                 { STEP_END, 0, NULL } };
+static const struct step slow_disc[] = { { STEP_SAY, 0, GET("/disc.bin") },
+	                                 { STEP_AWAIT, 0, NULL },
+	                                 { STEP_END, 0, NULL } };
 static const struct step half_said[] = {
 	{ STEP_SAY, 0, "GET / HTTP/1.1\r\nHo" },
 	{ STEP_REST, 8, NULL },
@@ -175,6 +214,10 @@ const struct role roles_drain[] = {
 	{ .name = "waits", .steps = waits },
 	{ .name = "slow", .window = 16384, .pace = 30000, .steps = slow },
 	{ .name = "slow film", .window = 16384, .pace = 100000, .steps = slow_film },
+	{ .name = "slow disc", .narrow = true, .window = 16384, .pace = 100000, .steps = slow_disc },
+	{ .name = "slow disc, local", .local = true, .pace = 30000, .steps = slow_disc },
+	{ .name = "stuck at the disc", .narrow = true, .stuck = true, .window = 4096, .steps = sulks_at_disc },
+	{ .name = "stuck at the disc, local", .local = true, .stuck = true, .steps = sulks_at_disc },
 	{ .name = "half said", .steps = half_said },
 	{ .name = NULL },
 };
@@ -190,7 +233,8 @@ unsigned roles_count(const struct role *roles)
 
 void party_begin(struct party *party, const struct role *role, const struct venue *venue, char *bytes)
 {
-	struct sockaddr_in tcp = { .sin_family = AF_INET, .sin_port = htons(venue->port) };
+	struct sockaddr_in tcp = { .sin_family = AF_INET,
+		                   .sin_port = htons(role->narrow ? venue->narrow_port : venue->port) };
 	struct sockaddr_un local = { .sun_family = AF_UNIX };
 	int err;
 
@@ -343,6 +387,8 @@ enum fate party_fate(const struct party *party, const struct party *model)
 		same += most - same > 4096 ? 4096 : most - same;
 	while (same < most && party->bytes[same] == model->bytes[same])
 		same++;
+	if (party->role->stuck && same == most)
+		return FATE_WHOLE;
 	if (same == party->heard) {
 		if (party->role->wild)
 			return FATE_WHOLE;

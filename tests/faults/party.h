@@ -31,7 +31,9 @@ struct step {
 struct role {
 	const char *name;
 	bool local;      /* by the Unix socket */
+	bool narrow;     /* by the narrow port */
 	bool wild;       /* goes away by itself: what it hears is anything that others may hear, from the beginning */
+	bool stuck;      /* takes nothing until the server gives it up: it hears as much as has been on its way */
 	bool afterwards; /* plays again when the fault is over */
 	int window;      /* SO_RCVBUF, 0: the system's */
 	size_t pace;     /* bytes that it reads in a turn; 0: all */
@@ -61,7 +63,8 @@ struct party {
 
 /* By which the parties find the server. */
 struct venue {
-	unsigned short port; /* of 127.0.0.1 */
+	unsigned short port;        /* of 127.0.0.1 */
+	unsigned short narrow_port; /* likewise, of sockets that take little at a time */
 	const char *path;
 };
 

@@ -109,6 +109,39 @@ ssize_t __wrap_sendfile64(int out, int in, off_t *offset, size_t n)
 	return __real_sendfile64(out, in, offset, n);
 }
 
+ssize_t __real_vmsplice(int, const struct iovec *, size_t, unsigned);
+ssize_t __wrap_vmsplice(int, const struct iovec *, size_t, unsigned);
+ssize_t __wrap_vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flags)
+{
+	struct iovec part = iov[0];
+
+	if (!fault_hits(FAULT_vmsplice))
+		return __real_vmsplice(fd, iov, n, flags);
+	if (fault.plan.how != FAULT_SHORT)
+		return MINUS(ssize_t);
+	if (fault.plan.value == 0)
+		return 0;
+	if (part.iov_len > (size_t)fault.plan.value)
+		part.iov_len = (size_t)fault.plan.value;
+	return __real_vmsplice(fd, &part, 1, flags);
+}
+
+ssize_t __real_splice(int, off_t *, int, off_t *, size_t, unsigned);
+ssize_t __wrap_splice(int, off_t *, int, off_t *, size_t, unsigned);
+ssize_t __wrap_splice(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags)
+{
+	if (fault_hits(FAULT_splice)) {
+		if (fault.plan.how != FAULT_SHORT)
+			return MINUS(ssize_t);
+		if (fault.plan.value == 0)
+			return 0;
+		n = n < (size_t)fault.plan.value ? n : (size_t)fault.plan.value;
+	} else if (seam.narrow && ++seam.narrow_splices % seam.narrow == 0 && n > 8192) {
+		n = 8192;
+	}
+	return __real_splice(in, from, out, to, n, flags);
+}
+
 ssize_t __real_sendmsg(int, const struct msghdr *, int);
 ssize_t __wrap_sendmsg(int, const struct msghdr *, int);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)

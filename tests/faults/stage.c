@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -28,12 +30,15 @@
 #include "loom/build.h"
 #include "inside.h"
 
+#define LISTENS   3
 #define CONNS     12           /* fewer than the parties: accepting is turned off and on again */
 #define WINDOW    (256 * 1024) /* of files, so that more than the window is sent by reference */
 #define COLD      5            /* one of so many looks into the page cache says that a page is not there */
-#define NARROW    2            /* one of so many sendfile(2) takes a part, as if there were no room for more */
-#define STEP_MS   250          /* of the worker's clock, when all wait */
-#define PAUSES    4            /* of real time before that, of */
+#define NARROW    2 /* one of so many sendfile(2) and splice(2) takes a part, as if there were no room for more */
+#define QUEUE     (100 * 1024) /* of sockets of the narrow port; the kernel makes twice as much of it: less than the disc */
+#define UNSENT    (64 * 1024) /* --max-unsent: less than a send by reference may have */
+#define STEP_MS   250         /* of the worker's clock, when all wait */
+#define PAUSES    4           /* of real time before that, of */
 #define PAUSE_US  50
 #define QUIET     3   /* turns in a row that would sleep: it is quiet */
 #define SPIN      200 /* turns without one that would sleep, and without a client that has done something */
@@ -111,13 +116,14 @@ void stage_prepare(const struct io_ops *ops)
 	put("page.txt", 2, 3000);
 	put("big.bin", 3, 150000);
 	put("film.bin", 4, 700000);
+	put("disc.bin", 5, 350000);
 	stage.options = (struct options){
 		.features = features_standard,
 		.root = strdup(root),
 		.index = "index.html",
 		.max_memory = 1 << 30,
 		.stream_above = 400000,
-		.splice_above = UINT64_MAX,
+		.splice_above = 300000,
 		.max_streams = 10,
 		.workers = 1,
 		.max_connections = CONNS,
@@ -136,7 +142,8 @@ void stage_prepare(const struct io_ops *ops)
 
 void stage_dismantle(void)
 {
-	static const char *const files[] = { "root/index.html", "root/page.txt", "root/big.bin", "root/film.bin" };
+	static const char *const files[] = { "root/index.html", "root/page.txt", "root/big.bin", "root/film.bin",
+		                             "root/disc.bin" };
 	char path[128];
 
 	for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
@@ -170,17 +177,23 @@ static unsigned descriptors(void)
 	return n;
 }
 
-static int listen_tcp(void)
+/* narrow: for what is sent by reference from memory. What is sent from files would be read from the disk again and again. */
+static int listen_tcp(bool narrow, unsigned short *port)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	socklen_t len = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	/* What is accepted inherits both. */
+	if (narrow) {
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ QUEUE }, sizeof(int));
+		setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){ UNSENT }, sizeof(int));
+	}
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 64) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&address, &len) < 0)
 		die("a listening socket");
-	stage.venue.port = ntohs(address.sin_port);
+	*port = ntohs(address.sin_port);
 	return fd;
 }
 
@@ -201,8 +214,9 @@ static int listen_local(void)
 
 static void set_up(void)
 {
-	const uint8_t flags[2] = { 0, WORKER_LISTEN_SHARED };
-	const int fds[2] = { listen_tcp(), listen_local() };
+	const uint8_t flags[LISTENS] = { 0, 0, WORKER_LISTEN_SHARED };
+	const int fds[LISTENS] = { listen_tcp(false, &stage.venue.port), listen_tcp(true, &stage.venue.narrow_port),
+		                   listen_local() };
 	struct worker_config config = {
 		.ops = stage.ops,
 		.options = &stage.options,
@@ -210,7 +224,7 @@ static void set_up(void)
 		.conns = CONNS,
 		.listen_fds = fds,
 		.listen_flags = flags,
-		.listens = 2,
+		.listens = LISTENS,
 		.clock = clock_of_stage,
 	};
 	char why[512] = "";
@@ -458,8 +472,9 @@ static void serve_drain(struct party *parties, unsigned set, const struct fault 
 		bool moved = false;
 
 		for (unsigned i = 0; i < n; i++) {
-			if (parties[i].role->steps[parties[i].at].op == STEP_REST ||
-			    (parties[i].role->pace && parties[i].heard))
+			enum step_op op = parties[i].role->steps[parties[i].at].op;
+
+			if (op == STEP_REST || op == STEP_SULK || (parties[i].role->pace && parties[i].heard))
 				continue;
 			moved |= party_step(&parties[i]);
 		}

@@ -14,7 +14,7 @@
 #include "loom/worker.h"
 #include "party.h"
 
-#define PARTIES_MAX 24
+#define PARTIES_MAX 32
 
 /* Which part of a server's life the fault falls into. */
 enum act {

@@ -40,6 +40,7 @@ BOTH = {
     "getsockname": ("EBADF", "EFAULT", "EINVAL", "ENOBUFS", "ENOTSOCK"),
     "setsockopt": OPTION,
     "socketpair": ("EAFNOSUPPORT", "EFAULT", "EMFILE", "ENFILE", "EOPNOTSUPP", "EPROTONOSUPPORT"),
+    "pipe2": ("EFAULT", "EINVAL", "EMFILE", "ENFILE", "ENOPKG"),
     "eventfd": ("EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM"),
     "signalfd": ("EBADF", "EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM"),
     "pthread_create": ("EAGAIN", "EINVAL", "EPERM"),
@@ -66,6 +67,7 @@ BOTH = {
     "sched_getaffinity": ("EFAULT", "EINVAL", "ESRCH", "EPERM"), "sched_setscheduler": ("EINVAL", "EPERM", "ESRCH"),
     "poll": ("EFAULT", "EINTR", "EINVAL", "ENOMEM"), "__poll_chk": ("EFAULT", "EINTR", "EINVAL", "ENOMEM"),
     "mmap64": ("EAGAIN", "ENOMEM", "EPERM", "ENFILE"),
+    "mprotect": ("EACCES", "EINVAL", "ENOMEM"), "madvise": ("EACCES", "EAGAIN", "EINVAL", "ENOMEM", "EPERM"),
     "malloc": MEMORY, "calloc": MEMORY, "realloc": MEMORY, "aligned_alloc": MEMORY, "strdup": MEMORY,
     "libdeflate_alloc_compressor": MEMORY, "BrotliEncoderCreateInstance": MEMORY,
     "ZSTD_createCCtx": MEMORY,
@@ -142,7 +144,7 @@ class Place:
         process = subprocess.Popen(
             [options.binary, f"--backend={options.backend}", "--listen=127.0.0.1:0", f"--listen=unix:{path}",
              f"--admin=unix:{scratch}/admin", "--metrics=127.0.0.1:0", f"--access-log={scratch}/access",
-             f"--pid-file={scratch}/pid", f"--cache-dir={scratch}/cache", "--stream-above=100k", os.path.join(base, "root")],
+             f"--pid-file={scratch}/pid", f"--cache-dir={scratch}/cache", "--stream-above=100k", "--splice-above=50k", os.path.join(base, "root")],
             env=env, pass_fds=[told], preexec_fn=low_limit, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE)
         try:
@@ -237,7 +239,8 @@ def main():
     base = tempfile.mkdtemp(prefix="loom-faults-start-")
     tree = pathlib.Path(base, "root")
     (tree / "sub").mkdir(parents=True)
-    for name, content in {"index.html": "home", "sub/page.txt": "a page\n" * 300, "film.bin": "x" * 200000}.items():
+    for name, content in {"index.html": "home", "sub/page.txt": "a page\n" * 300, "disc.bin": "y" * 60000,
+                          "film.bin": "x" * 200000}.items():
         (tree / name).write_text(content)
         os.utime(tree / name, (1600000000, 1600000000))
     calls = {**BOTH, **OF_BACKEND[options.backend]}

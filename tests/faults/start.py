@@ -67,7 +67,8 @@ BOTH = {
     "sched_getaffinity": ("EFAULT", "EINVAL", "ESRCH", "EPERM"), "sched_setscheduler": ("EINVAL", "EPERM", "ESRCH"),
     "poll": ("EFAULT", "EINTR", "EINVAL", "ENOMEM"), "__poll_chk": ("EFAULT", "EINTR", "EINVAL", "ENOMEM"),
     "mmap64": ("EAGAIN", "ENOMEM", "EPERM", "ENFILE"),
-    "mprotect": ("EACCES", "EINVAL", "ENOMEM"), "madvise": ("EACCES", "EAGAIN", "EINVAL", "ENOMEM", "EPERM"),
+    "mprotect": ("EACCES", "EINVAL", "ENOMEM"),
+    "munmap": ("EINVAL", "ENOMEM"), "madvise": ("EACCES", "EAGAIN", "EINVAL", "ENOMEM", "EPERM"),
     "malloc": MEMORY, "calloc": MEMORY, "realloc": MEMORY, "aligned_alloc": MEMORY, "strdup": MEMORY,
     "libdeflate_alloc_compressor": MEMORY, "BrotliEncoderCreateInstance": MEMORY,
     "ZSTD_createCCtx": MEMORY,
@@ -93,6 +94,7 @@ OF_BACKEND = {
 }
 FINDS = ("openat2", "fstatat64")  # files of the tree: one that is not there, or not ours to read, is not served
 LEFT_OUT = ("EACCES", "EPERM", "ENOENT", "ENOTDIR", "ELOOP")
+DISC = "y" * 60000  # sent by reference
 READY = b"; ready\n"
 
 
@@ -100,13 +102,13 @@ def serves(path):
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(BOUND)
         client.connect(path)
-        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        client.sendall(b"GET /disc.bin HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         answer = b""
         while data := client.recv(65536):
             answer += data
         if not answer:
             raise ConnectionResetError("closed without an answer")
-        return answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"home")
+        return answer.startswith(b"HTTP/1.1 200 ") and DISC.encode() in answer and answer.endswith(b"home")
 
 
 def low_limit():
@@ -239,7 +241,7 @@ def main():
     base = tempfile.mkdtemp(prefix="loom-faults-start-")
     tree = pathlib.Path(base, "root")
     (tree / "sub").mkdir(parents=True)
-    for name, content in {"index.html": "home", "sub/page.txt": "a page\n" * 300, "disc.bin": "y" * 60000,
+    for name, content in {"index.html": "home", "sub/page.txt": "a page\n" * 300, "disc.bin": DISC,
                           "film.bin": "x" * 200000}.items():
         (tree / name).write_text(content)
         os.utime(tree / name, (1600000000, 1600000000))

@@ -51,7 +51,11 @@ const struct row tree_rows[] = {
 	ROW(libdeflate_alloc_compressor, NO_MEMORY),
 	ROW(BrotliEncoderCreateInstance, NO_MEMORY),
 	ROW(ZSTD_createCCtx, NO_MEMORY),
-	/* Of threads that read, which a large tree has: tree_show.c. */
+	/* Of threads that read, which a large tree has: tree_show.c. Each of them has pages of its own for bodies: body_pages.c. */
+	ROW(mmap64, P(EACCES), P(EAGAIN), P(EBADF), P(EINVAL), P(ENFILE), P(ENODEV), P(ENOMEM), P(EOVERFLOW), P(EPERM)),
+	ROW(mprotect, P(EACCES), P(EINVAL), P(ENOMEM)),
+	ROW(madvise, P(EACCES), P(EAGAIN), P(EBADF), P(EINVAL), P(EIO), P(ENOMEM), P(EPERM)),
+	ROW(munmap, P(EINVAL), P(ENOMEM)),
 	ROW(pthread_create, P(EAGAIN), P(EINVAL), P(EPERM)),
 	ROW(sched_setscheduler, P(EINVAL), P(EPERM), P(ESRCH)),
 	ROW(fcntl64, P(EACCES), P(EAGAIN), P(EBADF), P(EINTR), P(EINVAL), P(EMFILE)),

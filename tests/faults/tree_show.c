@@ -251,7 +251,7 @@ static void begin(struct verdict *verdict)
 		.index = "index.html",
 		.max_memory = 1 << 30,
 		.stream_above = UINT64_MAX,
-		.splice_above = UINT64_MAX,
+		.splice_above = SIZE - 1, /* pages of their own: body_pages.c */
 		.max_streams = 10,
 		.workers = 1,
 		.encodings = 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD,
@@ -331,7 +331,8 @@ void tree_show_run(const struct fault *plan, enum effect effect, unsigned patien
 	*verdict = (struct verdict){ .cut = 0 };
 	if (!show.begun) {
 		show.large = plan->call == FAULT_pthread_create || plan->call == FAULT_sched_setscheduler ||
-		             plan->call == FAULT_fcntl64;
+		             plan->call == FAULT_fcntl64 || plan->call == FAULT_mmap64 ||
+		             plan->call == FAULT_mprotect || plan->call == FAULT_munmap || plan->call == FAULT_madvise;
 		begin(verdict);
 	}
 	next_version();
@@ -340,6 +341,10 @@ void tree_show_run(const struct fault *plan, enum effect effect, unsigned patien
 		complain(verdict, "no answer to a reload with the fault", &outcome);
 	} else {
 		at_rest(atomic_load(&fault.fired) ? 30 : 1000);
+		/* Made when what has retired is freed, which is a little later. */
+		for (unsigned left = plan->call == FAULT_munmap || plan->call == FAULT_madvise ? 1000 * patience : 0;
+		     left && !atomic_load(&fault.fired) && pause_until(&left);)
+			adopt();
 		adopt();
 	}
 	fault_disarm();

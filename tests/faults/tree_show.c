@@ -327,12 +327,14 @@ void tree_show_run(const struct fault *plan, enum effect effect, unsigned patien
 {
 	struct reload_outcome outcome = { 0 };
 	bool lacking = effect == HARMS;
+	/* Of body_pages.c: all is done without such pages that can be done with them. */
+	bool of_pages = plan->call == FAULT_mmap64 || plan->call == FAULT_mprotect || plan->call == FAULT_munmap ||
+	                plan->call == FAULT_madvise;
 
 	*verdict = (struct verdict){ .cut = 0 };
 	if (!show.begun) {
 		show.large = plan->call == FAULT_pthread_create || plan->call == FAULT_sched_setscheduler ||
-		             plan->call == FAULT_fcntl64 || plan->call == FAULT_mmap64 ||
-		             plan->call == FAULT_mprotect || plan->call == FAULT_munmap || plan->call == FAULT_madvise;
+		             plan->call == FAULT_fcntl64 || of_pages;
 		begin(verdict);
 	}
 	next_version();
@@ -341,8 +343,8 @@ void tree_show_run(const struct fault *plan, enum effect effect, unsigned patien
 		complain(verdict, "no answer to a reload with the fault", &outcome);
 	} else {
 		at_rest(atomic_load(&fault.fired) ? 30 : 1000);
-		/* Made when what has retired is freed, which is a little later. */
-		for (unsigned left = plan->call == FAULT_munmap || plan->call == FAULT_madvise ? 1000 * patience : 0;
+		/* Some are made when what has retired is freed, which is a little later. */
+		for (unsigned left = of_pages ? 1000 * patience : 0;
 		     left && !atomic_load(&fault.fired) && pause_until(&left);)
 			adopt();
 		adopt();
@@ -356,6 +358,8 @@ void tree_show_run(const struct fault *plan, enum effect effect, unsigned patien
 		complain(verdict, "it is neither the old snapshot nor the new one", &outcome);
 	if (!verdict->fired && outcome.result != RELOAD_LIVE && outcome.result != RELOAD_SAME)
 		complain(verdict, "without a fault it is not live", &outcome);
+	if (of_pages && verdict->cut)
+		complain(verdict, "ordinary memory would have done", &outcome);
 	/* To the parity that the figures were taken at. */
 	do {
 		next_version();

@@ -22,8 +22,9 @@ turns and not in time; and that all of a second scenario is answered as ever.
 BACKEND = """
 ## {name}
 
-Twenty clients on TCP and on a Unix socket, of twelve connections: keep-alive, pipelined, in pieces, large and streamed
-bodies, slow and stuck readers, half-closes, resets, errors, idle ones; and then a drain with six clients in all states.
+Twenty-nine clients on TCP and on a Unix socket, of twelve connections: keep-alive, pipelined, in pieces, large and streamed bodies
+and such that are sent by reference from memory, slow and stuck readers, half-closes, resets, errors, idle ones; and then a drain
+with ten clients in all states.
 Places: while serving + while draining. Cut off: in so many places one client was not answered in full. Passes: none may be.
 Harms: one may. Stops: the backend is broken, which no program can live with: the server ends with one line.
 
@@ -36,7 +37,7 @@ RELOADER = """
 
 A tree of five files with variants and a cache directory, which is changed and read again with the fault: what is served then is
 the old snapshot or the new one, whole (harms: or without a file that the error says is not there, or not ours to read), and the
-next reload succeeds. Kept: in so many places the old one stayed.
+next reload succeeds; of the calls for pages of bodies, mmap(2) to munmap(2), none may keep the old one. Kept: in so many places the old one stayed.
 
 | call | error | may | places | kept | result |
 |---|---|---|---:|---:|---|
@@ -45,7 +46,7 @@ next reload succeeds. Kept: in so many places the old one stayed.
 START = """
 ## A start, {name}
 
-With two workers, an address and a Unix socket, admin socket, metrics, access log, pid file and cache directory. It serves, and
+With a body that is sent by reference, two workers, an address and a Unix socket, admin socket, metrics, access log, pid file and cache directory. It serves, and
 ends with status 0 when it is told to; or refuses: with one clear line and status 1 (2: what the command line asks for cannot be
 had).
 

@@ -45,6 +45,7 @@ const char *const fault_names[FAULT_CALLS] = {
 	[FAULT_RING_RECV] = "ring:recv",
 	[FAULT_RING_SEND] = "ring:send",
 	[FAULT_RING_SENDMSG] = "ring:sendmsg",
+	[FAULT_RING_SEND_ZC] = "ring:send_zc",
 	[FAULT_RING_READ] = "ring:read",
 	[FAULT_RING_WAKE] = "ring:wake",
 	[FAULT_RING_POLL] = "ring:poll",

@@ -12,12 +12,20 @@ const char *inside_uring(struct io *io)
 	static char text[200];
 	struct uring *uring = (struct uring *)io;
 	bool buffers = true;
+	unsigned lents = 0;
 
 	if (io->ops != &io_uring_ops)
 		return NULL;
 	for (unsigned i = 0; i < URING_GROUPS; i++)
 		buffers &= seam_ring_buffers(uring->ring.ring_fd, i, uring->group[i].tail, uring->group[i].mask + 1U) !=
 		           0;
+	for (unsigned at = uring->zc ? uring->lent_free : 0; at; at = uring->lents[at - 1].next)
+		lents++;
+	if (uring->zc && lents != URING_LENTS) {
+		snprintf(text, sizeof(text), "left in io_uring: %u of %u records of what is lent are free", lents,
+		         URING_LENTS);
+		return text;
+	}
 	if (!uring->open && !uring->held_count && uring->lent < 0 && !uring->ready.first && !uring->parked.first &&
 	    !uring->bulk.first && !uring->swept && !uring->cold.first && !uring->sender.turns.first &&
 	    uring->reads_free == URING_READS && uring->sq_head == uring->sq_tail && buffers)

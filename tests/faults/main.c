@@ -1,7 +1,7 @@
 /*
  * main.c - loom's backends with each fault of rows.c at each place of a fixed scenario, one cell after the other.
  *
- *     faults BACKEND|reloader [--slice N|--first] [--jobs N] [--table FILE] [--row TEXT]
+ *     faults BACKEND|io_uring-zc|reloader [--slice N|--first] [--jobs N] [--table FILE] [--row TEXT]
  *
  * A child process plays the cells, so that one that crashes or hangs is a result and not the end; the parent goes on behind
  * it. --slice N: the first error of each row and an Nth of the others, and an Nth of the places, for a quick look; --first: the
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,6 +56,7 @@ struct task {
 static struct task task[TASKS_MAX];
 static unsigned tasks;
 static const struct io_ops *ops; /* NULL: the reloader */
+static bool zc;                  /* io_uring, with zc=fixed, and what that adds to it */
 static unsigned slice = 1, jobs = 6;
 static bool first_errors;
 
@@ -249,11 +251,10 @@ static bool wanted(const struct row *row)
 
 static void plan(const char *only)
 {
-	unsigned n = 0;
+	const struct row *row = zc ? zc_rows : ops ? rows : tree_rows;
+	const struct row *end = row + (zc ? zc_rows_count : ops ? rows_count : tree_rows_count);
 
-	for (unsigned i = 0; i < (ops ? rows_count : tree_rows_count); i++) {
-		const struct row *row = ops ? &rows[i] : &tree_rows[i];
-
+	for (unsigned n = 0; row < end; row++) {
 		if (!wanted(row) || (only && !strstr(row->about, only) && strcmp(only, fault_names[row->call]) != 0))
 			continue;
 		for (const struct value *value = row->values; value->value >= 0; value++, n++) {
@@ -324,7 +325,7 @@ static void play_all(bool all)
 static int tell(FILE *out)
 {
 	static const char *const effects[] = { [PASSES] = "passes", [HARMS] = "harms", [STOPS] = "stops" };
-	const char *name = ops ? ops->name : "reloader";
+	const char *name = zc ? "io_uring-zc" : ops ? ops->name : "reloader";
 	unsigned cells = 0, failed = 0, never = 0;
 
 	for (unsigned i = 0; i < tasks; i++) {
@@ -349,6 +350,15 @@ static int tell(FILE *out)
 	return failed || never ? 1 : 0;
 }
 
+/* Each ring has 16 MiB of registered memory, and something else. */
+static bool may_lock(void)
+{
+	struct rlimit limit;
+
+	return geteuid() == 0 ||
+	       (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur >= (jobs + 1) * (20ULL << 20));
+}
+
 int main(int argc, char *argv[])
 {
 	const char *table = NULL, *only = NULL;
@@ -370,20 +380,26 @@ int main(int argc, char *argv[])
 		else if (strcmp(argv[i], "--row") == 0)
 			only = argv[i + 1];
 	}
+	zc = argc > 1 && strcmp(argv[1], "io_uring-zc") == 0;
 	for (unsigned i = 0; argc > 1 && io_backends[i]; i++)
-		if (strcmp(io_backends[i]->name, argv[1]) == 0)
+		if (strcmp(io_backends[i]->name, zc ? "io_uring" : argv[1]) == 0)
 			ops = io_backends[i];
 	if (argc < 2 || (!ops && strcmp(argv[1], "reloader") != 0) || !slice || !jobs) {
-		fprintf(stderr, "faults BACKEND|reloader [--slice N|--first] [--jobs N] [--table FILE] [--row TEXT]\n");
+		fprintf(stderr,
+		        "faults BACKEND|io_uring-zc|reloader [--slice N|--first] [--jobs N] [--table FILE] [--row TEXT]\n");
 		return 2;
 	}
 	if (table && !(out = fopen(table, "we"))) {
 		perror(table);
 		return 2;
 	}
+	if (zc && !may_lock()) {
+		printf("io_uring-zc: skipped, as it needs more locked memory (ulimit -l), or root\n");
+		return 77; /* of meson: skipped */
+	}
 	prctl(PR_SET_TIMERSLACK, 1);
 	if (ops) {
-		stage_prepare(ops);
+		stage_prepare(ops, zc ? ZC_FIXED : ZC_OFF);
 		check_model();
 	} else {
 		tree_show_prepare();

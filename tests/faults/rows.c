@@ -122,6 +122,21 @@ const struct row rows[] = {
 	{ FAULT_RING_WAKE, FAULT_FAILS, VALUES(P(EAGAIN), P(EBADF), P(EFAULT), P(EINTR), P(EINVAL), P(EIO), P(ENOMEM),
 		P(ECANCELED)), false, true, "READ of the eventfd" },
 };
+
+/* What cannot be lent is copied; and a head that send(2) does not take goes with the rest. */
+const struct row zc_rows[] = {
+	{ FAULT_RING_SEND_ZC, FAULT_FAILS, VALUES(H(EACCES), H(EALREADY), H(EBADF), H(ECONNRESET), H(EDESTADDRREQ), H(EFAULT),
+		P(EINTR), H(EINVAL), H(EISCONN), H(EMSGSIZE), P(ENOBUFS), P(ENOMEM), H(ENOTCONN), H(ENOTSOCK), P(EOPNOTSUPP),
+		H(EPIPE), H(ETIMEDOUT), H(EAGAIN), H(ECANCELED)), false, true, "SEND_ZC" },
+	{ FAULT_RING_SEND_ZC, FAULT_PERSISTS, VALUES(P(ENOBUFS), P(ENOMEM), P(EOPNOTSUPP), P(EINTR)), false, true, "SEND_ZC" },
+	{ FAULT_RING_SEND_ZC, FAULT_DONE, VALUES(H(EPIPE), H(ECONNRESET), H(ECANCELED)), false, true, "SEND_ZC" },
+	{ FAULT_RING_SEND_ZC, FAULT_SHORT, VALUES(P(1), P(100)), false, true, "SEND_ZC" },
+	{ FAULT_send, FAULT_FAILS, VALUES(P(EACCES), P(EAGAIN), P(EBADF), P(ECONNRESET), P(EFAULT), P(EINTR), P(EINVAL),
+		P(EMSGSIZE), P(ENOBUFS), P(ENOMEM), P(ENOTCONN), P(EOPNOTSUPP), P(EPIPE), P(ETIMEDOUT)), false, true,
+		"send(2) of a head" },
+	{ FAULT_send, FAULT_SHORT, VALUES(P(1), P(100)), false, true, "send(2) of a head" },
+};
 /* clang-format on */
 
 const unsigned rows_count = sizeof(rows) / sizeof(rows[0]);
+const unsigned zc_rows_count = sizeof(zc_rows) / sizeof(zc_rows[0]);

@@ -29,4 +29,8 @@ struct row {
 extern const struct row rows[];
 extern const unsigned rows_count;
 
+/* What zc=fixed adds to io_uring. */
+extern const struct row zc_rows[];
+extern const unsigned zc_rows_count;
+
 #endif

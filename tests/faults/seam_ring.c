@@ -106,6 +106,8 @@ static enum fault_call call_of(const struct io_uring_sqe *sqe)
 		return FAULT_RING_SEND;
 	case IORING_OP_SENDMSG:
 		return FAULT_RING_SENDMSG;
+	case IORING_OP_SEND_ZC:
+		return FAULT_RING_SEND_ZC;
 	case IORING_OP_READ:
 		return (sqe->user_data & URING_OP_MASK) == URING_WAKE ? FAULT_RING_WAKE : FAULT_RING_READ;
 	case IORING_OP_POLL_ADD:
@@ -217,6 +219,11 @@ static void look_back(struct ring *ring, struct io_uring_cqe *cqe)
 	}
 	if (!op->call || op->data != cqe->user_data)
 		return;
+	if (cqe->flags & IORING_CQE_F_NOTIF) {
+		/* Of a send that was submitted before. Loopback copies; the backend, told so, would soon do without. */
+		cqe->res = (int)((unsigned)cqe->res & ~IORING_NOTIF_USAGE_ZC_COPIED);
+		return;
+	}
 	if (op->failing) {
 		cqe->res = (int)-fault.plan.value;
 		op->failing = false;

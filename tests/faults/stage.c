@@ -99,7 +99,7 @@ static void clock_of_stage(void *context, uint64_t *monotonic_ms, time_t *real)
 	*real = 1800000000;
 }
 
-void stage_prepare(const struct io_ops *ops)
+void stage_prepare(const struct io_ops *ops, enum feature_zc zc)
 {
 	struct build_request request = { .options = &stage.options, .workers = 1 };
 	char why[512] = "", root[96];
@@ -130,6 +130,7 @@ void stage_prepare(const struct io_ops *ops)
 		.limits = { .request_line = 4000, .head = 8000, .fields = 50, .body = 1 << 20 },
 		.timeouts = { .keepalive = 2000, .header = 3000, .send = 3000, .grace = 5000, .recv_window = 1000 },
 	};
+	stage.options.features.uring.zc = zc;
 	if (build_snapshot(&request, &stage.snapshot, why, sizeof(why)) < 0) {
 		fprintf(stderr, "%s\n", why);
 		_exit(3);

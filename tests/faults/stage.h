@@ -36,7 +36,7 @@ struct verdict {
 };
 
 /* The tree and the snapshot, once a process. Exits with a line when that fails. */
-void stage_prepare(const struct io_ops *ops);
+void stage_prepare(const struct io_ops *ops, enum feature_zc zc);
 void stage_dismantle(void);
 
 /* The run that nothing disturbs: what the parties hear is what they must hear from then on. */

@@ -22,7 +22,7 @@ turns and not in time; and that all of a second scenario is answered as ever.
 BACKEND = """
 ## {name}
 
-Twenty-nine clients on TCP and on a Unix socket, of twelve connections: keep-alive, pipelined, in pieces, large and streamed bodies
+{also}Twenty-nine clients on TCP and on a Unix socket, of twelve connections: keep-alive, pipelined, in pieces, large and streamed bodies
 and such that are sent by reference from memory, slow and stuck readers, half-closes, resets, errors, idle ones; and then a drain
 with ten clients in all states.
 Places: while serving + while draining. Cut off: in so many places one client was not answered in full. Passes: none may be.
@@ -30,6 +30,10 @@ Harms: one may. Stops: the backend is broken, which no program can live with: th
 
 | operation | how it fails | may | places | cut off | stopped | turns, most | result |
 |---|---|---|---:|---:|---:|---:|---|
+"""
+
+ALSO_ZC = """What `--uring zc=fixed` does besides; here no body of memory is spliced, but lent.
+
 """
 
 RELOADER = """
@@ -66,7 +70,8 @@ def result(failed, wrong, tried):
 
 
 def backend(name, lines):
-    text, cells, bad = BACKEND.format(name=name), 0, 0
+    also = ALSO_ZC if name == "io_uring-zc" else ""
+    text, cells, bad = BACKEND.format(name=name, also=also), 0, 0
     acts = {}
     for _, about, how, act, effect, tried, cut, stopped, failed, turns, wrong in lines:
         acts.setdefault((about, how, effect), []).append((int(tried), int(cut), int(stopped), int(failed), int(turns), wrong))
@@ -100,7 +105,7 @@ def start(name, lines):
 
 def main():
     work = pathlib.Path(sys.argv[1])
-    parts = [backend(name, rows(work / f"{name}.tsv")) for name in ("epoll", "io_uring")]
+    parts = [backend(name, rows(work / f"{name}.tsv")) for name in ("epoll", "io_uring", "io_uring-zc")]
     parts.append(reloader(rows(work / "reloader.tsv")))
     parts += [start(name, rows(work / f"start-{name}.tsv")) for name in ("epoll", "io_uring")]
     print(HEAD.format(date=time.strftime("%Y-%m-%d %H:%M +0000", time.gmtime()), kernel=os.uname().release,

@@ -50,9 +50,9 @@ next reload succeeds; of the calls for pages of bodies, mmap(2) to munmap(2), no
 START = """
 ## A start, {name}
 
-With a body that is sent by reference, two workers, an address and a Unix socket, admin socket, metrics, access log, pid file and cache directory. It serves, and
-ends with status 0 when it is told to; or refuses: with one clear line and status 1 (2: what the command line asks for cannot be
-had).
+With a body that is sent by reference, two workers, an address and a Unix socket, admin socket, metrics, access log, pid file and
+cache directory. It serves, and ends with status 0 when it is told to; or refuses: with one clear line and status 1 (2: what the
+command line asks for cannot be had).
 
 | call | error | places | serves | refuses | result | a line |
 |---|---|---:|---:|---:|---|---|

@@ -81,26 +81,62 @@ static inline bool is_plain(const char *text)
 	return ((x | (x - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & tops) == 0;
 }
 
+/* The same of sixteen, which a compiler makes a few instructions of where a processor has registers that wide. */
+#define BLOCK 16
+#define OF_ALL(byte)                                                                                           \
+	{                                                                                                      \
+		byte, byte, byte, byte, byte, byte, byte, byte, byte, byte, byte, byte, byte, byte, byte, byte \
+	}
+typedef signed char block __attribute__((vector_size(BLOCK)));
+
+static inline bool is_plain_block(const char *text)
+{
+	static const block space = OF_ALL(0x20), quote = OF_ALL('"'), slash = OF_ALL('\\'), del = OF_ALL(0x7f);
+	uint64_t halves[2];
+	block x, odd;
+
+	memcpy(&x, text, sizeof(x));
+	odd = (x < space) | (x == quote) | (x == slash) | (x == del); /* what is above 0x7f is negative */
+	memcpy(halves, &odd, sizeof(halves));
+	return (halves[0] | halves[1]) == 0;
+}
+
+/* The same of four and four. */
+static inline bool is_plain_word(const char *one, const char *other)
+{
+	char eight[8];
+
+	memcpy(eight, one, 4);
+	memcpy(eight + 4, other, 4);
+	return is_plain(eight);
+}
+
 static inline bool is_plain_byte(unsigned char byte)
 {
 	return byte - 0x20u <= 0x7e - 0x20u && byte != '"' && byte != '\\';
 }
 
 /*
- * Copies what of text[i..len) is plain, eight bytes at a time, and returns how far that went. The last piece overlaps the one
- * before: bytes that are plain have been copied as they are, and are again. Of short texts it copies single bytes.
+ * Copies what of text[i..len) is plain, up to the first byte that is not, and returns how far that went. The last piece of a
+ * text overlaps the one before: bytes that are plain have been copied as they are, and are again.
  */
 static inline size_t copy_plain(char **out, const char *text, size_t i, size_t len)
 {
-	while (len - i >= 8) {
-		if (!is_plain(text + i))
-			return i;
+	while (len - i >= BLOCK && is_plain_block(text + i)) {
+		*out = append(*out, text + i, BLOCK);
+		i += BLOCK;
+	}
+	if (i < len && len - i < BLOCK && len >= BLOCK && is_plain_block(text + len - BLOCK)) {
+		*out = append(*out - (BLOCK - (len - i)), text + len - BLOCK, BLOCK);
+		return len;
+	}
+	if (i == 0 && len >= 4 && len < 8 && is_plain_word(text, text + len - 4)) {
+		*out = append(append(*out, text, 4) - (8 - len), text + len - 4, 4);
+		return len;
+	}
+	if (len - i >= 8 && is_plain(text + i)) {
 		*out = append(*out, text + i, 8);
 		i += 8;
-	}
-	if (len >= 8 && i < len && is_plain(text + len - 8)) {
-		*out = append(*out - (8 - (len - i)), text + len - 8, 8);
-		return len;
 	}
 	for (; i < len && is_plain_byte((unsigned char)text[i]); i++)
 		*(*out)++ = text[i];

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -178,21 +179,41 @@ static unsigned descriptors(void)
 	return n;
 }
 
-/* narrow: for what is sent by reference from memory. What is sent from files would be read from the disk again and again. */
-static int listen_tcp(bool narrow, unsigned short *port)
+/*
+ * A socket that listens on any port; -1: the one that was chosen is taken. So many places leave more ports behind (TIME_WAIT)
+ * than there are, hence SO_REUSEADDR; and with that others may choose the same one at the same time.
+ */
+static int try_to_listen(bool narrow)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET };
-	socklen_t len = sizeof(address);
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	/* What is accepted inherits both. */
 	if (narrow) {
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ QUEUE }, sizeof(int));
 		setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){ UNSENT }, sizeof(int));
 	}
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 64) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 64) == 0)
+		return fd;
+	if (fd < 0 || errno != EADDRINUSE)
+		die("a listening socket");
+	close(fd);
+	return -1;
+}
+
+/* narrow: for what is sent by reference from memory. What is sent from files would be read from the disk again and again. */
+static int listen_tcp(bool narrow, unsigned short *port)
+{
+	struct sockaddr_in address;
+	socklen_t len = sizeof(address);
+	int fd = try_to_listen(narrow);
+
+	for (unsigned i = 0; fd < 0 && i < 1000; i++) {
+		usleep(10000);
+		fd = try_to_listen(narrow);
+	}
+	if (fd < 0 || getsockname(fd, (struct sockaddr *)&address, &len) < 0)
 		die("a listening socket");
 	*port = ntohs(address.sin_port);
 	return fd;

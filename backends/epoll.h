@@ -45,7 +45,6 @@ struct io_epoll {
 	char scratch[IO_RECV_MAX] __attribute__((aligned(64)));
 };
 
-/* io_conn.flags */
 /* io.figures */
 enum epoll_figure {
 	EPOLL_WAITS,
@@ -53,6 +52,7 @@ enum epoll_figure {
 	EPOLL_SPLICED,
 };
 
+/* io_conn.flags */
 enum conn_flag {
 	CONN_QUEUED = 1 << 0,   /* in one of the FIFOs */
 	CONN_CREDIT = 1 << 1,   /* an IO_RECV is owed to the caller */

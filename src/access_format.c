@@ -101,16 +101,6 @@ static inline bool is_plain_block(const char *text)
 	return (halves[0] | halves[1]) == 0;
 }
 
-/* The same of four and four. */
-static inline bool is_plain_word(const char *one, const char *other)
-{
-	char eight[8];
-
-	memcpy(eight, one, 4);
-	memcpy(eight + 4, other, 4);
-	return is_plain(eight);
-}
-
 static inline bool is_plain_byte(unsigned char byte)
 {
 	return byte - 0x20u <= 0x7e - 0x20u && byte != '"' && byte != '\\';
@@ -128,10 +118,6 @@ static inline size_t copy_plain(char **out, const char *text, size_t i, size_t l
 	}
 	if (i < len && len - i < BLOCK && len >= BLOCK && is_plain_block(text + len - BLOCK)) {
 		*out = append(*out - (BLOCK - (len - i)), text + len - BLOCK, BLOCK);
-		return len;
-	}
-	if (i == 0 && len >= 4 && len < 8 && is_plain_word(text, text + len - 4)) {
-		*out = append(append(*out, text, 4) - (8 - len), text + len - 4, 4);
 		return len;
 	}
 	if (len - i >= 8 && is_plain(text + i)) {

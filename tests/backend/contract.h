@@ -180,6 +180,12 @@ uint64_t file_large(void);
 void link_send_file(struct link *link, const struct file *file, uint64_t offset, uint64_t len, const size_t *sizes,
                     unsigned n);
 
+/* Sends 200 ranges of any size and place, the whole and single bytes among them, behind any memory; the peer reads all. */
+void link_take_ranges(struct link *link, const struct file *file);
+
+/* The peer of a send in flight goes: its end, and that of a credit, are errors, and not one of the file. */
+void link_lose_peer(struct link *link);
+
 /* Whether the bytes are those of the stream after done bytes. */
 bool link_matches(const struct link *link, size_t done, const void *data, size_t n);
 

@@ -3,6 +3,7 @@
  */
 #include "contract.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,4 +108,36 @@ uint64_t file_large(void)
 	                  2 * sysctl_last("/proc/sys/net/core/rmem_max");
 
 	return (window > 48 * FILE_MIB ? window : 48 * FILE_MIB) + 8 * FILE_MIB;
+}
+
+void link_take_ranges(struct link *link, const struct file *file)
+{
+	struct rig *rig = link->rig;
+	const size_t size = file->size;
+
+	for (unsigned i = 0; i < 200; i++) {
+		size_t sizes[IO_SEND_IOVS];
+		unsigned n = i < 8 ? i % 2 : i % 50 == 49 ? IO_SEND_IOVS : rig_random(rig, 4);
+		uint64_t offset = i < 2 ? 0 : i < 4 ? size - 1 : rig_random(rig, size);
+		uint64_t len = i < 2 ? size : i < 8 ? 1 : 1 + rig_random(rig, size - offset);
+
+		for (unsigned k = 0; k < n; k++)
+			sizes[k] = 1 + rig_random(rig, i % 3 ? 300 : 20000);
+		link_send_file(link, file, offset, len, sizes, n);
+		link_read_all(link, link->sent - link->read);
+		RIG_UNTIL(rig, link->sents == i + 1);
+		ck_assert_int_eq(link->sent_res, 0);
+	}
+	rig_quiet(rig);
+	ck_assert_uint_eq(link->sents, 200);
+}
+
+void link_lose_peer(struct link *link)
+{
+	rig_quiet(link->rig);
+	ck_assert(link->sending);
+	link->peer.ops->reset(&link->peer);
+	RIG_UNTIL(link->rig, !link->sending && !link->credit);
+	ck_assert_int_lt(link->sent_res, 0);
+	ck_assert_int_ne(link->sent_res, -ESTALE);
 }

@@ -46,21 +46,28 @@
 #include "calls.h"
 #undef CALL
 
+/* A call that is hit and moves n bytes: true when it is made with less, otherwise what it returns instead. */
+static bool falls_short(size_t *n, ssize_t *result)
+{
+	*result = fault.plan.how == FAULT_SHORT ? 0 : MINUS(ssize_t);
+	if (fault.plan.how != FAULT_SHORT || fault.plan.value == 0)
+		return false;
+	if (*n > (size_t)fault.plan.value)
+		*n = (size_t)fault.plan.value;
+	return true;
+}
+
 /* A call that moves bytes, `n` of them at most. */
-#define MOVES(name, parameters, arguments, n)           \
-	ssize_t __real_##name parameters;               \
-	ssize_t __wrap_##name parameters;               \
-	ssize_t __wrap_##name parameters                \
-	{                                               \
-		if (!fault_hits(FAULT_##name))          \
-			return __real_##name arguments; \
-		if (fault.plan.how != FAULT_SHORT)      \
-			return MINUS(ssize_t);          \
-		if (fault.plan.value == 0)              \
-			return 0;                       \
-		if ((n) > (size_t)fault.plan.value)     \
-			(n) = (size_t)fault.plan.value; \
-		return __real_##name arguments;         \
+#define MOVES(name, parameters, arguments, n)                              \
+	ssize_t __real_##name parameters;                                  \
+	ssize_t __wrap_##name parameters;                                  \
+	ssize_t __wrap_##name parameters                                   \
+	{                                                                  \
+		ssize_t result;                                            \
+                                                                           \
+		if (fault_hits(FAULT_##name) && !falls_short(&n, &result)) \
+			return result;                                     \
+		return __real_##name arguments;                            \
 	}
 
 MOVES(recv, (int a, void *b, size_t n, int d), (a, b, n, d), n)
@@ -84,11 +91,10 @@ ssize_t __wrap_write(int, const void *, size_t);
 ssize_t __wrap_write(int fd, const void *bytes, size_t n)
 {
 	if (fault_hits(n == sizeof(uint64_t) ? FAULT_eventfd_write : FAULT_write)) {
-		if (fault.plan.how != FAULT_SHORT)
-			return MINUS(ssize_t);
-		if (fault.plan.value == 0)
-			return 0;
-		n = n < (size_t)fault.plan.value ? n : (size_t)fault.plan.value;
+		ssize_t result;
+
+		if (!falls_short(&n, &result))
+			return result;
 	}
 	return __real_write(fd, bytes, n);
 }
@@ -98,11 +104,10 @@ ssize_t __wrap_sendfile64(int, int, off_t *, size_t);
 ssize_t __wrap_sendfile64(int out, int in, off_t *offset, size_t n)
 {
 	if (fault_hits(FAULT_sendfile64)) {
-		if (fault.plan.how != FAULT_SHORT)
-			return MINUS(ssize_t);
-		if (fault.plan.value == 0)
-			return 0;
-		n = n < (size_t)fault.plan.value ? n : (size_t)fault.plan.value;
+		ssize_t result;
+
+		if (!falls_short(&n, &result))
+			return result;
 	} else if (seam.narrow && ++seam.narrow_count % seam.narrow == 0 && n > 8192) {
 		n = 8192;
 	}
@@ -114,15 +119,12 @@ ssize_t __wrap_vmsplice(int, const struct iovec *, size_t, unsigned);
 ssize_t __wrap_vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flags)
 {
 	struct iovec part = iov[0];
+	ssize_t result;
 
 	if (!fault_hits(FAULT_vmsplice))
 		return __real_vmsplice(fd, iov, n, flags);
-	if (fault.plan.how != FAULT_SHORT)
-		return MINUS(ssize_t);
-	if (fault.plan.value == 0)
-		return 0;
-	if (part.iov_len > (size_t)fault.plan.value)
-		part.iov_len = (size_t)fault.plan.value;
+	if (!falls_short(&part.iov_len, &result))
+		return result;
 	return __real_vmsplice(fd, &part, 1, flags);
 }
 
@@ -131,11 +133,10 @@ ssize_t __wrap_splice(int, off_t *, int, off_t *, size_t, unsigned);
 ssize_t __wrap_splice(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags)
 {
 	if (fault_hits(FAULT_splice)) {
-		if (fault.plan.how != FAULT_SHORT)
-			return MINUS(ssize_t);
-		if (fault.plan.value == 0)
-			return 0;
-		n = n < (size_t)fault.plan.value ? n : (size_t)fault.plan.value;
+		ssize_t result;
+
+		if (!falls_short(&n, &result))
+			return result;
 	} else if (seam.narrow && ++seam.narrow_splices % seam.narrow == 0 && n > 8192) {
 		n = 8192;
 	}
@@ -165,12 +166,10 @@ ssize_t __wrap_preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, 
 	struct iovec part = iov[0];
 
 	if (fault_hits(FAULT_preadv64v2)) {
-		if (fault.plan.how != FAULT_SHORT)
-			return MINUS(ssize_t);
-		if (fault.plan.value == 0)
-			return 0;
-		if (part.iov_len > (size_t)fault.plan.value)
-			part.iov_len = (size_t)fault.plan.value;
+		ssize_t result;
+
+		if (!falls_short(&part.iov_len, &result))
+			return result;
 		return __real_preadv64v2(fd, &part, 1, offset, flags);
 	}
 	if (seam.cold && ++seam.cold_count % seam.cold == 0) {

@@ -39,7 +39,6 @@ const char *const fault_names[FAULT_CALLS] = {
 	[FAULT_landlock] = "landlock",
 	[FAULT_seccomp] = "seccomp",
 	[FAULT_io_uring_setup] = "io_uring_setup",
-	[FAULT_io_uring_register_buf_ring] = "io_uring_register_buf_ring",
 	[FAULT_io_uring_enter] = "io_uring_enter",
 	[FAULT_RING_ACCEPT] = "ring:accept",
 	[FAULT_RING_RECV] = "ring:recv",

@@ -39,7 +39,6 @@ enum fault_call {
 	FAULT_seccomp,
 	/* liburing's. */
 	FAULT_io_uring_setup,
-	FAULT_io_uring_register_buf_ring,
 	FAULT_io_uring_enter,
 	/* Operations of the ring. */
 	FAULT_RING_ACCEPT,

@@ -86,15 +86,6 @@ void __wrap_io_uring_queue_exit(struct io_uring *ring)
 	__real_io_uring_queue_exit(ring);
 }
 
-int __real_io_uring_register_buf_ring(struct io_uring *, struct io_uring_buf_reg *, unsigned);
-int __wrap_io_uring_register_buf_ring(struct io_uring *, struct io_uring_buf_reg *, unsigned);
-int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg, unsigned flags)
-{
-	if (fault_hits(FAULT_io_uring_register_buf_ring))
-		return (int)-fault.plan.value;
-	return __real_io_uring_register_buf_ring(ring, reg, flags);
-}
-
 static enum fault_call call_of(const struct io_uring_sqe *sqe)
 {
 	switch (sqe->opcode) {

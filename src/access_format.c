@@ -1,6 +1,6 @@
 /*
  * access_format.c - see access_format.h. The access log's thread. It runs once a request, so it is made to be cheap: the
- * time is formatted once a second, and text is taken eight bytes at a time as long as nothing in it needs escaping.
+ * time is formatted once a second, and a text is taken sixteen bytes at a time when nothing in it needs escaping.
  */
 #include "loom/access_format.h"
 
@@ -25,6 +25,12 @@ static char *append_number(char *out, uint64_t number)
 	char digits[20];
 	size_t n = sizeof(digits);
 
+	if (number >= 100 && number < 1000) { /* a status, and many a length */
+		*out++ = (char)('0' + number / 100);
+		*out++ = (char)('0' + number / 10 % 10);
+		*out++ = (char)('0' + number % 10);
+		return out;
+	}
 	do
 		digits[--n] = (char)('0' + number % 10);
 	while ((number /= 10) > 0);
@@ -68,20 +74,12 @@ static char *append_peer(char *out, struct access_formatter *formatter, const st
 	return append(out, formatter->peer_text, formatter->peer_len);
 }
 
-/* Whether eight bytes are printable ASCII but '"' and '\\'. May say no of bytes that are. */
-static inline bool is_plain(const char *text)
+static inline bool is_plain_byte(unsigned char byte)
 {
-	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-	uint64_t x, quote, slash, del;
-
-	memcpy(&x, text, sizeof(x));
-	quote = x ^ ones * '"';
-	slash = x ^ ones * '\\';
-	del = x ^ ones * 0x7f;
-	return ((x | (x - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & tops) == 0;
+	return byte - 0x20u <= 0x7e - 0x20u && byte != '"' && byte != '\\';
 }
 
-/* The same of sixteen, which a compiler makes a few instructions of where a processor has registers that wide. */
+/* Sixteen bytes of a text, which a compiler has in one register where a processor has them that wide. */
 #define BLOCK 16
 #define OF_ALL(byte)                                                                                           \
 	{                                                                                                      \
@@ -89,40 +87,57 @@ static inline bool is_plain(const char *text)
 	}
 typedef signed char block __attribute__((vector_size(BLOCK)));
 
-static inline bool is_plain_block(const char *text)
+/* Minus one where a byte is not plain, of which no two reasons can be true; what is above 0x7f is negative. */
+static inline block odd_of(block x)
 {
 	static const block space = OF_ALL(0x20), quote = OF_ALL('"'), slash = OF_ALL('\\'), del = OF_ALL(0x7f);
-	uint64_t halves[2];
-	block x, odd;
+
+	return (x < space) + (x == quote) + (x == slash) + (x == del);
+}
+
+static inline block block_at(const char *text)
+{
+	block x;
 
 	memcpy(&x, text, sizeof(x));
-	odd = (x < space) | (x == quote) | (x == slash) | (x == del); /* what is above 0x7f is negative */
+	return x;
+}
+
+/* Copies a text of eight bytes or more as it is. Whether all of it is plain: otherwise what was copied is not to be used. */
+static inline bool copy_if_plain(char *out, const char *text, size_t len)
+{
+	block x, odd = OF_ALL(0);
+	uint64_t halves[2];
+	size_t i;
+
+	for (i = 0; len - i >= BLOCK; i += BLOCK) {
+		x = block_at(text + i);
+		memcpy(out + i, &x, sizeof(x));
+		odd |= odd_of(x);
+	}
+	/* The last pieces overlap what is before them. */
+	if (len > BLOCK) {
+		x = block_at(text + len - BLOCK);
+		memcpy(out + len - BLOCK, &x, sizeof(x));
+		odd |= odd_of(x);
+	} else if (len < BLOCK) {
+		memcpy(&halves[0], text, 8);
+		memcpy(&halves[1], text + len - 8, 8);
+		memcpy(out, &halves[0], 8);
+		memcpy(out + len - 8, &halves[1], 8);
+		memcpy(&x, halves, sizeof(x));
+		odd |= odd_of(x);
+	}
 	memcpy(halves, &odd, sizeof(halves));
 	return (halves[0] | halves[1]) == 0;
 }
 
-static inline bool is_plain_byte(unsigned char byte)
+/* Copies what of text[i..len) is plain, up to the first byte that is not, and returns how far that went. */
+static size_t copy_plain(char **out, const char *text, size_t i, size_t len)
 {
-	return byte - 0x20u <= 0x7e - 0x20u && byte != '"' && byte != '\\';
-}
-
-/*
- * Copies what of text[i..len) is plain, up to the first byte that is not, and returns how far that went. The last piece of a
- * text overlaps the one before: bytes that are plain have been copied as they are, and are again.
- */
-static inline size_t copy_plain(char **out, const char *text, size_t i, size_t len)
-{
-	while (len - i >= BLOCK && is_plain_block(text + i)) {
-		*out = append(*out, text + i, BLOCK);
-		i += BLOCK;
-	}
-	if (i < len && len - i < BLOCK && len >= BLOCK && is_plain_block(text + len - BLOCK)) {
-		*out = append(*out - (BLOCK - (len - i)), text + len - BLOCK, BLOCK);
+	if (i == 0 && len >= 8 && copy_if_plain(*out, text, len)) {
+		*out += len;
 		return len;
-	}
-	if (len - i >= 8 && is_plain(text + i)) {
-		*out = append(*out, text + i, 8);
-		i += 8;
 	}
 	for (; i < len && is_plain_byte((unsigned char)text[i]); i++)
 		*(*out)++ = text[i];

@@ -169,9 +169,10 @@ struct uring {
 	unsigned inline_turn;            /* since cq_end was this */
 	struct uring_receive receive[2]; /* by whether it is a multishot */
 
-	unsigned singles;  /* buffers of the first group */
-	unsigned scarce;   /* so many shared ones held are many */
-	unsigned buf_size; /* of each, in bytes */
+	unsigned singles;    /* buffers of the first group */
+	unsigned scarce;     /* so many shared ones held are many */
+	unsigned buf_size;   /* of each, in bytes */
+	unsigned buf_stride; /* from one to the next: see uring_map_buffers() */
 	uint8_t *buffers;
 	struct uring_group group[URING_GROUPS];
 	struct io_uring_buf_ring no_ring;
@@ -332,7 +333,7 @@ static inline void uring_seen(struct uring *uring)
 
 static inline uint8_t *uring_buffer(const struct uring *uring, unsigned index)
 {
-	return uring->buffers + (size_t)index * uring->buf_size;
+	return uring->buffers + (size_t)index * uring->buf_stride;
 }
 
 /* Gives a buffer back to the kernel, which sees it when uring_publish() has been called. */

@@ -12,14 +12,14 @@
 
 struct pool {
 	char *base;
-	size_t size;      /* of one object, a multiple of 64 */
+	size_t size;      /* from one object to the next, a multiple of 64 */
 	uint32_t count;   /* objects in all */
 	uint32_t touched; /* objects [0, touched) have been taken at least once; the others are all zero bytes */
 	uint32_t used;    /* objects that are taken now; relaxed stores, so that others may look */
 	uint32_t *free;   /* a stack of the touched - used objects that have been given back */
 };
 
-/* 0 or -ENOMEM. Objects begin as zero bytes. */
+/* size: of an object, a multiple of 64. 0 or -ENOMEM. Objects begin as zero bytes, and on a cache line. */
 int pool_create(struct pool *pool, size_t size, uint32_t count);
 void pool_destroy(struct pool *pool);
 

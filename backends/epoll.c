@@ -1,9 +1,9 @@
 /*
  * epoll.c - loom/io.h on edge-triggered epoll. Runs on the worker's thread, except for ep_wake().
  *
- * A socket is registered once, for both directions and for its whole life. Each operation is tried first and parks
- * only when the kernel says EAGAIN; the next edge resumes it. So a keep-alive request costs one recv, one send and its
- * share of an epoll_wait.
+ * Each operation is tried first and parks only when the kernel says EAGAIN; the next edge resumes it. A socket is registered
+ * when it is first waited for, once, for both directions and for its whole life. So a keep-alive request costs one recv,
+ * one send and its share of an epoll_wait, and a connection for one request is often never registered at all.
  *
  * Completions are made when they are pulled. Connections with something to say stand in a FIFO: a send that is done, a
  * credit on a socket that may be readable, a send that has room again, a close. ep_next() takes the first, does the
@@ -44,7 +44,7 @@ static const struct figure ep_figures[] = {
 #define EPOLL_SEND_MORE  (256 * 1024)
 #define EPOLL_BULK       EPOLL_SEND_MORE
 
-/* All that a connection is told of, once for its life. */
+/* All that a connection is told of. */
 #define EP_EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 
 static struct io_conn *ep_pop(struct conn_queue *queue)
@@ -147,20 +147,56 @@ static int ep_wait(struct io *io, int timeout_ms)
 	return 0;
 }
 
+void ep_give_up(struct io_conn *conn)
+{
+	shutdown(conn->fd, SHUT_RDWR);
+	conn->flags &= ~CONN_FULL;
+	conn->flags |= CONN_READABLE | CONN_TO_EOF;
+}
+
+static int ep_set(struct io_epoll *ep, struct io_conn *conn, int what)
+{
+	struct epoll_event event = { .events = EP_EDGES, .data.u64 = tag_make(conn, 0, conn->generation) };
+
+	return epoll_ctl(ep->fd, what, conn->fd, &event);
+}
+
+/* An edge is waited for. What is so before the socket is registered makes one at once. */
+static void ep_watch(struct io_epoll *ep, struct io_conn *conn)
+{
+	if (conn->held)
+		return;
+	if (ep_set(ep, conn, EPOLL_CTL_ADD) < 0)
+		ep_give_up(conn);
+	else
+		conn->held = (uint16_t)EP_EDGES;
+}
+
+/* Nothing was there to be received. */
+static void ep_await_bytes(struct io_epoll *ep, struct io_conn *conn)
+{
+	if (ep->level)
+		ep_level_want(ep, conn, LEVEL_IN);
+	else
+		ep_watch(ep, conn);
+}
+
 void ep_await_room(struct io_epoll *ep, struct io_conn *conn)
 {
 	conn->flags |= CONN_FULL;
 	if (ep->level)
 		ep_level_want(ep, conn, EPOLLOUT);
+	else
+		ep_watch(ep, conn);
 }
 
 void ep_ask_for_room(struct io_epoll *ep, struct io_conn *conn)
 {
-	struct epoll_event event = { .events = EP_EDGES, .data.u64 = tag_make(conn, 0, conn->generation) };
+	bool told = conn->held;
 
 	ep_await_room(ep, conn);
 	/* What is set anew is looked at, and told if it is so. Without memory for that, the send is tried at once. */
-	if (!ep->level && epoll_ctl(ep->fd, EPOLL_CTL_MOD, conn->fd, &event) < 0)
+	if (told && !ep->level && ep_set(ep, conn, EPOLL_CTL_MOD) < 0)
 		conn->flags &= ~CONN_FULL;
 }
 
@@ -263,20 +299,15 @@ static bool conn_recv(struct io_epoll *ep, struct io_conn *conn, struct io_event
 {
 	ssize_t res;
 
-	if (conn->flags & CONN_FAILED) {
-		res = conn->result;
-	} else {
-		do
-			res = direct_recv(conn->fd, ep->scratch, sizeof(ep->scratch), MSG_DONTWAIT);
-		while (res < 0 && errno == EINTR);
-		if (res < 0)
-			res = -errno;
-		if (res == -EAGAIN) {
-			conn->flags &= ~CONN_READABLE;
-			if (ep->level)
-				ep_level_want(ep, conn, LEVEL_IN);
-			return false;
-		}
+	do
+		res = direct_recv(conn->fd, ep->scratch, sizeof(ep->scratch), MSG_DONTWAIT);
+	while (res < 0 && errno == EINTR);
+	if (res < 0)
+		res = -errno;
+	if (res == -EAGAIN) {
+		conn->flags &= ~CONN_READABLE;
+		ep_await_bytes(ep, conn);
+		return false;
 	}
 
 	conn->flags &= ~CONN_CREDIT;
@@ -305,7 +336,7 @@ static bool conn_turn(struct io_epoll *ep, struct io_conn *conn, struct io_event
 	if (conn_may_send(conn)) {
 		size_t sent = conn_send(conn, EPOLL_SEND_MORE);
 
-		if (ep->level && conn->flags & CONN_FULL)
+		if (conn->flags & CONN_FULL)
 			ep_await_room(ep, conn);
 		ep->bulk_budget -= sent < ep->bulk_budget ? sent : ep->bulk_budget;
 	}
@@ -345,7 +376,6 @@ static bool ep_next(struct io *io, struct io_event *event)
 static void ep_open(struct io *io, struct io_conn *conn, int fd)
 {
 	struct io_epoll *ep = ep_of(io);
-	struct epoll_event event = { .events = ep->level ? LEVEL_IN : EP_EDGES };
 
 	assert(!(conn->flags & CONN_OPEN) && fd >= 0 && ep->conns < ep->config.conns);
 	ep->conns++;
@@ -357,14 +387,7 @@ static void ep_open(struct io *io, struct io_conn *conn, int fd)
 	conn->niov = 0;
 	conn->iov = NULL;
 	conn->sent = 0;
-	conn->held = (uint16_t)event.events; /* with trigger=level: what it is told of */
-
-	event.data.u64 = tag_make(conn, 0, conn->generation);
-	if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-		/* Out of memory, or of watches. Nobody is told until something is asked. */
-		conn->result = -errno;
-		conn->flags |= CONN_FAILED;
-	}
+	conn->held = 0;
 }
 
 static void ep_recv(struct io *io, struct io_conn *conn)
@@ -373,22 +396,10 @@ static void ep_recv(struct io *io, struct io_conn *conn)
 
 	assert((conn->flags & (CONN_OPEN | CONN_CLOSED | CONN_CREDIT | CONN_ENDED)) == CONN_OPEN);
 	conn->flags |= CONN_CREDIT;
+	if (!(conn->flags & CONN_READABLE))
+		ep_await_bytes(ep, conn);
 	if (conn->flags & CONN_READABLE)
 		ep_push(ep, conn);
-	else if (ep->level)
-		ep_level_want(ep, conn, LEVEL_IN);
-}
-
-/* With write=wait or trigger=level. */
-static __attribute__((noinline)) void ep_send_oddly(struct io_epoll *ep, struct io_conn *conn)
-{
-	if (ep->waits_first) {
-		ep_ask_for_room(ep, conn);
-		return;
-	}
-	conn_send(conn, EPOLL_SEND_FIRST);
-	if (conn->flags & CONN_FULL)
-		ep_await_room(ep, conn);
 }
 
 static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsigned n)
@@ -399,15 +410,13 @@ static void ep_send(struct io *io, struct io_conn *conn, struct iovec *iov, unsi
 	assert(n >= 1 && n <= IO_SEND_IOVS);
 	conn->iov = iov;
 	conn->niov = (uint16_t)n;
-	conn->flags &= ~CONN_FULL;
-	if (conn->flags & CONN_FAILED) {
-		conn->flags |= CONN_SENT; /* with the result of the registration */
+	conn->flags = (conn->flags & ~CONN_FULL) | CONN_SENDING;
+	if (__builtin_expect(ep->waits_first, 0)) {
+		ep_ask_for_room(ep, conn);
 	} else {
-		conn->flags |= CONN_SENDING;
-		if (__builtin_expect(ep->odd_send, 0))
-			ep_send_oddly(ep, conn);
-		else
-			conn_send(conn, EPOLL_SEND_FIRST);
+		conn_send(conn, EPOLL_SEND_FIRST);
+		if (conn->flags & CONN_FULL)
+			ep_await_room(ep, conn);
 	}
 	if (conn_has_turn(conn))
 		ep_push(ep, conn);

@@ -40,7 +40,6 @@ struct io_epoll {
 	bool level;       /* trigger=level */
 	int full_read;    /* a read of fewer bytes says that there are no more; 0: none does, read=drain */
 	bool waits_first; /* write=wait */
-	bool odd_send;    /* either of the two that a send has to know */
 	struct epoll_event events[EPOLL_BATCH];
 	char scratch[IO_RECV_MAX] __attribute__((aligned(64)));
 };
@@ -63,13 +62,12 @@ enum conn_flag {
 	CONN_FULL = 1 << 6,     /* the socket takes no more: wait for the edge */
 	CONN_SENT = 1 << 7,     /* result waits to be pulled as IO_SENT */
 	CONN_SHUT = 1 << 8,     /* a FIN was sent: no send may follow */
-	CONN_FAILED = 1 << 9,   /* could not be registered: result is what every operation gets */
-	CONN_CLOSED = 1 << 10,  /* IO_CLOSED waits to be pulled */
-	CONN_OPEN = 1 << 11,    /* between io_open() and IO_CLOSED */
+	CONN_CLOSED = 1 << 9,   /* IO_CLOSED waits to be pulled */
+	CONN_OPEN = 1 << 10,    /* between io_open() and IO_CLOSED */
 	CONN_FILE =
-		1 << 12, /* the send in flight is of io_send_file(): files, not iov, and the queue is the sender's */
-	CONN_WAITS = 1 << 13,   /* it is in that queue */
-	CONN_READING = 1 << 14, /* a thread reads for it, and may not be taken by surprise */
+		1 << 11, /* the send in flight is of io_send_file(): files, not iov, and the queue is the sender's */
+	CONN_WAITS = 1 << 12,   /* it is in that queue */
+	CONN_READING = 1 << 13, /* a thread reads for it, and may not be taken by surprise */
 };
 
 /*
@@ -106,6 +104,12 @@ void ep_destroy(struct io *io);
 
 /* Puts the connection at the end of its FIFO, unless it is in one. */
 void ep_push(struct io_epoll *ep, struct io_conn *conn);
+
+/*
+ * The kernel has no memory for another registration: the connection would never be heard of again. It is ended, and finds out,
+ * without waiting for anything.
+ */
+void ep_give_up(struct io_conn *conn);
 
 /* The socket has no room: its edge will come; with trigger=level it has to be asked for. */
 void ep_await_room(struct io_epoll *ep, struct io_conn *conn);

@@ -55,6 +55,8 @@ static void ep_file_turned(struct io_epoll *ep, struct io_conn *conn, enum file_
 		break;
 	case FILE_FULL:
 		ep_await_room(ep, conn);
+		if (!(conn->flags & CONN_FULL))
+			ep_file_ready(ep, conn); /* it finds out why */
 		break;
 	case FILE_COLD:
 		conn->flags |= CONN_READING;
@@ -112,11 +114,6 @@ void ep_send_file(struct io *io, struct io_conn *conn, struct io_file_send *send
 
 	assert((conn->flags & (CONN_OPEN | CONN_CLOSED | CONN_SENDING | CONN_SENT | CONN_SHUT)) == CONN_OPEN);
 	conn->flags &= ~CONN_FULL;
-	if (conn->flags & CONN_FAILED) {
-		conn->flags |= CONN_SENT; /* with the result of the registration */
-		ep_push(ep, conn);
-		return;
-	}
 	file_send_begin(&ep->sender, conn, send);
 	conn->flags |= CONN_SENDING | CONN_FILE;
 	if (ep->waits_first)

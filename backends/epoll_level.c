@@ -7,9 +7,6 @@
  * so that a client that asks and is answered in turns costs no epoll_ctl(2) at all. A hang-up and an error cannot be left
  * out, and a connection that waits for nothing is taken out of the set.
  */
-#include <errno.h>
-#include <sys/socket.h>
-
 #include "epoll.h"
 
 static void level_set(struct io_epoll *ep, struct io_conn *conn, uint32_t events)
@@ -23,16 +20,12 @@ static void level_set(struct io_epoll *ep, struct io_conn *conn, uint32_t events
 		conn->held = (uint16_t)events;
 		return;
 	}
-	/* Out of memory, or of watches: the connection would never be heard of again. It is ended, and finds out. */
-	shutdown(conn->fd, SHUT_RDWR);
-	conn->flags &= ~CONN_FULL;
-	conn->flags |= CONN_READABLE | CONN_TO_EOF;
+	ep_give_up(conn);
 }
 
 void ep_level_want(struct io_epoll *ep, struct io_conn *conn, uint32_t events)
 {
-	if (!(conn->flags & CONN_FAILED))
-		level_set(ep, conn, conn->held | events);
+	level_set(ep, conn, conn->held | events);
 }
 
 void ep_level_told(struct io_epoll *ep, struct io_conn *conn, uint32_t events)

@@ -80,7 +80,6 @@ int ep_create(struct io **io, const struct io_config *config, char *why, size_t 
 	ep->level = ep->io.features.epoll.trigger == TRIGGER_LEVEL;
 	ep->full_read = ep->io.features.epoll.read == READ_DRAIN ? 0 : sizeof(ep->scratch);
 	ep->waits_first = ep->io.features.epoll.write == WRITE_WAIT;
-	ep->odd_send = ep->level || ep->waits_first;
 	ep->wake_fd = -1;
 
 	what = "epoll_create1";

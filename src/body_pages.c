@@ -7,6 +7,9 @@
  * the whole region, when nothing is left in it: no page that a socket's queue refers to is ever written to again, whoever has
  * freed it, and a page that is freed is one of the queue's alone until it has left.
  *
+ * Huge pages are made where bodies are being filled in, and not behind that: the kernel (khugepaged) would find the gaps that
+ * freed bodies leave, and fill them with pages of zeros to have a huge page again.
+ *
  * Each thread fills a region of its own, and none takes a lock: most are at SCHED_IDLE, where one that holds a lock may not run
  * for minutes.
  */
@@ -34,6 +37,7 @@ struct region {
 	uint8_t *base; /* from a huge page's start */
 	uint64_t size;
 	uint64_t used;             /* has been given away, from base on; of the thread that fills it */
+	uint64_t settled;          /* of that: huge pages are not made of it any more; likewise */
 	atomic_uint_fast64_t live; /* bodies in it, and one more while it is being filled */
 };
 
@@ -83,9 +87,18 @@ static struct region *region_create(uint64_t len)
 	madvise(room, size, MADV_HUGEPAGE); /* or not */
 	region->base = room;
 	region->size = size;
-	region->used = 0;
+	region->used = region->settled = 0;
 	atomic_init(&region->live, 1);
 	return region;
+}
+
+/* All up to the huge page that is being filled. Once for each of them, as whoever changes a mapping may have to wait. */
+static void region_settle(struct region *region, uint64_t end)
+{
+	end = end / HUGE_PAGE * HUGE_PAGE;
+	if (end > region->settled)
+		madvise(region->base + region->settled, end - region->settled, MADV_NOHUGEPAGE);
+	region->settled = end;
 }
 
 /* One body less, or who has filled it. */
@@ -106,6 +119,7 @@ static void leave(void *argument)
 {
 	struct region *region = argument;
 
+	region_settle(region, region->size);
 	mprotect(region->base, region->size, PROT_READ);
 	region_leave(region);
 }
@@ -138,6 +152,7 @@ int body_pages_take(struct body_pages *pages, uint64_t len)
 		if (before)
 			leave(before);
 	}
+	region_settle(region, region->used); /* what was taken before is filled */
 	*pages = (struct body_pages){ .bytes = region->base + region->used, .len = len, .region = region };
 	region->used += len;
 	atomic_fetch_add(&region->live, 1);

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -242,6 +244,51 @@ START_TEST(what_is_freed_is_given_back_and_not_given_away_again)
 }
 END_TEST
 
+/* Whether the mapping of these bytes has a flag (proc(5), smaps). */
+static bool has_flag(const void *bytes, const char *flag)
+{
+	FILE *maps = fopen("/proc/self/smaps", "r");
+	unsigned long first, end;
+	bool inside = false, has = false;
+	char line[512];
+
+	ck_assert_ptr_nonnull(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx ", &first, &end) == 2)
+			inside = (uintptr_t)bytes >= first && (uintptr_t)bytes < end;
+		else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+			has = strstr(line, flag) != NULL;
+	}
+	fclose(maps);
+	return has;
+}
+
+/* Else the kernel fills the gaps that freed bodies leave, in its own time. */
+START_TEST(huge_pages_are_made_where_bodies_are_being_filled_and_not_behind)
+{
+	const uint64_t len = UINT64_C(1) << 20;
+	struct body *bodies[70];
+	const uint8_t *at[70];
+
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0)
+		return; /* this kernel has none */
+	body_seal_above(100);
+	for (unsigned i = 0; i < 70; i++) { /* a region has room for 64 */
+		bodies[i] = make_sealed(len);
+		at[i] = bodies[i]->bytes;
+		ck_assert(has_flag(at[i], " hg"));
+		if (i >= 3)
+			ck_assert(has_flag(at[i - 3], " nh"));
+		if (i % 3 == 2) {
+			body_release(bodies[i - 1]);
+			bodies[i - 1] = NULL;
+		}
+	}
+	for (unsigned i = 0; i < 70; i++)
+		body_release(bodies[i]);
+}
+END_TEST
+
 /* A pipe with references to them is what a socket's queue is. */
 START_TEST(what_was_referred_to_outlives_the_body)
 {
@@ -342,6 +389,7 @@ int main(void)
 	tcase_add_test(sealed, a_sealed_body_is_the_same_content);
 	tcase_add_test(sealed, whole_pages_are_counted);
 	tcase_add_test(sealed, what_is_freed_is_given_back_and_not_given_away_again);
+	tcase_add_test(sealed, huge_pages_are_made_where_bodies_are_being_filled_and_not_behind);
 	tcase_add_loop_test(sealed, what_was_referred_to_outlives_the_body, 0, 2);
 	tcase_add_test(sealed, bodies_of_many_sizes_do_not_meet);
 

@@ -124,6 +124,9 @@ static const struct row {
 	{ SYS_clock_gettime, EVERY, ANY },
 	{ SYS_clock_getres, EVERY, ANY },
 	{ SYS_gettimeofday, EVERY, ANY },
+#ifdef SYS_time
+	{ SYS_time, EVERY, ANY }, /* where the kernel has no vDSO, as are the ones before */
+#endif
 	{ SYS_restart_syscall, EVERY, ANY },
 	{ SYS_rt_sigreturn, EVERY, ANY },
 	{ SYS_rt_sigprocmask, EVERY, ANY },

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -236,6 +237,21 @@ static int call_what_is_new(void)
 	return outcome(syscall(100000));
 }
 
+/* By system calls, as they are made where the kernel has no vDSO. */
+static int ask_the_time(void)
+{
+	struct timespec now;
+	struct timeval also;
+
+	if (syscall(SYS_clock_gettime, CLOCK_REALTIME, &now) < 0 || syscall(SYS_gettimeofday, &also, NULL) < 0)
+		return errno;
+#ifdef SYS_time
+	return syscall(SYS_time, NULL) < 0 ? errno : 0;
+#else
+	return 0;
+#endif
+}
+
 static int map_memory_of_a_new_kind(void)
 {
 	return outcome(syscall(SYS_memfd_create, "x", 0));
@@ -289,6 +305,7 @@ static const struct {
 	{ "a new system call",
 	  call_what_is_new,
 	  { ENOSYS, ENOSYS, ENOSYS, ENOSYS, ENOSYS, ENOSYS, ENOSYS, ENOSYS, ENOSYS, ENOSYS } },
+	{ "the time", ask_the_time, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "memfd_create", map_memory_of_a_new_kind, { NO, NO, NO, NO, NO, NO, NO, NO, NO, NO } },
 };
 

@@ -186,10 +186,8 @@ static char *append_escaped(char *out, const char *text, size_t len)
 		if (letter) {
 			*out++ = '\\';
 			*out++ = letter;
-		} else if (byte < 0x20 || byte > 0x7e) {
-			out = append_hex(out, "\\x", byte);
 		} else {
-			*out++ = (char)byte;
+			out = append_hex(out, "\\x", byte);
 		}
 	}
 	return out;
@@ -253,10 +251,8 @@ static char *append_json_text(char *out, const char *text, size_t len)
 		if (letter) {
 			*out++ = '\\';
 			*out++ = letter;
-		} else if (bytes[i] < 0x20 || bytes[i] == 0x7f) {
-			out = append_hex(out, "\\u00", bytes[i]);
 		} else {
-			*out++ = text[i];
+			out = append_hex(out, "\\u00", bytes[i]);
 		}
 		i = copy_plain(&out, text, i + 1, len);
 	}

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,33 +77,41 @@ static bool read_statm(const struct metrics_process *process, uint64_t *size, ui
 	return true;
 }
 
-/*
- * Linux 6.2: the size of the directory is the number of descriptors. Before that it is 0, and they are counted, on an
- * offset of our own.
- */
+/* The directory has one offset for all threads that write metrics. */
+static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
+
+static bool count_entries(int directory, uint64_t *count)
+{
+	char entries[4096] __attribute__((aligned(8)));
+	ssize_t n = lseek(directory, 0, SEEK_SET);
+
+	*count = 0;
+	while (n >= 0 && (n = getdents64(directory, entries, sizeof(entries))) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *entry = (const void *)(entries + at);
+
+			*count += entry->d_name[0] != '.';
+			at += entry->d_reclen;
+		}
+	}
+	return n == 0;
+}
+
+/* Linux 6.2: the size of the directory is the number of descriptors. Before that it is 0, and they are counted. */
 static bool count_fds(const struct metrics_process *process, uint64_t *count)
 {
 	struct stat st;
-	DIR *dir;
-	int fd;
+	bool counted;
 
 	if (process->fds < 0 || fstat(process->fds, &st) < 0)
 		return false;
 	*count = (uint64_t)st.st_size;
 	if (st.st_size > 0)
 		return true;
-	fd = openat(process->fds, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	for (const struct dirent *entry; (entry = readdir(dir));)
-		*count += entry->d_name[0] != '.';
-	closedir(dir);
-	--*count; /* the one that counts */
-	return true;
+	pthread_mutex_lock(&counting);
+	counted = count_entries(process->fds, count);
+	pthread_mutex_unlock(&counting);
+	return counted;
 }
 
 static double cpu_seconds(void)

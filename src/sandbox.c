@@ -233,6 +233,25 @@ static bool is_path(const char *log)
 	return log && strcmp(log, "stderr") != 0 && strcmp(log, "stdout") != 0 && strncmp(log, "syslog", 6) != 0;
 }
 
+static int complain_of_read(const char *path, int err, char *why, size_t size)
+{
+	snprintf(why, size, "--sandbox-read: cannot open %s: %s", path, strerror(-err));
+	return err;
+}
+
+/* What is to be read in the sandbox is there. A mistake is one also where the kernel has no Landlock. */
+static int check_reads(const struct options *options, char *why, size_t size)
+{
+	for (unsigned i = 0; i < options->sandbox_reads; i++) {
+		int fd = open(options->sandbox_read[i], O_PATH | O_CLOEXEC);
+
+		if (fd < 0)
+			return complain_of_read(options->sandbox_read[i], -errno, why, size);
+		close(fd);
+	}
+	return 0;
+}
+
 /* All that is opened after the sandbox has been entered. */
 static int add_paths(int rules, const struct options *options, char *why, size_t size)
 {
@@ -246,11 +265,8 @@ static int add_paths(int rules, const struct options *options, char *why, size_t
 		allow(rules, ancestors[i], LANDLOCK_READ, true);
 	for (unsigned i = 0; i < options->sandbox_reads; i++) {
 		err = allow(rules, options->sandbox_read[i], LANDLOCK_READ, true);
-		if (err) {
-			snprintf(why, size, "--sandbox-read: cannot open %s: %s", options->sandbox_read[i],
-			         strerror(-err));
-			return err;
-		}
+		if (err)
+			return complain_of_read(options->sandbox_read[i], err, why, size);
 	}
 	/* The settings, which may be read again; by their directory, since files are replaced by others. Not from a pipe. */
 	if (file && strncmp(file, "/dev/", 5) != 0 && strncmp(file, "/proc/", 6) != 0)
@@ -415,6 +431,8 @@ int sandbox_try(const struct options *options, char *why, size_t size)
 		err = user_try(&user, why, size);
 	if (!err)
 		err = check_mode(options, why, size);
+	if (!err)
+		err = check_reads(options, why, size);
 	if (err || options->sandbox != SANDBOX_ON)
 		return err;
 	if (landlock_abi(reason, sizeof(reason)) < 0)
@@ -430,6 +448,8 @@ int sandbox_enter(const struct options *options, char *why, size_t size)
 		err = user_try(&sandbox.user, why, size);
 	if (!err)
 		err = check_mode(options, why, size);
+	if (!err)
+		err = check_reads(options, why, size);
 	if (!err && (sandbox.user.chosen || sandbox.mode != SANDBOX_OFF))
 		err = make_cache_dir(options, why, size);
 	if (err)

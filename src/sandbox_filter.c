@@ -237,7 +237,7 @@ static const struct row {
 	{ SYS_openat, FILES, ANY },
 	{ SYS_openat2, FILES, ANY },
 	{ SYS_readlinkat, FILES, ANY },
-	{ SYS_getdents64, FILES, ANY },
+	{ SYS_getdents64, FILES | A, ANY }, /* A: of /proc/self/fd, which is open */
 	{ SYS_faccessat, FILES, ANY },
 	{ SYS_faccessat2, FILES, ANY },
 	{ SYS_getcwd, FILES, ANY },

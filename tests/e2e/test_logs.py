@@ -214,12 +214,12 @@ class Fields(LogCase):
 
     def test_other_addresses(self):
         listen = ["127.0.0.1:0", "unix:" + os.path.join(self.directory(), "socket")]
-        with socket.socket(socket.AF_INET6) as probe:
-            try:
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
                 probe.bind(("::1", 0))
-                listen.append("[::1]:0")
-            except OSError:
-                self.note("no IPv6 here")
+            listen.append("[::1]:0")
+        except OSError:
+            self.note("no IPv6 here")
         server = self.begin("--access-format=json", listen=listen)
         clients = ["127.0.0.1", "unix:", "::1"][:len(listen)]
         for at, address in enumerate(server.addresses):

@@ -130,7 +130,7 @@ class Figures(Metered):
             def waits_again():
                 nonlocal after
                 after = self.scrape(server)
-                return grown(name) >= 50
+                return grown(name) >= 50 and (self.backend == "epoll" or grown("loom_io_uring_completions_total") >= 100)
 
             # one wait a request; and some more, for the admin's and the reloader's sake there are none
             after = before
@@ -141,7 +141,6 @@ class Figures(Metered):
             self.assertFalse([one for one in after.families if "uring" in one])
         else:
             self.assertGreaterEqual(grown("loom_io_uring_submissions_total"), 50)  # the sends; receives are multishot
-            self.assertGreaterEqual(grown("loom_io_uring_completions_total"), 100)
             self.assertEqual(grown("loom_io_uring_cq_overflows_total"), 0)
             self.assertFalse([one for one in after.families if "epoll" in one])
 

@@ -101,6 +101,15 @@ static void region_settle(struct region *region, uint64_t end)
 	region->settled = end;
 }
 
+/* The last huge page goes but for what is used of it, when that is little: a thread that ends may have read one short body. */
+static void region_trim(struct region *region)
+{
+	uint64_t end = round_up(region->used, HUGE_PAGE);
+
+	if (end - region->used > HUGE_PAGE / 2)
+		madvise(region->base + region->used, end - region->used, MADV_DONTNEED);
+}
+
 /* One body less, or who has filled it. */
 static void region_leave(struct region *region)
 {
@@ -120,6 +129,7 @@ static void leave(void *argument)
 	struct region *region = argument;
 
 	region_settle(region, region->size);
+	region_trim(region);
 	mprotect(region->base, region->size, PROT_READ);
 	region_leave(region);
 }

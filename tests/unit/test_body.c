@@ -289,6 +289,37 @@ START_TEST(huge_pages_are_made_where_bodies_are_being_filled_and_not_behind)
 }
 END_TEST
 
+static void *seal_one(void *len)
+{
+	return make_sealed(*(size_t *)len);
+}
+
+/* A body of a thread that has ended takes no more than it is long, or twice that where it is half a huge page. */
+START_TEST(what_a_thread_leaves_takes_little_more_than_its_bodies)
+{
+	size_t lens[] = { 50 * PAGE, 300 * PAGE };
+	const uint64_t huge = UINT64_C(2) << 20;
+
+	body_seal_above(100);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t most = i == 0 ? lens[0] : huge, is = 0;
+		struct body *body;
+		pthread_t thread;
+		void *made;
+
+		ck_assert_int_eq(pthread_create(&thread, NULL, seal_one, &lens[i]), 0);
+		ck_assert_int_eq(pthread_join(thread, &made), 0);
+		body = made;
+		for (uint64_t at = 0; at < huge; at += huge / 8)
+			is += resident(body->bytes + at, huge / 8);
+		ck_assert_uint_ge(is, lens[i]);
+		ck_assert_uint_le(is, most);
+		ck_assert_int_eq(body->bytes[lens[i] - 1], 'x');
+		body_release(body);
+	}
+}
+END_TEST
+
 /* A pipe with references to them is what a socket's queue is. */
 START_TEST(what_was_referred_to_outlives_the_body)
 {
@@ -389,6 +420,7 @@ int main(void)
 	tcase_add_test(sealed, a_sealed_body_is_the_same_content);
 	tcase_add_test(sealed, whole_pages_are_counted);
 	tcase_add_test(sealed, what_is_freed_is_given_back_and_not_given_away_again);
+	tcase_add_test(sealed, what_a_thread_leaves_takes_little_more_than_its_bodies);
 	tcase_add_test(sealed, huge_pages_are_made_where_bodies_are_being_filled_and_not_behind);
 	tcase_add_loop_test(sealed, what_was_referred_to_outlives_the_body, 0, 2);
 	tcase_add_test(sealed, bodies_of_many_sizes_do_not_meet);

@@ -148,7 +148,7 @@ int uring_register_features(struct uring *uring, const char **what)
 			return ret;
 	}
 	if (features->zc == ZC_FIXED) {
-		*what = "IORING_REGISTER_BUFFERS, 16 MiB of locked memory a worker (raise ulimit -l, LimitMEMLOCK=)";
+		*what = "IORING_REGISTER_BUFFERS, 17 MiB of locked memory a worker (raise ulimit -l, LimitMEMLOCK=)";
 		ret = uring_register(uring, IORING_REGISTER_BUFFERS, &uring->registered, 1);
 		if (ret < 0)
 			return ret;

@@ -3,8 +3,8 @@
  * pages of 2 MiB, where the kernel has them (transparent huge pages, madvise(2)): to refer to the parts of one of these costs
  * less than to refer to as many small ones.
  *
- * An address is given away once. What is freed is given back to the system at once (MADV_DONTNEED) but its addresses only with
- * the whole region, when nothing is left in it: no page that a socket's queue refers to is ever written to again, whoever has
+ * An address is given away once. What is freed is given back to the system at once (MADV_DONTNEED; the rest of a huge page that
+ * is still used in part only when memory is short) but its addresses only with the whole region, when nothing is left in it: no page that a socket's queue refers to is ever written to again, whoever has
  * freed it, and a page that is freed is one of the queue's alone until it has left.
  *
  * Huge pages are made where bodies are being filled in, and not behind that: the kernel (khugepaged) would find the gaps that
@@ -56,6 +56,16 @@ uint64_t body_pages_len(uint64_t len)
 	return round_up(len, (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
+/* All up to the huge page that is being filled. Once for each of them, as whoever changes a mapping may have to wait. */
+static void region_settle(struct region *region, uint64_t end)
+{
+	end = end / HUGE_PAGE * HUGE_PAGE;
+	if (end <= region->settled)
+		return;
+	madvise(region->base + region->settled, end - region->settled, MADV_NOHUGEPAGE);
+	region->settled = end;
+}
+
 static struct region *region_create(uint64_t len)
 {
 	struct region *region = malloc(sizeof(*region));
@@ -89,25 +99,10 @@ static struct region *region_create(uint64_t len)
 	region->size = size;
 	region->used = region->settled = 0;
 	atomic_init(&region->live, 1);
+	/* Many a thread reads one short body and ends, which would hold a huge page. */
+	if (len < HUGE_PAGE / 2)
+		region_settle(region, HUGE_PAGE);
 	return region;
-}
-
-/* All up to the huge page that is being filled. Once for each of them, as whoever changes a mapping may have to wait. */
-static void region_settle(struct region *region, uint64_t end)
-{
-	end = end / HUGE_PAGE * HUGE_PAGE;
-	if (end > region->settled)
-		madvise(region->base + region->settled, end - region->settled, MADV_NOHUGEPAGE);
-	region->settled = end;
-}
-
-/* The last huge page goes but for what is used of it, when that is little: a thread that ends may have read one short body. */
-static void region_trim(struct region *region)
-{
-	uint64_t end = round_up(region->used, HUGE_PAGE);
-
-	if (end - region->used > HUGE_PAGE / 2)
-		madvise(region->base + region->used, end - region->used, MADV_DONTNEED);
 }
 
 /* One body less, or who has filled it. */
@@ -129,7 +124,6 @@ static void leave(void *argument)
 	struct region *region = argument;
 
 	region_settle(region, region->size);
-	region_trim(region);
 	mprotect(region->base, region->size, PROT_READ);
 	region_leave(region);
 }

@@ -29,7 +29,7 @@
 	(OUTPUT_SIZE - OUTPUT_IOVS * sizeof(struct iovec) - sizeof(struct io_file_send) - sizeof(struct response) - 32)
 
 /*
- * Of the pool's outputs, the first so many are registered with the backend where that is asked for (16 MiB): those are taken
+ * Of the pool's outputs, the first so many are registered with the backend where that is asked for (17 MiB): those are taken
  * before others, so they are all that is in use, unless very many clients are sent to at a time.
  */
 #define OUTPUTS_REGISTERED IO_LENTS

@@ -431,8 +431,6 @@ int sandbox_try(const struct options *options, char *why, size_t size)
 		err = user_try(&user, why, size);
 	if (!err)
 		err = check_mode(options, why, size);
-	if (!err)
-		err = check_reads(options, why, size);
 	if (err || options->sandbox != SANDBOX_ON)
 		return err;
 	if (landlock_abi(reason, sizeof(reason)) < 0)
@@ -448,7 +446,7 @@ int sandbox_enter(const struct options *options, char *why, size_t size)
 		err = user_try(&sandbox.user, why, size);
 	if (!err)
 		err = check_mode(options, why, size);
-	if (!err)
+	if (!err && options->sandbox != SANDBOX_OFF)
 		err = check_reads(options, why, size);
 	if (!err && (sandbox.user.chosen || sandbox.mode != SANDBOX_OFF))
 		err = make_cache_dir(options, why, size);

@@ -455,7 +455,8 @@ bool uring_conn_ready(struct uring *uring, struct io_event *event)
 
 /*
  * Connections that found no buffer try again. Between two waits every one-shot buffer has come back, or its completion
- * is waiting to be pulled; so as many as there are may try, and whoever fails again is not the only thing to happen.
+ * is waiting to be pulled; so as many as there are may try, and whoever fails again is not the only thing to happen. The
+ * others try with the next wait, and this one does not sleep: of those who try now it may be that none has anything to receive.
  */
 void uring_conn_unpark(struct uring *uring)
 {

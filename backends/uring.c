@@ -388,9 +388,9 @@ static int uring_wait(struct io *io, int timeout_ms)
 		return uring->broken;
 	uring_publish(uring);
 	uring->sender.budget = FILE_BUDGET;
-	waiting = uring->ready.first || uring->bulk.first || uring->swept || uring->sender.turns.first ||
-	          uring->parked
-	                  .first; /* the others try with the next wait: those who try now may have nothing to receive */
+	/* Those who are parked still: of those who try now it may be that none has anything to receive. */
+	waiting = uring->ready.first || uring->bulk.first || uring->parked.first || uring->swept ||
+	          uring->sender.turns.first;
 	/* The kernel does not sleep while there are completions in the queue. */
 	io_uring_smp_store_release(uring->ring.sq.ktail, uring->sq_tail);
 	if (__builtin_expect(uring->odd_wait, 0))

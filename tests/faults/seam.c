@@ -99,19 +99,27 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t n)
 	return __real_write(fd, bytes, n);
 }
 
+/*
+ * Of what sends without copying. Whether the call is made, of *n bytes at most: it fails or falls short as is planned, and with
+ * seam.narrow one of so many takes a part only.
+ */
+static bool is_made(enum fault_call call, int *count, size_t *n, ssize_t *result)
+{
+	if (fault_hits(call))
+		return falls_short(n, result);
+	if (seam.narrow && ++*count % seam.narrow == 0 && *n > 8192)
+		*n = 8192;
+	return true;
+}
+
 ssize_t __real_sendfile64(int, int, off_t *, size_t);
 ssize_t __wrap_sendfile64(int, int, off_t *, size_t);
 ssize_t __wrap_sendfile64(int out, int in, off_t *offset, size_t n)
 {
-	if (fault_hits(FAULT_sendfile64)) {
-		ssize_t result;
+	ssize_t result;
 
-		if (!falls_short(&n, &result))
-			return result;
-	} else if (seam.narrow && ++seam.narrow_count % seam.narrow == 0 && n > 8192) {
-		n = 8192;
-	}
-	return __real_sendfile64(out, in, offset, n);
+	return is_made(FAULT_sendfile64, &seam.narrow_count, &n, &result) ? __real_sendfile64(out, in, offset, n)
+	                                                                  : result;
 }
 
 ssize_t __real_vmsplice(int, const struct iovec *, size_t, unsigned);
@@ -132,15 +140,10 @@ ssize_t __real_splice(int, off_t *, int, off_t *, size_t, unsigned);
 ssize_t __wrap_splice(int, off_t *, int, off_t *, size_t, unsigned);
 ssize_t __wrap_splice(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags)
 {
-	if (fault_hits(FAULT_splice)) {
-		ssize_t result;
+	ssize_t result;
 
-		if (!falls_short(&n, &result))
-			return result;
-	} else if (seam.narrow && ++seam.narrow_splices % seam.narrow == 0 && n > 8192) {
-		n = 8192;
-	}
-	return __real_splice(in, from, out, to, n, flags);
+	return is_made(FAULT_splice, &seam.narrow_splices, &n, &result) ? __real_splice(in, from, out, to, n, flags)
+	                                                                : result;
 }
 
 ssize_t __real_sendmsg(int, const struct msghdr *, int);

@@ -552,7 +552,7 @@ void stage_model(enum act act, struct verdict *verdict)
 {
 	static const struct fault none = { .call = FAULT_NONE };
 
-	run(act, act, &none, false, 20, verdict);
+	run(act, act, &none, false, 100, verdict);
 }
 
 void stage_run(enum act act, const struct fault *plan, bool stops, unsigned patience, struct verdict *verdict)

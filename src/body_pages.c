@@ -4,8 +4,9 @@
  * less than to refer to as many small ones.
  *
  * An address is given away once. What is freed is given back to the system at once (MADV_DONTNEED; the rest of a huge page that
- * is still used in part only when memory is short) but its addresses only with the whole region, when nothing is left in it: no page that a socket's queue refers to is ever written to again, whoever has
- * freed it, and a page that is freed is one of the queue's alone until it has left.
+ * is still used in part only when memory is short) but its addresses only with the whole region, when nothing is left in it: no
+ * page that a socket's queue refers to is ever written to again, whoever has freed it, and a page that is freed is one of the
+ * queue's alone until it has left.
  *
  * Huge pages are made where bodies are being filled in, and not behind that: the kernel (khugepaged) would find the gaps that
  * freed bodies leave, and fill them with pages of zeros to have a huge page again.

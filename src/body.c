@@ -117,6 +117,11 @@ int body_create(struct body **made, uint64_t len)
 	return 0;
 }
 
+void body_rest(void)
+{
+	body_pages_rest();
+}
+
 int body_create_file(struct body **made, int fd, uint64_t size, const struct timespec *mtime,
                      const struct timespec *ctime, const uint8_t hash[BODY_HASH_LEN])
 {

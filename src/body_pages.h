@@ -1,7 +1,6 @@
 /*
  * body_pages.h - memory for bodies that are sent by reference: pages that are written to once, and never again. Private to
- * body.c. Any thread but the event
- * loop's.
+ * body.c. Any thread but the event loop's.
  */
 #ifndef LOOM_BODY_PAGES_H
 #define LOOM_BODY_PAGES_H
@@ -22,6 +21,12 @@ uint64_t body_pages_len(uint64_t len);
  * other regions, whoever writes to them ends the process (SIGSEGV).
  */
 int body_pages_take(struct body_pages *pages, uint64_t len);
+
+/*
+ * The calling thread has filled what it took, and takes no more for a while: what was set aside for that goes back to the
+ * system.
+ */
+void body_pages_rest(void);
 
 /* Gives them back. What the kernel still has of them in its queues stays what it is. */
 void body_pages_give(const struct body_pages *pages);

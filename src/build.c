@@ -141,5 +141,6 @@ int build_snapshot(const struct build_request *request, struct snapshot **snapsh
 		snprintf(why, size, "cannot read %s: out of memory", request->options->root);
 	if (err)
 		build_free_owner(builder.owner);
+	body_rest();
 	return err;
 }

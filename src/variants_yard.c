@@ -161,8 +161,11 @@ static void *yard_run(void *argument)
 	lower_priority();
 	sandbox_thread(SANDBOX_VARIANTS);
 	for (;;) {
-		while (sem_wait(&yard->errands) && errno == EINTR)
-			;
+		if (sem_trywait(&yard->errands)) {
+			body_rest();
+			while (sem_wait(&yard->errands) && errno == EINTR)
+				;
+		}
 		if (yard->stop)
 			return NULL;
 		work(yard);

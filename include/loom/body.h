@@ -55,6 +55,9 @@ uint64_t body_file_memory(void);
 /* Bodies of this process that hold a file open. Any thread. */
 unsigned body_files(void);
 
+/* The calling thread has filled those that it has created, and creates no more for a while. Any thread. */
+void body_rest(void);
+
 /* The bytes are there: hashes them. Any thread that nobody shares the body with yet. */
 void body_seal(struct body *body);
 

@@ -294,15 +294,24 @@ static void *seal_one(void *len)
 	return make_sealed(*(size_t *)len);
 }
 
-/* A body of a thread that has ended takes no more than it is long, or twice that where it is half a huge page. */
-START_TEST(what_a_thread_leaves_takes_little_more_than_its_bodies)
+/* What the process has from a body to another, and of the rest of the huge page that this ends in, in bytes. */
+static uint64_t resident_up_to(const struct body *first, const struct body *last)
 {
-	size_t lens[] = { 50 * PAGE, 300 * PAGE };
 	const uint64_t huge = UINT64_C(2) << 20;
+	uint64_t n = 0;
+
+	for (const uint8_t *at = first->bytes; at < last->bytes + last->len || (uintptr_t)at % huge != 0; at += PAGE)
+		n += resident(at, PAGE);
+	return n;
+}
+
+/* A body of a thread that has ended takes no more than it is long. */
+START_TEST(what_a_thread_leaves_takes_what_its_bodies_take)
+{
+	size_t lens[] = { 50 * PAGE, 300 * PAGE, 600 * PAGE };
 
 	body_seal_above(100);
-	for (unsigned i = 0; i < 2; i++) {
-		uint64_t most = i == 0 ? lens[0] : huge, is = 0;
+	for (unsigned i = 0; i < 3; i++) {
 		struct body *body;
 		pthread_t thread;
 		void *made;
@@ -310,12 +319,42 @@ START_TEST(what_a_thread_leaves_takes_little_more_than_its_bodies)
 		ck_assert_int_eq(pthread_create(&thread, NULL, seal_one, &lens[i]), 0);
 		ck_assert_int_eq(pthread_join(thread, &made), 0);
 		body = made;
-		for (uint64_t at = 0; at < huge; at += huge / 8)
-			is += resident(body->bytes + at, huge / 8);
-		ck_assert_uint_ge(is, lens[i]);
-		ck_assert_uint_le(is, most);
+		ck_assert_uint_eq(resident_up_to(body, body), lens[i]);
 		ck_assert_int_eq(body->bytes[lens[i] - 1], 'x');
 		body_release(body);
+	}
+}
+END_TEST
+
+/* Nor one of a thread that rests; and the next one does not fill what has been given back. */
+START_TEST(who_rests_keeps_what_his_bodies_take)
+{
+	const size_t lens[] = { 50 * PAGE, 300 * PAGE, 600 * PAGE, 100 * PAGE, 462 * PAGE };
+	const uint64_t huge = UINT64_C(2) << 20;
+	struct body *bodies[80], *last;
+
+	body_rest(); /* of nothing */
+	body_seal_above(100);
+	for (unsigned i = 0; i < 80; i++) { /* more than one region */
+		last = bodies[i] = make_sealed(lens[i % 5]);
+		if (i % 2) {
+			last = make_sealed(lens[0]);
+			ck_assert_ptr_eq(last->bytes, bodies[i]->bytes + bodies[i]->len); /* no rest between them */
+		}
+		body_rest();
+		body_rest();
+		ck_assert_uint_eq(resident_up_to(bodies[i], last), bodies[i]->len + (i % 2 ? last->len : 0));
+		ck_assert_uint_eq((uintptr_t)bodies[i]->bytes % huge, 0);
+		if (access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0)
+			ck_assert(has_flag(bodies[i]->bytes, " nh"));
+		if (i % 2)
+			body_release(last);
+		ck_assert_uint_eq(resident_up_to(bodies[i], bodies[i]), bodies[i]->len);
+	}
+	for (unsigned i = 0; i < 80; i++) {
+		ck_assert_int_eq(bodies[i]->bytes[0], 'x');
+		ck_assert_int_eq(bodies[i]->bytes[bodies[i]->len - 1], 'x');
+		body_release(bodies[i]);
 	}
 }
 END_TEST
@@ -420,7 +459,8 @@ int main(void)
 	tcase_add_test(sealed, a_sealed_body_is_the_same_content);
 	tcase_add_test(sealed, whole_pages_are_counted);
 	tcase_add_test(sealed, what_is_freed_is_given_back_and_not_given_away_again);
-	tcase_add_test(sealed, what_a_thread_leaves_takes_little_more_than_its_bodies);
+	tcase_add_test(sealed, what_a_thread_leaves_takes_what_its_bodies_take);
+	tcase_add_test(sealed, who_rests_keeps_what_his_bodies_take);
 	tcase_add_test(sealed, huge_pages_are_made_where_bodies_are_being_filled_and_not_behind);
 	tcase_add_loop_test(sealed, what_was_referred_to_outlives_the_body, 0, 2);
 	tcase_add_test(sealed, bodies_of_many_sizes_do_not_meet);

@@ -308,11 +308,21 @@ static void file_remember(struct io_file_send *send, size_t len)
 	}
 }
 
+/*
+ * A page of a part that was remembered is gone, as others of the file will be: pages go in runs. Without this, one that has
+ * been brought in since would stand for all up to the next one that is asked for, and they would be waited for.
+ */
+static void file_forget(const struct file *file)
+{
+	for (unsigned i = 0; i < FILE_WARM_PARTS; i++)
+		__atomic_store_n(&file->warm[i], 0, __ATOMIC_RELAXED);
+}
+
 /* Whether pages are there, some of them asked, all of them counted unless that has been done a short time ago. */
 static bool file_is_warm(struct io_file_send *send, size_t len)
 {
 	uint64_t end = send->offset + len;
-	bool remembered = file_is_remembered(send, len);
+	bool remembered = file_is_remembered(send, len), warm = true;
 	size_t step = PROBE_STEP_REMEMBERED;
 	char byte;
 
@@ -321,12 +331,13 @@ static bool file_is_warm(struct io_file_send *send, size_t len)
 			return false;
 		step = send->state & FILE_UNCOUNTED ? PROBE_STEP_UNCOUNTED : PROBE_STEP;
 	}
-	for (uint64_t at = send->offset; at < end; at += step) {
-		if (file_peek(send, at, &byte, 1) < 0)
-			return false; /* an error is met again by who reads it */
-	}
-	if (file_peek(send, end - 1, &byte, 1) < 0)
+	for (uint64_t at = send->offset; at < end && warm; at += step)
+		warm = file_peek(send, at, &byte, 1) >= 0; /* an error is met again by who reads it */
+	if (!warm || file_peek(send, end - 1, &byte, 1) < 0) {
+		if (remembered)
+			file_forget(send->file);
 		return false;
+	}
 	if (remembered)
 		send->warm_from = end; /* nothing new is known of these pages */
 	else

@@ -12,6 +12,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <linux/ioprio.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -32,10 +33,6 @@
 #define BYTES_MIN    (4u << 20) /* or so many bytes, before threads are worth it */
 #define PATIENCE_MS  50         /* before a job is recalled, and what its size takes a slow disk: */
 #define BYTES_PER_MS (64 * 1024)
-
-/* ioprio_set(2), which glibc does not wrap. */
-#define IOPRIO_WHO_PROCESS 1
-#define IOPRIO_IDLE        (3 << 13)
 
 /* A job that a thread still has, and nobody else. */
 struct orphan {
@@ -236,7 +233,7 @@ static void lower_priority(void)
 
 	/* A thread's own on Linux, all of them. Where they are refused it runs as it is. */
 	sched_setscheduler(0, SCHED_IDLE, &param);
-	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 }
 
 /* A thread that helps. */

@@ -138,6 +138,26 @@ def drain(port, path, count, connections=1):
     return total, time.monotonic() - began
 
 
+def drain_cold(port, path, file, size, piece=64 << 20):
+    """The same file in ranges, each out of the page cache just before it is asked for; returns (bytes, seconds). So the
+    server reads into memory that has been in use a moment ago: a machine that is itself a guest may have to ask its host
+    for any that was free for longer, page by page."""
+    began = time.monotonic()
+    fd = os.open(file, os.O_RDONLY)
+    for first in range(0, size, piece):
+        last = min(first + piece, size) - 1
+        os.posix_fadvise(fd, first, last + 1 - first, os.POSIX_FADV_DONTNEED)
+        pull = Pull(port, path, f'{first}-{last}')
+        status, _, _ = pull.ask()
+        if status != 206:
+            raise Failed(f'GET {path}, bytes={first}-{last}: status {status}')
+        while pull.left:
+            pull.throw_away()
+        pull.sock.close()
+    os.close(fd)
+    return size, time.monotonic() - began
+
+
 def probe(port, path, seconds, interval=0.002):
     """Small requests at a fixed rate over one connection, until SIGTERM or for so many seconds: latencies in
     microseconds, sorted. One that could not be sent in time, since the one before was late, counts from when it was

@@ -333,6 +333,44 @@ START_TEST(rare_answers_of_the_kernel)
 }
 END_TEST
 
+static unsigned remembered(const struct file *file)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FILE_WARM_PARTS; i++)
+		n += file->warm[i] != 0;
+	return n;
+}
+
+/* What was seen in the page cache is taken for granted a while, but not any more when a page of it is gone. */
+START_TEST(what_was_remembered_is_forgotten_when_it_is_gone)
+{
+	struct rig *rig = rig_start_files(_i, 1);
+	struct link *link = link_open(rig);
+	uint32_t warm[FILE_WARM_PARTS] = { 0 };
+	uint64_t size = file_large();
+	struct file file;
+
+	file_make(&file, size);
+	file.warm = warm;
+	for (unsigned i = 0; i < 3; i++) {
+		seam.cold = i == 1 ? INT_MAX : 0;
+		seam.reads = 0;
+		link_send_file(link, &file, 0, size, NULL, 0);
+		link_read_all(link, size);
+		RIG_UNTIL(rig, link->sents == i + 1);
+		ck_assert_int_eq(link->sent_res, 0);
+		ck_assert_int_gt(seam.reads, 0);
+		if (i == 1)
+			ck_assert_uint_eq(remembered(&file), 0);
+		else
+			ck_assert_uint_gt(remembered(&file), 0);
+	}
+	rig_stop(rig);
+	file_unmake(&file);
+}
+END_TEST
+
 START_TEST(an_error_of_the_disk_is_the_result)
 {
 	struct rig *rig = rig_start_files(_i, 2);
@@ -347,7 +385,6 @@ START_TEST(an_error_of_the_disk_is_the_result)
 	folder.size = (uint64_t)stat.st_size;
 	folder.mtime = stat.st_mtim;
 	folder.ctime = stat.st_ctim;
-	folder.nlink = (uint32_t)stat.st_nlink;
 	folder.nlink = (uint32_t)stat.st_nlink;
 	for (unsigned i = 0; i < 2; i++) {
 		struct link *link = link_open(rig);
@@ -378,5 +415,6 @@ void contract_file(Suite *suite, int row)
 	contract_add(tcase, row, many_take_ranges_of_one_cold_file, 0);
 	contract_add(tcase, row, two_loops_read_side_by_side, PEER_KERNEL);
 	contract_add(tcase, row, rare_answers_of_the_kernel, PEER_KERNEL);
+	contract_add(tcase, row, what_was_remembered_is_forgotten_when_it_is_gone, PEER_KERNEL);
 	contract_add(tcase, row, an_error_of_the_disk_is_the_result, PEER_KERNEL);
 }

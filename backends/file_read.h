@@ -6,6 +6,7 @@
 #define LOOM_BACKENDS_FILE_READ_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "file_send.h"
 
@@ -14,12 +15,13 @@ struct file_reader {
 	int fd;                              /* an eventfd: counts up when something is done and nothing was */
 	_Atomic(struct io_file_send *) done; /* last one first */
 	_Atomic unsigned busy;               /* what the threads have not quite finished with */
+	bool hurried;                        /* the loop's thread has asked for short slices; its own */
 };
 
 /*
- * Starts the threads, each of which calls on_thread() first (NULL: none does), or counts one more user of them. 0 or -errno (EAGAIN, ENOMEM). Every start is paired with a stop,
- * with everything that was asked for taken back before: it waits until no thread refers to the reader any more, and
- * ends the threads with the last user. From any thread.
+ * Starts the threads, each of which calls on_thread() first (NULL: none does), or counts one more user of them. 0 or -errno
+ * (EAGAIN, ENOMEM). Every start is paired with a stop, with everything that was asked for taken back before: it waits until
+ * no thread refers to the reader any more, and ends the threads with the last user. From any thread.
  */
 int file_readers_start(void (*on_thread)(void));
 void file_readers_stop(struct file_reader *reader);

@@ -150,6 +150,8 @@ static const struct row {
 	{ SYS_sched_getscheduler, S | M | R, ANY },
 	{ SYS_sched_getparam, S | M | R, ANY },
 	{ SYS_sched_getaffinity, S | M | R, ANY },
+	{ SYS_sched_getattr, W, ANY }, /* its slice, when others read for it */
+	{ SYS_sched_setattr, W, ANY },
 	{ SYS_setpriority, S | M | R, ANY },
 	{ SYS_getpriority, S | M | R, ANY },
 	{ SYS_ioprio_set, S | M | R, ANY },

@@ -329,7 +329,8 @@ END_TEST
 /* Nor one of a thread that rests; and the next one does not fill what has been given back. */
 START_TEST(who_rests_keeps_what_his_bodies_take)
 {
-	const size_t lens[] = { 50 * PAGE, 300 * PAGE, 600 * PAGE, 100 * PAGE, 462 * PAGE };
+	const size_t lens[] = { 192 << 10, 1216 << 10, 2432 << 10, 384 << 10,
+		                1856 << 10 }; /* whole pages, of 64 KiB too */
 	const uint64_t huge = UINT64_C(2) << 20;
 	struct body *bodies[80], *last;
 

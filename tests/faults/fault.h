@@ -33,6 +33,8 @@ enum fault_call {
 	FAULT_epoll_ctl_del,
 	/* By syscall(2). */
 	FAULT_cachestat,
+	FAULT_sched_getattr,
+	FAULT_sched_setattr,
 	FAULT_openat2,
 	FAULT_io_uring_register,
 	FAULT_landlock,

@@ -263,6 +263,10 @@ static enum fault_call call_of(long number)
 	switch (number) {
 	case 451:
 		return FAULT_cachestat;
+	case SYS_sched_getattr:
+		return FAULT_sched_getattr;
+	case SYS_sched_setattr:
+		return FAULT_sched_setattr;
 	case SYS_openat2:
 		return FAULT_openat2;
 	case SYS_io_uring_setup:

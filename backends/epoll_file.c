@@ -60,6 +60,7 @@ static void ep_file_turned(struct io_epoll *ep, struct io_conn *conn, enum file_
 		break;
 	case FILE_COLD:
 		conn->flags |= CONN_READING;
+		file_hurry(&ep->sender);
 		file_read(&ep->reader, conn->files);
 		break;
 	case FILE_DONE:

@@ -1,5 +1,5 @@
 /*
- * file_compat.h - what file_send.c and file_read.c ask of the kernel and the C library may not know yet. It is the kernel's ABI, so
+ * file_compat.h - what file_send.c asks of the kernel and the C library may not know yet. It is the kernel's ABI, so
  * defining it here is safe; an older kernel says ENOSYS.
  */
 #ifndef LOOM_FILE_COMPAT_H

@@ -22,8 +22,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "file_compat.h"
-
 #define READER_THREADS 4
 #define READER_BUFFERS 8
 
@@ -40,14 +38,6 @@
  */
 #define ASK_STEP  (128 * 1024)
 #define COPY_STEP (32 * 1024)
-
-/*
- * The slice of an event loop that has threads read for it, in nanoseconds. Without one that is shorter than theirs (some
- * milliseconds) it would wait for the next tick of the clock, 4 ms perhaps, when one of them is at work as it is woken. It
- * gets no larger share of the processor for that. At SCHED_IDLE they would give way as well, and starve: 2 MiB a second were
- * left of 130 beside one other program on this processor.
- */
-#define LOOP_SLICE 100000
 
 struct file_buffer {
 	struct file_buffer *next;
@@ -246,22 +236,8 @@ void file_readers_stop(struct file_reader *reader)
 	pthread_mutex_unlock(&users_lock);
 }
 
-/* Once; an older kernel takes no notice. */
-static void hurry(struct file_reader *reader)
-{
-	struct compat_sched_attr attr;
-
-	reader->hurried = true;
-	if (compat_sched_getattr(&attr))
-		return;
-	attr.runtime = LOOP_SLICE;
-	(void)compat_sched_setattr(&attr);
-}
-
 void file_read(struct file_reader *reader, struct io_file_send *send)
 {
-	if (!reader->hurried)
-		hurry(reader);
 	send->reader = reader;
 	send->cancelled = 0;
 	atomic_fetch_add_explicit(&reader->busy, 1, memory_order_relaxed);

@@ -6,7 +6,6 @@
 #define LOOM_BACKENDS_FILE_READ_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
 
 #include "file_send.h"
 
@@ -15,7 +14,6 @@ struct file_reader {
 	int fd;                              /* an eventfd: counts up when something is done and nothing was */
 	_Atomic(struct io_file_send *) done; /* last one first */
 	_Atomic unsigned busy;               /* what the threads have not quite finished with */
-	bool hurried;                        /* the loop's thread has asked for short slices; its own */
 };
 
 /*

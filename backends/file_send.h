@@ -87,12 +87,19 @@ struct file_sender {
 	uint64_t window; /* the last so many bytes of each send are copied; see file_send.c */
 	struct file_queue turns;
 	size_t budget; /* left until the next wait */
+	bool hurried;  /* see file_hurry() */
 	struct file_splicer splicer;
 };
 
 /* 0 or -ENOMEM. file_sender_destroy() may be called for a sender that is all zero, too. Not of its splicer. */
 int file_sender_create(struct file_sender *sender);
 void file_sender_destroy(struct file_sender *sender);
+
+/*
+ * To be called by the event loop's thread when it has others read what is cold: from the first time on it asks for short
+ * slices of its processor, so that it is run as soon as it is woken beside them, whatever they are at (sched(7)).
+ */
+void file_hurry(struct file_sender *sender);
 
 /*
  * With io_config.sealed. What cannot be had is done without. figure: where bytes are counted, which grows by relaxed stores.

@@ -112,6 +112,7 @@ static bool uring_file_turned(struct uring *uring, struct io_conn *conn, enum fi
 		uring_file_poll(uring, conn);
 		return false;
 	case FILE_COLD:
+		file_hurry(&uring->sender);
 		uring_file_read(uring, conn);
 		return false;
 	case FILE_DONE:

@@ -339,30 +339,34 @@ static void file_forget(const struct file *file)
 		__atomic_store_n(&file->warm[i], 0, __ATOMIC_RELAXED);
 }
 
+/* Whether pages that far apart are there, and the last one. An error is met again by who reads it. */
+static bool file_is_sampled(struct io_file_send *send, size_t len, size_t step)
+{
+	uint64_t end = send->offset + len;
+	char byte;
+
+	for (uint64_t at = send->offset; at < end; at += step) {
+		if (file_peek(send, at, &byte, 1) < 0)
+			return false;
+	}
+	return file_peek(send, end - 1, &byte, 1) >= 0;
+}
+
 /* Whether pages are there, some of them asked, all of them counted unless that has been done a short time ago. */
 static bool file_is_warm(struct io_file_send *send, size_t len)
 {
-	uint64_t end = send->offset + len;
-	bool remembered = file_is_remembered(send, len), warm = true;
-	size_t step = PROBE_STEP_REMEMBERED;
-	char byte;
-
-	if (!remembered) {
-		if (!file_is_counted(send, len))
-			return false;
-		step = send->state & FILE_UNCOUNTED ? PROBE_STEP_UNCOUNTED : PROBE_STEP;
-	}
-	for (uint64_t at = send->offset; at < end && warm; at += step)
-		warm = file_peek(send, at, &byte, 1) >= 0; /* an error is met again by who reads it */
-	if (!warm || file_peek(send, end - 1, &byte, 1) < 0) {
-		if (remembered)
+	if (file_is_remembered(send, len)) {
+		if (!file_is_sampled(send, len, PROBE_STEP_REMEMBERED)) {
 			file_forget(send->file);
-		return false;
+			return false;
+		}
+		send->warm_from = send->offset + len; /* nothing new is known of these pages */
+		return true;
 	}
-	if (remembered)
-		send->warm_from = end; /* nothing new is known of these pages */
-	else
-		file_remember(send, len);
+	if (!file_is_counted(send, len) ||
+	    !file_is_sampled(send, len, send->state & FILE_UNCOUNTED ? PROBE_STEP_UNCOUNTED : PROBE_STEP))
+		return false;
+	file_remember(send, len);
 	return true;
 }
 

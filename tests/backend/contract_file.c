@@ -344,52 +344,51 @@ START_TEST(rare_answers_of_the_kernel)
 }
 END_TEST
 
-/* What was seen in the page cache is taken for granted a while, but not any more when a page of it is gone. */
-START_TEST(what_was_remembered_is_forgotten_when_a_page_is_gone)
+/* Sends a large file whole, with what is remembered of it in warm; gives whether the kernel tells cold pages of it. */
+static bool send_remembering(int row, uint32_t warm[static FILE_WARM_PARTS])
 {
-	struct rig *rig = rig_start_files(_i, 1);
+	struct rig *rig = rig_start_files(row, 1);
 	struct link *link = link_open(rig);
-	uint32_t warm[FILE_WARM_PARTS];
 	uint64_t size = file_large();
-	struct timespec now;
 	struct file file;
+	bool tells;
 
 	file_make(&file, size);
 	file.warm = warm;
+	link_send_file(link, &file, 0, size, NULL, 0);
+	link_read_all(link, size);
+	RIG_UNTIL(rig, link->sents == 1);
+	ck_assert_int_eq(link->sent_res, 0);
+	tells = tells_cold(&file);
+	rig_stop(rig);
+	file_unmake(&file);
+	return tells;
+}
+
+START_TEST(what_was_seen_is_remembered)
+{
+	uint32_t warm[FILE_WARM_PARTS] = { 0 };
+	bool tells = send_remembering(_i, warm);
+
+	ck_assert_int_eq(warm[0] != 0, tells);
+	ck_assert_uint_eq(warm[FILE_WARM_PARTS - 1], 0); /* its end is copied */
+}
+END_TEST
+
+/* What is remembered is taken for granted a while, but not any more when a page of it is gone. */
+START_TEST(what_was_remembered_is_forgotten_when_a_page_is_gone)
+{
+	uint32_t warm[FILE_WARM_PARTS];
+	struct timespec now;
+
 	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC_COARSE, &now), 0);
 	for (unsigned i = 0; i < FILE_WARM_PARTS; i++)
 		warm[i] = (uint32_t)now.tv_sec;
 	seam.cold = INT_MAX;
-	link_send_file(link, &file, 0, size, NULL, 0);
-	link_read_all(link, size);
-	RIG_UNTIL(rig, link->sents == 1);
-	ck_assert_int_eq(link->sent_res, 0);
+	send_remembering(_i, warm);
+	seam.cold = 0;
 	for (unsigned i = 0; i < FILE_WARM_PARTS; i++)
 		ck_assert_uint_eq(warm[i], 0);
-	seam.cold = 0;
-	rig_stop(rig);
-	file_unmake(&file);
-}
-END_TEST
-
-START_TEST(what_was_seen_is_remembered)
-{
-	struct rig *rig = rig_start_files(_i, 1);
-	struct link *link = link_open(rig);
-	uint32_t warm[FILE_WARM_PARTS] = { 0 };
-	uint64_t size = file_large();
-	struct file file;
-
-	file_make(&file, size);
-	file.warm = warm;
-	link_send_file(link, &file, 0, size, NULL, 0);
-	link_read_all(link, size);
-	RIG_UNTIL(rig, link->sents == 1);
-	ck_assert_int_eq(link->sent_res, 0);
-	ck_assert_int_eq(warm[0] != 0, tells_cold(&file));
-	ck_assert_uint_eq(warm[FILE_WARM_PARTS - 1], 0); /* its end is copied */
-	rig_stop(rig);
-	file_unmake(&file);
 }
 END_TEST
 

@@ -2,12 +2,12 @@
  * test_build_memory.c - what a snapshot holds in memory, and what is streamed: by size, for want of room, for a time;
  * equal contents once; variants by their use; and that nobody waits for the threads that help.
  */
-#include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
 
 #include "loom/compress.h"
 #include "loom/memory.h"
+#include "threads.h"
 #include "tree.h"
 
 #define KB    1000
@@ -810,26 +810,13 @@ static void look_at_thread(int fd)
 	idle += sched_getscheduler(0) == SCHED_IDLE && syscall(SYS_ioprio_get, 1, 0) >> 13 == 3;
 }
 
-/* Threads that read for a build and have not ended: one may come when the build is over, and look at its last file then. */
-static unsigned helpers(void)
+/* One that came when the build was over may still look at its last file. */
+static void wait_for_helpers(void)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	unsigned n = 0;
+	char status[4096];
 
-	ck_assert_ptr_nonnull(tasks);
-	for (struct dirent *task; (task = readdir(tasks));) {
-		char path[300], comm[32] = "";
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
-		f = fopen(path, "r");
-		if (!f)
-			continue; /* gone */
-		n += fgets(comm, sizeof(comm), f) && strcmp(comm, "loom-read\n") == 0;
-		fclose(f);
-	}
-	closedir(tasks);
-	return n;
+	while (thread_status("loom-read", status, sizeof(status)))
+		usleep(1000);
 }
 
 START_TEST(many_files_are_read_by_several_threads)
@@ -850,14 +837,12 @@ START_TEST(many_files_are_read_by_several_threads)
 	ck_assert_uint_gt(helped, 0);
 	ck_assert_uint_eq(idle, 0); /* nobody is served yet */
 	a = tree_snapshot(NULL);
-	while (helpers() > 0)
-		usleep(1000);
+	wait_for_helpers();
 	helped = 0;
 	b = tree_snapshot(a); /* each is compared */
 	for (unsigned i = 0; i < 100 && !helped; i++)
 		build_free(tree_snapshot(a));
-	while (helpers() > 0)
-		usleep(1000);
+	wait_for_helpers();
 	tree_before_read = NULL;
 	ck_assert_uint_gt(helped, 0);
 	ck_assert_uint_eq(idle, helped);

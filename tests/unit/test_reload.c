@@ -21,6 +21,7 @@
 #include "loom/reload.h"
 #include "loom/variants.h"
 #include "live_tree.h"
+#include "threads.h"
 
 #define SPEED    20
 #define WORKERS  2
@@ -1346,33 +1347,6 @@ START_TEST(what_cannot_be_watched_is_looked_at)
 	stop();
 }
 END_TEST
-
-/* The status of this process's thread of that name, in /proc. */
-static bool thread_status(const char *name, char *status, size_t size)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *entry;
-	bool found = false;
-
-	ck_assert_ptr_nonnull(tasks);
-	while (!found && (entry = readdir(tasks))) {
-		char path[PATH_MAX], wanted[64];
-		ssize_t len;
-		int fd;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		len = read(fd, status, size - 1);
-		close(fd);
-		status[len > 0 ? len : 0] = '\0';
-		snprintf(wanted, sizeof(wanted), "Name:\t%s\n", name);
-		found = strncmp(status, wanted, strlen(wanted)) == 0;
-	}
-	closedir(tasks);
-	return found;
-}
 
 START_TEST(the_thread_has_a_name_and_takes_no_signals)
 {

@@ -302,9 +302,20 @@ struct launcher {
 	int socket;
 };
 
+static int hear(const struct launcher *launcher, struct answer *answer)
+{
+	ssize_t len;
+
+	do
+		len = recv(launcher->socket, answer, sizeof(*answer), 0);
+	while (len < 0 && errno == EINTR);
+	return len == sizeof(*answer) ? answer->err : -EPIPE;
+}
+
 int launcher_create(struct launcher **out, const struct launcher_config *config, char *why, size_t size)
 {
 	struct launcher *launcher = malloc(sizeof(*launcher));
+	struct answer answer;
 	sigset_t all, before;
 	int ends[2], err;
 
@@ -322,7 +333,8 @@ int launcher_create(struct launcher **out, const struct launcher_config *config,
 
 		close_others(ends[1]);
 		prctl(PR_SET_NAME, "loom-launcher");
-		serve(&order);
+		if (send(ends[1], &(const struct answer){ 0 }, sizeof(struct answer), MSG_NOSIGNAL) > 0)
+			serve(&order);
 		_exit(0);
 	}
 	err = launcher->pid < 0 ? -errno : 0;
@@ -333,6 +345,13 @@ int launcher_create(struct launcher **out, const struct launcher_config *config,
 		close(ends[0]);
 		free(launcher);
 		snprintf(why, size, "cannot fork a launcher: %s", strerror(-err));
+		return err;
+	}
+	/* Not before it is rid of the listeners: who kills this process could not start another one in its place. */
+	err = hear(launcher, &answer);
+	if (err) {
+		launcher_destroy(launcher);
+		snprintf(why, size, "cannot start a launcher: %s", strerror(-err));
 		return err;
 	}
 	*out = launcher;
@@ -367,14 +386,8 @@ static int ask(const struct launcher *launcher, enum kind kind, uint32_t what, s
 {
 	const struct packet packet = { .kind = kind, .len = what };
 	int err = send_packet(launcher, &packet, NULL, 0);
-	ssize_t len;
 
-	if (err)
-		return err;
-	do
-		len = recv(launcher->socket, answer, sizeof(*answer), 0);
-	while (len < 0 && errno == EINTR);
-	return len == sizeof(*answer) ? answer->err : -EPIPE;
+	return err ? err : hear(launcher, answer);
 }
 
 int launcher_start(struct launcher *launcher, bool own, const int fds[], unsigned n, const char *value, pid_t *pid)

@@ -254,6 +254,22 @@ class FullDisk(Case):
         wait_for(lambda: server.get("/").body == b"home again", "a reload")
 
 
+class Restarts(Case):
+    matrix = "backends"
+
+    def test_ready_is_when_it_can_be_replaced(self):
+        """Whoever kills it as soon as it is ready finds its address free, however late its helper process gets to run."""
+        if sanitized():
+            self.skipTest("a sanitizer wants to be the first library")
+        path = os.path.join(self.directory(), "loom.sock")
+        server = self.start(listen=(f"unix:{path}",), env={"LD_PRELOAD": beside("loom-late.so")})
+        server.signal(signal.SIGKILL)
+        server.wait_exit((-signal.SIGKILL,))
+        self.assertTrue(os.path.exists(path))
+        server = self.start(listen=(f"unix:{path}",))
+        self.assertEqual(server.get("/").status, 200)
+
+
 class Clocks(Case):
     """A clock that is set while it serves. Ours is in front of the C library's, for the server alone."""
     matrix = "backends"

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "builder.h"
 #include "loom/file.h"
@@ -15,64 +14,17 @@
 
 #define NS 1000000000
 
-/*
- * How long a truncate(2) that is under way may show the new size and not yet the new times, in ns: ext4 and XFS set these at
- * its end, and whoever looks in between finds a file that is shorter, and seems to have rested. Seen for milliseconds.
- */
-#define TRUNCATE_NS (NS / 25)
-
-/* Whether it is the file that it was, and was written to. */
-static bool is_rewritten(const struct build_job *job)
-{
-	const struct asset *old = job->old;
-
-	return old && !job->same && old->kind == ASSET_FILE && old->source.dev == job->content.source.dev &&
-	       old->source.ino == job->content.source.ino;
-}
-
 /* For how many ns more nobody can tell whether what was read is what the file holds. */
 static uint64_t unrest(const struct build_job *job)
 {
-	const struct timespec *then = &job->content.now;
-	uint64_t longest;
-	struct timespec now;
-	int64_t left;
-
-	if (job->err || !job->body)
-		return 0;
-	longest = job->body->file ? content_unrest(&job->content) : 0;
-	if (is_rewritten(job)) {
-		clock_gettime(CLOCK_REALTIME, &now);
-		left = (int64_t)(then->tv_sec - now.tv_sec) * NS + then->tv_nsec - now.tv_nsec + TRUNCATE_NS;
-		if (left > TRUNCATE_NS)
-			left = TRUNCATE_NS; /* somebody has set the clock back */
-		if (left > 0 && (uint64_t)left > longest)
-			longest = (uint64_t)left;
-	}
-	return longest;
-}
-
-/* Whether the file is still what it was when it was read. */
-static int look_again(struct walk *walk, const struct build_job *job)
-{
-	int fd, err;
-
-	if (job->body->file)
-		return content_check(&job->content, job->body->file->fd);
-	fd = walk_open(walk, job->key + 1);
-	/* Gone, or something has taken its place or its directory's: want of descriptors is another matter. */
-	if (fd < 0)
-		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV || fd == -ENXIO ? -EAGAIN : fd;
-	err = content_check(&job->content, fd);
-	close(fd);
-	return err;
+	return !job->err && job->body && job->body->file ? content_unrest(&job->content) : 0;
 }
 
 /*
  * A streamed file must show when it is written to, as long as it is sent: it has to be older than any clock ticks are
- * long. Those that are younger are waited for, once for all of them, and looked at again; so are those that were rewritten.
+ * long. Those that are younger are waited for, once for all of them, and looked at again.
  */
-static void await_rest(struct builder *builder, struct walk *walk)
+static void await_rest(struct builder *builder)
 {
 	uint64_t longest = 0;
 
@@ -89,13 +41,11 @@ static void await_rest(struct builder *builder, struct walk *walk)
 	}
 	for (size_t i = 0; i < builder->job_count; i++) {
 		struct build_job *job = builder->jobs[i];
-		bool streamed = !job->err && job->body && job->body->file && !job->content.source.settled;
 
-		if (job->err || !job->body || (!streamed && !is_rewritten(job)))
+		if (job->err || !job->body || !job->body->file || job->content.source.settled)
 			continue;
-		job->err = look_again(walk, job);
-		if (streamed)
-			job->content.source.settled = true;
+		job->err = content_check(&job->content, job->body->file->fd);
+		job->content.source.settled = true;
 	}
 }
 
@@ -351,7 +301,7 @@ int build_take(struct builder *builder, struct walk *walk)
 	uint64_t untaken = 0;
 	int err;
 
-	await_rest(builder, walk);
+	await_rest(builder);
 	err = share(builder);
 	builder->needed = builder->reserved;
 	for (size_t i = 0; i < builder->job_count; i++) {

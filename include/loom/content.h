@@ -63,7 +63,10 @@ int content_hash(struct content *content, uint8_t hash[BODY_HASH_LEN], struct co
 /* How long to wait until the file that content_begin() looked at counts as at rest, in ns; 0: it does. Bounded. */
 uint64_t content_unrest(const struct content *content);
 
-/* Whether an open file is still what it was. 0, -EAGAIN or another -errno. */
+/*
+ * Whether an open file is still what it was, and nobody is about to cut it off. 0, -EAGAIN or another -errno. Its offset is
+ * anywhere afterwards.
+ */
 int content_check(const struct content *content, int fd);
 
 #endif

@@ -57,6 +57,7 @@ def environment(extra=None):
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99:detect_stack_use_after_return=1")
     env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1")
     env.setdefault("TSAN_OPTIONS", "halt_on_error=1:exitcode=66")
+    env.setdefault("SANDBOX_GUARD", "1")  # src/sandbox_filter.c: a system call that was forgotten there is a failure
     env.update(extra or {})
     return env
 

@@ -257,7 +257,7 @@ static void begin(struct verdict *verdict)
 		.encodings = 1 << CODING_GZIP | 1 << CODING_BR | 1 << CODING_ZSTD,
 		.compress = true,
 		.cache_dir = show.cache,
-		.settle = 0,
+		.settle = 40, /* milliseconds: the version is written in less */
 		.settle_max = 1000,
 	};
 	log_set_level(LOG_LEVEL_ERROR);

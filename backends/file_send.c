@@ -65,7 +65,7 @@
 #define LOOP_SLICE 100000
 
 /* How many bytes are asked for at once. */
-#define WARM_AHEAD (1024 * 1024)
+#define WARM_AHEAD (2 * 1024 * 1024)
 
 /* The window is never smaller: the send and the receive queue that Linux 6.18 allows by itself, and some to spare. */
 #define WINDOW_MIN (40ULL << 20)
@@ -395,7 +395,7 @@ bool file_is_full(int fd)
 /* The front of a long range, by reference. */
 static enum file_turn file_send_pages(struct file_sender *sender, struct io_file_send *send)
 {
-	size_t left = sender->budget > FILE_PIECE_MIN ? sender->budget : FILE_PIECE_MIN;
+	size_t left = 2 * (sender->budget > FILE_PIECE_MIN ? sender->budget : FILE_PIECE_MIN); /* see file_spend() */
 	off_t offset = (off_t)send->offset;
 	ssize_t res;
 
@@ -468,12 +468,22 @@ static enum file_turn file_send_copy(struct file_sender *sender, struct io_file_
 	return file_send_bytes(send, sender->scratch, (size_t)res);
 }
 
+static bool is_by_reference(const struct file_sender *sender, const struct io_file_send *send)
+{
+	return send->file->bytes || (send->len > sender->window && !(send->state & FILE_UNSPLICED));
+}
+
 static enum file_turn file_take_turn(struct file_sender *sender, struct io_file_send *send)
 {
-	int err = file_check(send->file);
+	bool by_reference = is_by_reference(sender, send);
 
-	if (err)
-		return file_end(send, err);
+	/* What the kernel holds is looked at before the last bytes. Until then it saves a client what is of no use any more. */
+	if (!by_reference || send->offset >= send->warm) {
+		int err = file_check(send->file);
+
+		if (err)
+			return file_end(send, err);
+	}
 	if (send->niov) {
 		enum file_turn turn = file_send_memory(send);
 
@@ -482,14 +492,15 @@ static enum file_turn file_take_turn(struct file_sender *sender, struct io_file_
 	}
 	if (send->state & FILE_BLIND)
 		return FILE_COLD;
-	if (send->len > sender->window && !(send->state & FILE_UNSPLICED))
+	if (by_reference)
 		return file_send_pages(sender, send);
 	return file_send_copy(sender, send);
 }
 
-/* Takes what a turn has sent from the budget. */
-static void file_spend(struct file_sender *sender, uint64_t n)
+/* Takes what a turn has sent from the budget. Bytes that are not copied take half the time of others. */
+static void file_spend(struct file_sender *sender, uint64_t n, bool by_reference)
 {
+	n = by_reference ? n / 2 : n;
 	n = n > FILE_TURN_MIN ? n : FILE_TURN_MIN;
 	sender->budget -= n < sender->budget ? n : sender->budget;
 }
@@ -498,9 +509,10 @@ enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *s
 {
 	struct io_conn *conn = send->conn;
 	uint64_t before = conn->sent;
+	bool by_reference = is_by_reference(sender, send);
 	enum file_turn turn = send->file->bytes ? file_sealed_turn(sender, send) : file_take_turn(sender, send);
 
-	file_spend(sender, (conn->sent - before) / (send->file->bytes ? 2 : 1));
+	file_spend(sender, conn->sent - before, by_reference);
 	return turn;
 }
 
@@ -512,6 +524,6 @@ enum file_turn file_send_read(struct file_sender *sender, struct io_file_send *s
 	if (res <= 0)
 		return file_end(send, res < 0 ? (int)res : -ESTALE);
 	turn = file_send_bytes(send, bytes, (size_t)res);
-	file_spend(sender, send->conn->sent - before);
+	file_spend(sender, send->conn->sent - before, false);
 	return turn;
 }

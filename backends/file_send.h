@@ -14,7 +14,8 @@
 
 /*
  * The bytes that turns may take between two waits, of all sends of an event loop together: what a small request may
- * have to wait for. A turn counts as so many at least, since its system calls take time, too.
+ * have to wait for. Those that are sent by reference count half. A turn counts as so many at least, since its system calls
+ * take time, too.
  */
 #define FILE_BUDGET   (512 * 1024)
 #define FILE_TURN_MIN (128 * 1024)

@@ -77,7 +77,7 @@ static void make_answer(struct limit_answer *answer, size_t body, const char *co
 		memcpy(answer->bytes + i * answer->size, answer->bytes, answer->size);
 }
 
-static int listen_on(uint16_t port, bool nonblocking)
+int limit_listen(uint16_t port, bool nonblocking)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
@@ -131,7 +131,7 @@ void limit_setup(struct limit *limit, int argc, char *argv[], bool nonblocking)
 	limit->conns = files.rlim_cur < CONNS_MAX ? (unsigned)files.rlim_cur : CONNS_MAX;
 	make_answer(&limit->keep, body, "keep-alive");
 	make_answer(&limit->last, body, "close");
-	limit->listener = listen_on((uint16_t)port, nonblocking);
+	limit->listener = limit_listen((uint16_t)port, nonblocking);
 }
 
 /* The first bytes of a blank line that ends elsewhere; the slow path of a request in pieces. */

@@ -40,6 +40,9 @@ struct limit_conn {
 /* Reads the command line, listens and makes the answers. Ends the process when it cannot. */
 void limit_setup(struct limit *limit, int argc, char *argv[], bool nonblocking);
 
+/* A socket that listens on that port of 127.0.0.1; what it accepts has TCP_NODELAY. Ends the process when it cannot. */
+int limit_listen(uint16_t port, bool nonblocking);
+
 /* Says what failed, with errno's text or that of -error, and ends the process. */
 _Noreturn void limit_die(const char *what, int error);
 

@@ -24,17 +24,22 @@ def parser(description):
     return options
 
 
+def find_targets(options):
+    """{name: path} of the programs of this tree; builds them, unless that is not wanted: then the limits that are there."""
+    if not options.no_build:
+        return servers.build(options.build)
+    targets = {}
+    for name in ('limit_epoll', 'limit_uring', 'limit_file'):
+        for path in (os.path.join(options.build, name), os.path.join(options.build, 'bench', name)):
+            if os.access(path, os.X_OK):
+                targets[name] = path
+    return targets
+
+
 def find_servers(options, with_absent=False):
     """The servers that the options ask for; builds what they need. with_absent: also peers that are not installed."""
     names = options.servers.split(',') if options.servers else None
-    targets = {}
-    if options.no_build:
-        for name in ('limit_epoll', 'limit_uring'):
-            for path in (os.path.join(options.build, name), os.path.join(options.build, 'bench', name)):
-                if os.access(path, os.X_OK):
-                    targets[name] = path
-    else:
-        targets = servers.build(options.build)
+    targets = find_targets(options)
     looms = []
     for number, given in enumerate(options.loom or [targets[name] for name in ('loom',) if name in targets]):
         label, _, path = given.rpartition('=')

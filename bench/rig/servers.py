@@ -182,6 +182,21 @@ class Limit(Server):
         return [self.path, '--port', str(self.port), '--body-size', str(body_size)]
 
 
+class LimitFile(Server):
+    """One large file, by one way that the kernel has to send it, and nothing else."""
+    family = 'limit'
+
+    def __init__(self, path, by, name):
+        super().__init__(f'limit-{by}')
+        self.path, self.by, self.name = path, by, name
+
+    def version(self):
+        return 'bench/limit of this tree'
+
+    def command(self, directory, root, body_size, connections):
+        return [self.path, '--port', str(self.port), '--by', self.by, os.path.join(root, self.name)]
+
+
 class Baseline(Server):
     """One of bench/baselines."""
     family = 'baseline'

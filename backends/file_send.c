@@ -468,15 +468,14 @@ static enum file_turn file_send_copy(struct file_sender *sender, struct io_file_
 	return file_send_bytes(send, sender->scratch, (size_t)res);
 }
 
-static bool is_by_reference(const struct file_sender *sender, const struct io_file_send *send)
+/* Whether the next turn sends references to pages, and not copies. */
+static bool file_is_by_reference(const struct file_sender *sender, const struct io_file_send *send)
 {
 	return send->file->bytes || (send->len > sender->window && !(send->state & FILE_UNSPLICED));
 }
 
-static enum file_turn file_take_turn(struct file_sender *sender, struct io_file_send *send)
+static enum file_turn file_take_turn(struct file_sender *sender, struct io_file_send *send, bool by_reference)
 {
-	bool by_reference = is_by_reference(sender, send);
-
 	/* What the kernel holds is looked at before the last bytes. Until then it saves a client what is of no use any more. */
 	if (!by_reference || send->offset >= send->warm) {
 		int err = file_check(send->file);
@@ -509,8 +508,9 @@ enum file_turn file_send_turn(struct file_sender *sender, struct io_file_send *s
 {
 	struct io_conn *conn = send->conn;
 	uint64_t before = conn->sent;
-	bool by_reference = is_by_reference(sender, send);
-	enum file_turn turn = send->file->bytes ? file_sealed_turn(sender, send) : file_take_turn(sender, send);
+	bool by_reference = file_is_by_reference(sender, send);
+	enum file_turn turn = send->file->bytes ? file_sealed_turn(sender, send)
+	                                        : file_take_turn(sender, send, by_reference);
 
 	file_spend(sender, conn->sent - before, by_reference);
 	return turn;

@@ -302,6 +302,7 @@ struct launcher {
 	int socket;
 };
 
+/* The next answer: what it says, or -EPIPE when the launcher is gone. */
 static int hear(const struct launcher *launcher, struct answer *answer)
 {
 	ssize_t len;

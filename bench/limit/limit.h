@@ -1,5 +1,5 @@
 /*
- * limit.h - what the two limit servers share: options, the listening socket, the counting of requests and the answers.
+ * limit.h - what the limit servers share: options, the listening socket, the counting of requests and the answers.
  *
  * A limit server is the least that a server of small files can do on one event interface: find the blank line that
  * ends a request, send bytes that were made at start. It has no HTTP, no files, no timers and no error answers, and is

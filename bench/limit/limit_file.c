@@ -55,7 +55,7 @@ static ssize_t fill(const struct file *file, loff_t at)
 	return vmsplice(file->pipe[1], &piece, 1, SPLICE_F_NONBLOCK);
 }
 
-static bool by_pipe(const struct file *file, int socket)
+static void by_pipe(const struct file *file, int socket)
 {
 	off_t at = 0;
 
@@ -73,7 +73,6 @@ static bool by_pipe(const struct file *file, int socket)
 			held -= sent;
 		}
 	}
-	return true;
 }
 
 static void cork(int socket, int on)
@@ -87,7 +86,7 @@ static bool answer(const struct file *file, int socket)
 {
 	char request[8192], head[128];
 	size_t len = 0;
-	bool sent;
+	bool sent = true;
 	int n;
 
 	while (len < 4 || !memmem(request, len, "\r\n\r\n", 4)) {
@@ -101,7 +100,10 @@ static bool answer(const struct file *file, int socket)
 	cork(socket, true);
 	if (send(socket, head, (size_t)n, MSG_NOSIGNAL) != n)
 		return false;
-	sent = file->pipe[0] < 0 ? by_sendfile(file, socket) : by_pipe(file, socket);
+	if (file->pipe[0] < 0)
+		sent = by_sendfile(file, socket);
+	else
+		by_pipe(file, socket);
 	cork(socket, false);
 	return sent;
 }

@@ -27,7 +27,10 @@ struct launcher_config {
 	const char *const *dropped; /* names of the environment that it does not get; ended by NULL */
 };
 
-/* Before any other thread, and before sandbox_enter(). config is read now. 0, or -errno with one line in why. */
+/*
+ * Before any other thread, and before sandbox_enter(). config is read now. Waits until the
+ * launcher has closed what is open here, listeners above all. 0, or -errno with one line in why.
+ */
 int launcher_create(struct launcher **launcher, const struct launcher_config *config, char *why, size_t size);
 
 /*

@@ -10,7 +10,7 @@
 
 #include "loom/coding.h"
 
-#define SECOND_US 1000000
+#define SECOND_US INT64_C(1000000)
 
 #define APPEND(out, literal) append(out, literal, sizeof(literal) - 1)
 
@@ -261,15 +261,15 @@ static char *append_json_text(char *out, const char *text, size_t len)
 
 /* The record's text, taken apart. */
 struct texts {
-	const char *method, *target, *referer, *agent;
+	const char *method, *target, *referer, *agent; /* the method begins the request line */
 };
 
 static struct texts texts_of(const struct access_record *record)
 {
 	struct texts texts = { .method = record->text };
 
-	texts.target = texts.method + record->method_len;
-	texts.referer = texts.target + record->target_len;
+	texts.target = texts.method + record->method_len + 1;
+	texts.referer = texts.method + record->line_len;
 	texts.agent = texts.referer + record->referer_len;
 	return texts;
 }
@@ -339,27 +339,31 @@ static char *format_json_time(char *out, int64_t second)
 	return append_time_of_day(out, second);
 }
 
-/* The second, and in *ms the milliseconds within it. */
-static char *append_time(char *out, struct access_formatter *formatter, const struct access_record *record,
-                         unsigned *ms)
+/* Has formatter->time say the record's second. Microseconds within it. */
+static unsigned reach_second(struct access_formatter *formatter, const struct access_record *record)
 {
 	int64_t us = (int64_t)record->began + formatter->clock_offset;
-	int64_t second;
+	uint64_t within = (uint64_t)(us - formatter->second_us);
+	char *end;
 
+	if (within < SECOND_US && formatter->utc_offset == formatter->second_offset)
+		return (unsigned)within;
 	if (us < 0)
 		us = 0;
-	second = us / SECOND_US;
-	*ms = (unsigned)(us % SECOND_US) / 1000;
-	if (second != formatter->second || formatter->utc_offset != formatter->second_offset) {
-		char *end = formatter->format == ACCESS_JSON
-		                    ? format_json_time(formatter->time, second)
-		                    : format_combined_time(formatter->time, second, formatter->utc_offset);
+	end = formatter->format == ACCESS_JSON
+	              ? format_json_time(formatter->time, us / SECOND_US)
+	              : format_combined_time(formatter->time, us / SECOND_US, formatter->utc_offset);
+	formatter->time_len = (size_t)(end - formatter->time);
+	formatter->second_us = us / SECOND_US * SECOND_US;
+	formatter->second_offset = formatter->utc_offset;
+	return (unsigned)(us % SECOND_US);
+}
 
-		formatter->time_len = (size_t)(end - formatter->time);
-		formatter->second = second;
-		formatter->second_offset = formatter->utc_offset;
-	}
-	return append(out, formatter->time, formatter->time_len);
+/* All of the array, as that is two moves of a register: what stands behind the text is written over. */
+static char *append_time(char *out, const struct access_formatter *formatter)
+{
+	memcpy(out, formatter->time, sizeof(formatter->time));
+	return out + formatter->time_len;
 }
 
 static char *append_protocol(char *out, uint8_t protocol)
@@ -371,15 +375,17 @@ static char *append_protocol(char *out, uint8_t protocol)
 	return out;
 }
 
-/* A quoted field of combined, or "-" in its place. */
-static char *append_quoted(char *out, bool has, const char *text, size_t len, bool cut)
+/* A quoted field of combined, or "-" in its place, where the record has flag or has it not; and cut, as well. */
+static char *append_quoted(char *out, uint8_t flags, uint8_t flag, uint8_t cut, const char *text, size_t len)
 {
 	*out++ = '"';
-	if (has)
-		out = append_escaped(out, text, len);
-	else
+	if (!(flags & flag))
 		*out++ = '-';
-	if (cut)
+	else if (flags & ACCESS_PLAIN)
+		out = append(out, text, len);
+	else
+		out = append_escaped(out, text, len);
+	if (flags & cut)
 		out = APPEND(out, "...");
 	*out++ = '"';
 	return out;
@@ -388,19 +394,17 @@ static char *append_quoted(char *out, bool has, const char *text, size_t len, bo
 static char *combined(char *out, struct access_formatter *formatter, const struct access_record *record)
 {
 	const struct texts texts = texts_of(record);
-	unsigned ms;
 
+	reach_second(formatter, record);
 	out = append_peer(out, formatter, &record->peer);
 	out = APPEND(out, " - - [");
-	out = append_time(out, formatter, record, &ms);
+	out = append_time(out, formatter);
 	out = APPEND(out, "] \"");
 	if (record->target_len > 0) {
-		out = append_escaped(out, texts.method, record->method_len);
-		*out++ = ' ';
-		out = append_escaped(out, texts.target, record->target_len);
+		out = append_escaped(out, texts.method, record->line_len);
 		if (record->flags & ACCESS_TARGET_CUT)
 			out = APPEND(out, "...");
-		if (record->protocol) {
+		if (record->protocol && !(record->flags & ACCESS_LINE_WHOLE)) {
 			*out++ = ' ';
 			out = append_protocol(out, record->protocol);
 		}
@@ -415,19 +419,17 @@ static char *combined(char *out, struct access_formatter *formatter, const struc
 	else
 		*out++ = '-';
 	*out++ = ' ';
-	out = append_quoted(out, record->flags & ACCESS_REFERER, texts.referer, record->referer_len,
-	                    record->flags & ACCESS_REFERER_CUT);
+	out = append_quoted(out, record->flags, ACCESS_REFERER, ACCESS_REFERER_CUT, texts.referer, record->referer_len);
 	*out++ = ' ';
-	return append_quoted(out, record->flags & ACCESS_AGENT, texts.agent, record->agent_len,
-	                     record->flags & ACCESS_AGENT_CUT);
+	return append_quoted(out, record->flags, ACCESS_AGENT, ACCESS_AGENT_CUT, texts.agent, record->agent_len);
 }
 
-static char *append_json_or_null(char *out, bool has, const char *text, size_t len)
+static char *append_json_or_null(char *out, bool has, bool plain, const char *text, size_t len)
 {
 	if (!has)
 		return APPEND(out, "null");
 	*out++ = '"';
-	out = append_json_text(out, text, len);
+	out = plain ? append(out, text, len) : append_json_text(out, text, len);
 	*out++ = '"';
 	return out;
 }
@@ -458,18 +460,19 @@ static char *json(char *out, struct access_formatter *formatter, const struct ac
 	const uint8_t cuts = ACCESS_TARGET_CUT | ACCESS_REFERER_CUT | ACCESS_AGENT_CUT;
 	const struct texts texts = texts_of(record);
 	const char *coding = coding_name((enum content_coding)record->coding);
-	unsigned ms;
+	const bool plain = record->flags & ACCESS_PLAIN;
+	unsigned us = reach_second(formatter, record);
 
 	out = APPEND(out, "{\"time\":\"");
-	out = append_time(out, formatter, record, &ms);
+	out = append_time(out, formatter);
 	*out++ = '.';
-	out = append_padded(out, ms, 3);
+	out = append_padded(out, us / 1000, 3);
 	out = APPEND(out, "Z\",\"client\":\"");
 	out = append_peer(out, formatter, &record->peer);
 	out = APPEND(out, "\",\"method\":");
-	out = append_json_or_null(out, record->target_len > 0, texts.method, record->method_len);
+	out = append_json_or_null(out, record->target_len > 0, false, texts.method, record->method_len);
 	out = APPEND(out, ",\"target\":");
-	out = append_json_or_null(out, record->target_len > 0, texts.target, record->target_len);
+	out = append_json_or_null(out, record->target_len > 0, false, texts.target, record->target_len);
 	out = APPEND(out, ",\"protocol\":");
 	if (record->protocol) {
 		*out++ = '"';
@@ -483,9 +486,9 @@ static char *json(char *out, struct access_formatter *formatter, const struct ac
 	out = APPEND(out, ",\"bytes\":");
 	out = append_number(out, record->bytes);
 	out = APPEND(out, ",\"referer\":");
-	out = append_json_or_null(out, record->flags & ACCESS_REFERER, texts.referer, record->referer_len);
+	out = append_json_or_null(out, record->flags & ACCESS_REFERER, plain, texts.referer, record->referer_len);
 	out = APPEND(out, ",\"user_agent\":");
-	out = append_json_or_null(out, record->flags & ACCESS_AGENT, texts.agent, record->agent_len);
+	out = append_json_or_null(out, record->flags & ACCESS_AGENT, plain, texts.agent, record->agent_len);
 	out = APPEND(out, ",\"duration_us\":");
 	out = append_number(out, record->duration);
 	out = APPEND(out, ",\"coding\":\"");
@@ -502,7 +505,8 @@ static char *json(char *out, struct access_formatter *formatter, const struct ac
 
 void access_formatter_init(struct access_formatter *formatter, enum access_format format)
 {
-	*formatter = (struct access_formatter){ .format = format, .second = -1, .peer.family = PEER_LOCAL };
+	*formatter =
+		(struct access_formatter){ .format = format, .second_us = INT64_MIN / 2, .peer.family = PEER_LOCAL };
 	for (unsigned i = 0; i < 256; i++)
 		formatter->octet[i][3] = (char)(append_number(formatter->octet[i], i) - formatter->octet[i]);
 }

@@ -217,13 +217,16 @@ static bool is_empty(const struct access_log *log)
 static void reopen(struct access_log *log)
 {
 	char why[512];
+	int another;
 
 	flush(log);
-	if (access_sink_reopen(&log->sink, why, sizeof(why)) < 0) {
+	another = access_sink_reopen(&log->sink, why, sizeof(why));
+	if (another < 0) {
 		log_error("%s (the one that is open goes on being written)", why);
 		return;
 	}
-	log->at = log->line; /* a line that the old file holds half is written whole */
+	if (another)
+		log->at = log->line; /* a line that the old file holds half is written whole */
 	log->err = 0;
 }
 

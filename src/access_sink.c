@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,6 +35,7 @@ static int open_path(struct access_sink *sink, const char *path, char *why, size
 	if (fd >= 0) {
 		sink->fd = fd;
 		sink->kind = SINK_PLAIN;
+		sink->alone = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 		return 0;
 	}
 	if (err == -ENXIO && stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
@@ -45,12 +47,13 @@ static int open_path(struct access_sink *sink, const char *path, char *why, size
 
 static int open_stdout(struct access_sink *sink, char *why, size_t size)
 {
+	int fd = -1, flags = fcntl(STDOUT_FILENO, F_GETFL);
 	struct stat st;
-	int fd = -1;
 
-	if (fstat(STDOUT_FILENO, &st) < 0)
-		return complain("stdout", -errno, "standard output is closed", why, size);
+	if (flags < 0 || flags & O_PATH || fstat(STDOUT_FILENO, &st) < 0) /* see take_standard_streams() */
+		return complain("stdout", -EBADF, "standard output is closed", why, size);
 	sink->kind = S_ISSOCK(st.st_mode) ? SINK_SOCKET : SINK_PLAIN;
+	sink->alone = S_ISREG(st.st_mode);
 	if (!S_ISSOCK(st.st_mode) && !S_ISREG(st.st_mode)) {
 		/* The same pipe by an open file of our own, so that O_NONBLOCK is ours alone. */
 		fd = open("/proc/self/fd/1", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -92,6 +95,14 @@ int access_sink_open(struct access_sink *sink, const char *where, char *why, siz
 	return open_path(sink, where, why, size);
 }
 
+/* Whether both are open on one pipe, device or file. */
+static bool is_same(int a, int b)
+{
+	struct stat at, bt;
+
+	return fstat(a, &at) == 0 && fstat(b, &bt) == 0 && at.st_dev == bt.st_dev && at.st_ino == bt.st_ino;
+}
+
 int access_sink_reopen(struct access_sink *sink, char *why, size_t size)
 {
 	struct access_sink anew;
@@ -102,9 +113,10 @@ int access_sink_reopen(struct access_sink *sink, char *why, size_t size)
 	err = access_sink_open(&anew, sink->where, why, size);
 	if (err < 0)
 		return err;
+	err = sink->fd < 0 || !is_same(sink->fd, anew.fd);
 	access_sink_close(sink);
 	*sink = anew;
-	return 0;
+	return err;
 }
 
 void access_sink_close(struct access_sink *sink)
@@ -136,10 +148,23 @@ static ssize_t write_shared(const struct access_sink *sink, const char *bytes, s
 {
 	struct pollfd room = { .fd = sink->fd, .events = POLLOUT };
 
-	/* A pipe that poll(2) calls writable takes so much without waiting: pipe(7). */
+	/* A pipe that poll(2) calls writable takes PIPE_BUF without waiting (pipe(7)), and it is no more: whole_lines(). */
 	if (poll(&room, 1, 0) <= 0)
 		return -EAGAIN;
-	return write(sink->fd, bytes, len < PIPE_BUF ? len : PIPE_BUF);
+	return write(sink->fd, bytes, len);
+}
+
+/*
+ * How much of it goes where others write too, a predecessor for one: lines that are taken whole or not at all, as far as a
+ * line is no longer than that (pipe(7); a stream socket takes as much in one piece).
+ */
+static size_t whole_lines(const char *bytes, size_t len)
+{
+	const char *end = len > PIPE_BUF ? memrchr(bytes, '\n', PIPE_BUF) : NULL;
+
+	if (len <= PIPE_BUF)
+		return len;
+	return end ? (size_t)(end - bytes) + 1 : PIPE_BUF;
 }
 
 ssize_t access_sink_write(struct access_sink *sink, const char *bytes, size_t len)
@@ -148,6 +173,8 @@ ssize_t access_sink_write(struct access_sink *sink, const char *bytes, size_t le
 
 	if (sink->kind == SINK_SYSLOG)
 		return write_syslog(sink, bytes, len);
+	if (!sink->alone)
+		len = whole_lines(bytes, len);
 	do {
 		if (sink->kind == SINK_SOCKET)
 			n = send(sink->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -42,26 +42,47 @@ static uint16_t copy(char **to, const char *from, size_t len, size_t most, uint8
 	return (uint16_t)len;
 }
 
-/* The request line, as far as there is one. */
-static char *copy_line(struct access_record *record, char *to, const struct request_parser *parser)
+/* A request line that is cut, or not over, or not as RFC 9112 3 has it: its parts. */
+static char *copy_parts(struct access_record *record, char *to, const struct request_parser *parser, size_t method)
 {
 	const struct request *request = &parser->request;
-	size_t len = 0;
 
-	if (request->target.len == 0)
-		return to;
-	while (len < request->target.at && len < ACCESS_METHOD_MAX && parser->base[len] != ' ')
-		len++;
-	memcpy(to, parser->base, len);
-	to += len;
-	record->method_len = (uint8_t)len;
+	record->method_len = (uint8_t)(method < ACCESS_METHOD_MAX ? method : ACCESS_METHOD_MAX);
+	memcpy(to, parser->base, record->method_len);
+	to += record->method_len;
+	*to++ = ' ';
 	record->target_len = copy(&to, parser->base + request->target.at, request->target.len, ACCESS_TARGET_MAX,
 	                          ACCESS_TARGET_CUT, &record->flags);
 	if (!parser->line_read)
 		record->flags |= ACCESS_TARGET_CUT;
+	return to;
+}
+
+/* The request line, as far as there is one. */
+static char *copy_line(struct access_record *record, char *to, const struct request_parser *parser)
+{
+	const struct request *request = &parser->request;
+	const size_t end = (size_t)request->target.at + request->target.len;
+	size_t method = request->target.at;
+
+	if (request->target.len == 0)
+		return to;
+	while (method > 0 && parser->base[method - 1] == ' ')
+		method--;
 	/* What has been read of the line after this one says that the version was one. */
 	if (request->head_len > 0 || request->fields > 0)
 		record->protocol = (uint8_t)(parser->llhttp.http_major << 4 | parser->llhttp.http_minor);
+	if (record->protocol && method + 1 == request->target.at && method <= ACCESS_METHOD_MAX &&
+	    request->target.len <= ACCESS_TARGET_MAX && memcmp(parser->base + end, " HTTP/", 6) == 0) {
+		record->flags |= ACCESS_LINE_WHOLE;
+		record->method_len = (uint8_t)method;
+		record->target_len = request->target.len;
+		memcpy(to, parser->base, end + ACCESS_VERSION_LEN);
+		to += end + ACCESS_VERSION_LEN;
+	} else {
+		to = copy_parts(record, to, parser, method);
+	}
+	record->line_len = (uint16_t)(to - record->text);
 	return to;
 }
 
@@ -69,6 +90,8 @@ static char *copy_fields(struct access_record *record, char *to, const struct re
 {
 	const struct request *request = &parser->request;
 
+	if (request->is_plain)
+		record->flags |= ACCESS_PLAIN;
 	if (request->referer.at > 0) {
 		record->flags |= ACCESS_REFERER;
 		record->referer_len = copy(&to, parser->base + request->referer.at, request->referer.len,
@@ -106,7 +129,7 @@ void access_note(struct conn_context *context, struct conn *conn, struct access_
 	if (context->turn == 0)
 		context->turn = microseconds();
 	record->status = (uint16_t)response_status(response);
-	record->flags = 0;
+	record->flags = ACCESS_COMPLETE;
 	record->coding = (uint8_t)coding_of(context->snapshot, response);
 	record->began = context->turn;
 	record->duration = 0;
@@ -115,7 +138,7 @@ void access_note(struct conn_context *context, struct conn *conn, struct access_
 	record->peer = *conn_peer(context, conn);
 	memcpy(record->snapshot, context->snapshot->id, ACCESS_SNAPSHOT_LEN);
 	record->method_len = record->protocol = 0;
-	record->target_len = record->referer_len = record->agent_len = 0;
+	record->line_len = record->target_len = record->referer_len = record->agent_len = 0;
 	if (parser) {
 		to = copy_line(record, to, parser);
 		to = copy_fields(record, to, parser);
@@ -126,22 +149,28 @@ void access_note(struct conn_context *context, struct conn *conn, struct access_
 	notes->count++;
 }
 
-void access_sent(struct conn_context *context, struct access_notes *notes, uint64_t left)
+/* Only so many bytes of these answers have left. */
+static void cut_short(struct access_notes *notes, uint64_t left)
 {
 	for (uint32_t at = 0; at < notes->used;) {
 		struct access_record *record = (void *)(notes->bytes + at);
 		uint64_t whole = record->head + record->bytes;
 
 		if (left >= whole) {
-			record->flags |= ACCESS_COMPLETE;
-			if (left != ACCESS_ALL)
-				left -= whole;
+			left -= whole;
 		} else {
+			record->flags &= (uint8_t)~ACCESS_COMPLETE;
 			record->bytes = left > record->head ? left - record->head : 0;
 			left = 0;
 		}
 		at += record->size;
 	}
+}
+
+void access_sent(struct conn_context *context, struct access_notes *notes, uint64_t left)
+{
+	if (left != ACCESS_ALL)
+		cut_short(notes, left);
 	access_ring_put(context->access, notes->bytes, notes->used, notes->count);
 	if (access_ring_is_long(context->access))
 		access_ring_show(context->access, microseconds());

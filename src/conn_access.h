@@ -22,7 +22,7 @@ struct access_notes {
 	uint64_t base; /* conn->sent before the first of these answers */
 	uint32_t count;
 	uint32_t used;
-	char bytes[NOTES_BYTES]; /* records, whose bytes and duration are not known yet */
+	char bytes[NOTES_BYTES]; /* records, as if all bytes had left; their duration is not known yet */
 };
 
 /* Whether one more record fits, however long its text. */

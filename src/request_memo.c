@@ -67,6 +67,15 @@ static void move(struct request *request, uint16_t by)
 	move_noted(&request->agent, by);
 }
 
+/* Printable ASCII but for what stands in quotes with a backslash before it. */
+static bool is_plain(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e || text[i] == '"' || text[i] == '\\')
+			return false;
+	return true;
+}
+
 void request_memo_keep(struct request_memo *memo, const char *base, const struct request *request)
 {
 	size_t at = request->target.at + request->target.len + strlen(" HTTP/1.1\r\n");
@@ -87,6 +96,8 @@ void request_memo_keep(struct request_memo *memo, const char *base, const struct
 		request_wishes(request, base, &block->said.wishes);
 		block->said.has_wishes = true;
 	}
+	block->said.is_plain = is_plain(base + request->referer.at, request->referer.len) &&
+	                       is_plain(base + request->agent.at, request->agent.len);
 	move(&block->said, (uint16_t)-at);
 	memcpy(block->bytes, base + at, len);
 	memo->recent = block;

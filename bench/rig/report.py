@@ -29,15 +29,16 @@ def find_targets(options):
     if not options.no_build:
         return servers.build(options.build)
     targets = {}
-    for name in ('limit_epoll', 'limit_uring', 'limit_file'):
+    for name in ('limit_epoll', 'limit_uring', 'limit_file', 'limit_log'):
         for path in (os.path.join(options.build, name), os.path.join(options.build, 'bench', name)):
             if os.access(path, os.X_OK):
                 targets[name] = path
     return targets
 
 
-def find_servers(options, with_absent=False):
-    """The servers that the options ask for; builds what they need. with_absent: also peers that are not installed."""
+def find_servers(options, with_absent=False, logged=False):
+    """The servers that the options ask for; builds what they need. with_absent: also peers that are not installed. logged:
+    beside each loom the same that writes an access log and has metrics."""
     names = options.servers.split(',') if options.servers else None
     targets = find_targets(options)
     looms = []
@@ -46,7 +47,14 @@ def find_servers(options, with_absent=False):
         looms.append((label or ('loom' if not number else f'loom{number + 1}'), os.path.abspath(path)))
     limits = {backend: os.path.abspath(targets[name])
               for backend, name in (('epoll', 'limit_epoll'), ('io_uring', 'limit_uring')) if name in targets}
-    return peers.choose(looms, limits, names, with_absent)
+    chosen = peers.choose(looms, limits, names, with_absent)
+    if not logged:
+        return chosen
+    if 'limit_log' not in targets:
+        sys.exit('bench: --logged needs bench/limit_log (--build DIR, of a build with -Dbench=true)')
+    path = os.path.abspath(targets['limit_log'])
+    return [one for server in chosen
+            for one in ([server, servers.Logged(server, path)] if server.family == 'loom' else [server])]
 
 
 def begin(options, chosen, cores, settings):

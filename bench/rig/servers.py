@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -165,6 +166,42 @@ class Loom(Server):
     def command(self, directory, root, body_size, connections):
         return [self.path, '--listen', f'127.0.0.1:{self.port}', '--workers', '1', f'--backend={self.backend}',
                 '--max-connections', str(connections), '--keepalive-timeout', f'{KEEPALIVE_SECONDS}s', *self.more, root]
+
+
+class Logged(Loom):
+    """A loom that writes an access log and has metrics, to be set against the same without."""
+    family = 'logged'
+
+    def __init__(self, plain, limit_log):
+        super().__init__(f'{plain.label}-logged', plain.path, plain.backend, plain.more)
+        self.plain = plain.label
+        self.limit_log = limit_log
+        self.access_log = None
+
+    def command(self, directory, root, body_size, connections):
+        self.access_log = os.path.join(directory, 'access.log')
+        if os.path.exists(self.access_log):
+            os.unlink(self.access_log)
+        *command, root = super().command(directory, root, body_size, connections)
+        return [*command, f'--access-log={self.access_log}', '--metrics=127.0.0.1:0', root]
+
+    def lines(self, cores):
+        """Bytes of a line of its log, and the nanoseconds that it takes to write one. When it has ended; no file is left."""
+        for line in machine.read(self.log).splitlines():
+            if 'access log' in line and re.search('dropped|cannot write|ends without', line):
+                raise Failed(line)  # less work than was to be measured
+        with open(self.access_log, 'rb') as log:
+            head = log.read(1 << 20)
+        os.unlink(self.access_log)
+        lines = head.count(b'\n')
+        if not lines:
+            raise Failed('it has not logged anything')
+        length = round((head.rindex(b'\n') + 1) / lines)
+        done = subprocess.run([self.limit_log, self.access_log, str(length)], capture_output=True, text=True, check=False,
+                              preexec_fn=cores.child(cores.server))
+        if done.returncode:
+            raise Failed(done.stderr.strip() or f'{self.limit_log} has ended with {done.returncode}')
+        return {'bytes': length, 'ns': float(done.stdout)}
 
 
 class Limit(Server):

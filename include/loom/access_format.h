@@ -39,8 +39,8 @@ struct access_formatter {
 	int64_t clock_offset; /* microseconds: what CLOCK_REALTIME is ahead of CLOCK_MONOTONIC; set by the caller */
 	int32_t utc_offset;   /* seconds east of UTC, for combined; set by the caller */
 
-	/* The second that was formatted last, private. */
-	int64_t second;
+	/* The second that was formatted last, private; behind its text anything. */
+	int64_t second_us;
 	int32_t second_offset;
 	char time[32];
 	size_t time_len;

@@ -2,7 +2,7 @@
  * access_record.h - what the access log keeps of one request, from the worker that answered it to the thread that writes
  * it down. Pure.
  *
- * A record is this struct and then its text, without anything between: method, target, Referer and User-Agent, as the
+ * A record is this struct and then its text, without anything between: the request line, Referer and User-Agent, as the
  * client sent them, and cut where they are long. What a record has no place for is not logged.
  */
 #ifndef LOOM_ACCESS_RECORD_H
@@ -19,11 +19,16 @@
 #define ACCESS_REFERER_MAX 1024
 #define ACCESS_AGENT_MAX   512
 
+#define ACCESS_VERSION_LEN (sizeof(" HTTP/1.1") - 1) /* what a request line has behind its target */
+
 #define ACCESS_RECORD_ALIGN 8
 
-/* The most bytes of one record. */
-#define ACCESS_RECORD_MAX \
-	(sizeof(struct access_record) + ACCESS_METHOD_MAX + ACCESS_TARGET_MAX + ACCESS_REFERER_MAX + ACCESS_AGENT_MAX)
+/* The most bytes of one record, a multiple of ACCESS_RECORD_ALIGN. */
+#define ACCESS_TEXT_MAX \
+	(ACCESS_METHOD_MAX + 1 + ACCESS_TARGET_MAX + ACCESS_VERSION_LEN + ACCESS_REFERER_MAX + ACCESS_AGENT_MAX)
+#define ACCESS_RECORD_MAX                                                                                   \
+	((sizeof(struct access_record) + ACCESS_TEXT_MAX + ACCESS_RECORD_ALIGN - 1) / ACCESS_RECORD_ALIGN * \
+	 ACCESS_RECORD_ALIGN)
 
 #define ACCESS_SNAPSHOT_LEN 22 /* of snapshot.id */
 
@@ -34,6 +39,8 @@ enum access_flag {
 	ACCESS_TARGET_CUT = 1 << 3, /* there was more of it, or its end was never seen */
 	ACCESS_REFERER_CUT = 1 << 4,
 	ACCESS_AGENT_CUT = 1 << 5,
+	ACCESS_LINE_WHOLE = 1 << 6, /* the request line has its version, too: that of protocol */
+	ACCESS_PLAIN = 1 << 7,      /* nothing in Referer and User-Agent is escaped; without it, something may be */
 };
 
 struct access_record {
@@ -45,7 +52,8 @@ struct access_record {
 	uint64_t duration; /* microseconds from then until the answer had left, or was given up; access_ring.c knows */
 	uint64_t bytes;    /* of the answer's body, framing of parts included, that have left */
 	uint32_t head;     /* bytes of the answer's head */
-	uint16_t target_len; /* 0: the request was none; there is no method then either */
+	uint16_t line_len; /* method, one space, target, and with ACCESS_LINE_WHOLE one space and the version */
+	uint16_t target_len; /* 0: the request was none; there is no method then either, and no line */
 	uint16_t referer_len;
 	uint16_t agent_len;
 	uint8_t method_len;

@@ -66,6 +66,7 @@ struct request {
 	struct span target;
 	uint16_t path_len;           /* of a target that is normal already (target.h), up to its query; 0: who knows */
 	bool has_wishes;             /* that wishes is set: they were worth remembering */
+	bool is_plain;               /* referer and agent are of bytes that no log escapes; false: who knows */
 	struct coding_wishes wishes; /* what Accept-Encoding says; request_wishes() */
 	struct span field[REQUEST_FIELDS]; /* the value of the first such line, white space around it aside */
 	struct span referer;               /* the same, for the log alone; at is 0 when there was none */

@@ -138,6 +138,16 @@ class Promises(unittest.TestCase):
                          {('e', 'limit-epoll'): 'kept', ('u', 'limit-epoll'): 'kept'})
         self.assertEqual(judged('coded', *rows)[0], {})
 
+    def test_logs_are_set_against_the_same_without(self):
+        plain = row('e', 'loom', 10, 'epoll')
+        for cpu, verdict in (10.4, 'kept'), (10.6, 'BROKEN'):
+            logged = {**row('e-logged', 'logged', cpu, 'epoll'), 'plain': 'e', 'lines': {'bytes': 250, 'ns': 75}}
+            found, text = judged('browser', plain, logged, row('nginx', 'nginx', 20))
+            self.assertEqual(found, {('e', 'nginx'): 'kept', ('e-logged', 'e'): verdict})
+            self.assertRegex(text, rf'e-logged +\| +{cpu / 10:.3f} \| +250 \| +1.005 \| +1.05 \| {verdict}')
+        failed = {**logged, 'problem': 'it has not logged anything', 'slices': []}
+        self.assertEqual(judged('browser', plain, failed)[0], {})
+
     def test_few_rounds_are_told(self):
         self.assertIn('nothing follows', promises.report([], 2))
         self.assertNotIn('nothing follows', promises.report([], 3))

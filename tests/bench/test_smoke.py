@@ -45,6 +45,23 @@ class Smoke(unittest.TestCase):
             self.assertIn(f'({name}/{chart})', report)
         return result, report
 
+    def test_logged(self):
+        """bench/compare --logged: what it sets against itself does write a log, and its lines are weighed."""
+        found = os.path.join(self.directory.name, 'found.json')
+        done = subprocess.run(
+            [sys.executable, os.path.join(TREE, 'bench', 'compare'), '--no-build', '--build', BUILD, '--loom',
+             os.path.join(os.path.dirname(BUILD), 'src', 'loom'), '--logged', '--servers', 'loom-epoll', '--workloads',
+             'browser', '--rounds', '1', '--slice', '1', '--json', found], capture_output=True, text=True, timeout=600,
+            check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(found, encoding='utf-8') as file:
+            result = json.load(file)
+        plain, logged = result['workloads'][0]['rows']
+        self.assertEqual([plain['lines'], plain['problem'], logged['problem']], [None, '', ''])
+        self.assertGreater(logged['lines']['bytes'], 200)
+        self.assertGreater(logged['lines']['ns'], 0)
+        self.assertEqual([one['of'] for one in result['promises']], ['loom-epoll'])
+
     def test_matrix(self):
         # A row that can be had everywhere, one that no loom has, one workload of each kind.
         self.run_it('--smoke', '--rows', 'instead;read=drain')

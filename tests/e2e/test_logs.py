@@ -1,12 +1,15 @@
 """The access log: every field of both formats, true of every answer; rotation, full disks, stalled readers, syslog; and
 where the error log goes."""
 import ctypes
+import fcntl
 import json
 import os
 import re
 import select
 import signal
 import socket
+import sys
+import termios
 import time
 from datetime import datetime, timezone
 
@@ -163,16 +166,23 @@ class Fields(LogCase):
         for form in "json", "combined":
             server = self.begin(f"--access-format={form}")
             with server.client() as client:
-                client.ask(b'/"\\x', b'Referer: "} \\ \t\xc3\xa9', b"User-Agent: caf\xe9 \xf0\x9f\x98\x80")
-            line, = wait_lines(self.path, 1)
-            if form == "json":
-                record, = records_of([line])
-                self.assertEqual(record["target"], '/"\\x')
-                self.assertEqual(record["referer"], '"} \\ \t\xe9')
-                self.assertEqual(record["user_agent"], "caf\ufffd \U0001f600")
-            else:
-                self.assertTrue(line.endswith(' "\\"} \\\\ \\t\\xc3\\xa9" "caf\\xe9 \\xf0\\x9f\\x98\\x80"'), line)
-                self.assertIn('"GET /\\"\\\\x HTTP/1.1"', line)
+                for _ in range(2):  # the second time its field lines are known
+                    client.ask(b'/"\\x', b'Referer: "} \\ \t\xc3\xa9', b"User-Agent: caf\xe9 \xf0\x9f\x98\x80")
+                    client.ask("/", 'Referer: "', "User-Agent: plain")
+                    client.ask("/", "Referer: plain", "User-Agent: \\")
+            lines = wait_lines(self.path, 6)
+            for line in lines[0], lines[3]:
+                if form == "json":
+                    record, = records_of([line])
+                    self.assertEqual(record["target"], '/"\\x')
+                    self.assertEqual(record["referer"], '"} \\ \t\xe9')
+                    self.assertEqual(record["user_agent"], "caf\ufffd \U0001f600")
+                else:
+                    self.assertTrue(line.endswith(' "\\"} \\\\ \\t\\xc3\\xa9" "caf\\xe9 \\xf0\\x9f\\x98\\x80"'), line)
+                    self.assertIn('"GET /\\"\\\\x HTTP/1.1"', line)
+            for line, referer, agent in zip(lines[1:3] + lines[4:], ('\\"', "plain") * 2, ("plain", "\\\\") * 2):
+                self.assertIn(f'"referer":"{referer}","user_agent":"{agent}"' if form == "json"
+                              else f' "{referer}" "{agent}"', line)
 
     def test_long_fields_are_cut_and_say_so(self):
         server = self.begin("--access-format=json")
@@ -187,8 +197,10 @@ class Fields(LogCase):
         self.assertNotIn("truncated", whole)
         self.assertEqual(cut["truncated"], ["target", "referer", "user_agent"])
 
-    def test_requests_that_were_none(self):
-        server = self.begin("--access-format=json", "--header-timeout=300ms", "--max-request-line=1K", "--max-head=2K")
+    def ask_nonsense(self, access_format):
+        """(lines of the log, what was asked: data, status, method, target, protocol, whether the target is cut)."""
+        server = self.begin(f"--access-format={access_format}", "--header-timeout=300ms", "--max-request-line=1K",
+                            "--max-head=2K")
         cases = [
             (b"NONSENSE\r\n\r\n", 400, None, None, None),
             (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400, None, None, None),
@@ -196,21 +208,35 @@ class Fields(LogCase):
             (b"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", 501, None, None, None),
             (b"GET / HTTP/1.1\r\n\r\n", 400, "GET", "/", "HTTP/1.1"),  # no Host
             (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "GET", "/", "HTTP/2.0"),
+            (b"GET / RTSP/1.0\r\nHost: a\r\n\r\n", 400, "GET", "/", "HTTP/1.0"),
             (b"GET /" + b"x" * 2000 + b" HTTP/1.1\r\n\r\n", 414, "GET", "/" + "x" * 1020, None),
             (b"GET /h HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2100 + b"\r\n\r\n", 431, "GET", "/h", "HTTP/1.1"),
             (b"GET /late HTTP/1.1\r\nHost: a\r\nUser-Agent: slow\r\nX", 408, "GET", "/late", "HTTP/1.1"),
             (b"GET /lat", 408, "GET", "/lat", None),
         ]
-        for at, (data, status, method, target, protocol) in enumerate(cases):
-            with server.begun(data) as client:
-                self.assertEqual(client.response().status, status, data[:50])
-            record = self.records(at + 1)[at]
+        for at, case in enumerate(cases):
+            with server.begun(case[0]) as client:
+                self.assertEqual(client.response().status, case[1], case[0][:50])
+            wait_lines(self.path, at + 1)
+        return wait_lines(self.path, len(cases)), [(*case, case[1] == 414 or case[3] == "/lat") for case in cases]
+
+    def test_requests_that_were_none(self):
+        lines, cases = self.ask_nonsense("json")
+        records = records_of(lines)
+        for record, (data, status, method, target, protocol, cut) in zip(records, cases):
             self.assertEqual(record["status"], status)
             self.assertEqual([record["method"], record["target"], record["protocol"]], [method, target, protocol],
                              data[:50])
             self.assertTrue(record["complete"])
-            self.assertEqual(record.get("truncated"), ["target"] if status == 414 or target == "/lat" else None)
-        self.assertEqual(self.records(len(cases))[-2]["user_agent"], "slow")
+            self.assertEqual(record.get("truncated"), ["target"] if cut else None)
+        self.assertEqual(records[-2]["user_agent"], "slow")
+
+    def test_requests_that_were_none_combined(self):
+        lines, cases = self.ask_nonsense("combined")
+        for line, (_, status, method, target, protocol, cut) in zip(lines, cases):
+            request = f"{method} {target}" + ("..." if cut else "") + (f" {protocol}" if protocol else "")
+            self.assertIn(f'] "{request if target else "-"}" {status} ', line)
+        self.assertTrue(lines[-2].endswith('"-" "slow"'), lines[-2])
 
     def test_other_addresses(self):
         listen = ["127.0.0.1:0", "unix:" + os.path.join(self.directory(), "socket")]
@@ -469,6 +495,54 @@ class Trouble(LogCase):
         finally:
             os.close(reader)
 
+    def test_a_fifo_that_is_opened_again(self):
+        """It is the same one: what it has half of a line is followed by the other half."""
+        path = self.fifo()
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            server = self.start(f"--access-log={path}", "--access-format=json")
+            fields = ("Referer: " + '"' * 1000, "User-Agent: " + '"' * 500)  # 5 KiB a line: more than a pipe takes at once
+            with server.client() as client:
+                client.ask("/")  # so that the pipe is full within a line, and not between two
+                for _ in range(59):
+                    client.ask("/" + "x" * 2000, *fields)
+            server.wait_quiet()
+            for _ in range(3):
+                server.signal(signal.SIGUSR1)
+                server.wait_quiet()
+            data = bytearray()
+
+            def read_on():
+                while select.select([reader], [], [], 0)[0]:
+                    data.extend(os.read(reader, 1 << 20))
+                return data.count(b"\n") >= 60
+
+            wait_for(read_on, "all lines")
+            self.assertEqual(len(records_of(data.decode().splitlines())), 60)
+        finally:
+            os.close(reader)
+
+    def test_lines_of_several_in_one_pipe(self):
+        """Where others write as well, a predecessor say, a line is there whole or not at all."""
+        read_end, write_end = os.pipe()
+        try:
+            server = self.start("--access-log=stdout", "--access-format=json", stdout=write_end)
+            self.ask_many(server, 100)
+            server.wait_quiet()
+
+            def waiting():
+                there = bytearray(4)
+                fcntl.ioctl(read_end, termios.FIONREAD, there)
+                return int.from_bytes(there, sys.byteorder)
+
+            wait_for(lambda: waiting() > 16 << 10, "a pipe that is nearly full")
+            data = os.read(read_end, waiting())
+            self.assertTrue(data.endswith(b"\n"), data[-100:])
+            records_of(data.decode().splitlines())
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+
     def test_mistakes_at_the_start(self):
         missing = os.path.join(self.directory(), "missing", "log")
         for value, why in ((missing, "No such file or directory"), (self.base, "Is a directory"),
@@ -485,6 +559,9 @@ class Trouble(LogCase):
                     self.assertEqual(status, 1, log)
                     self.assertIn(f"loom: --{option}: ", log)
                     self.assertIn(why, log)
+        status, _, log = run(["--listen=127.0.0.1:0", "--access-log=stdout", self.root], before_exec=lambda: os.close(1))
+        self.assertEqual(status, 1, log)
+        self.assertIn("standard output is closed", log)
         path = os.path.join(self.base, "a-log")
         status, out, _ = run(["--test", "--listen=127.0.0.1:0", f"--access-log={path}", self.root])
         self.assertEqual(status, 0)

@@ -7,6 +7,7 @@
  */
 #include "fuzz.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,19 +34,36 @@ static struct piece take(const uint8_t **at, const uint8_t *end, size_t most)
 	return piece;
 }
 
+static char *put(char *to, const void *bytes, size_t len)
+{
+	memcpy(to, bytes, len);
+	return to + len;
+}
+
+static bool is_plain(const struct piece *piece)
+{
+	for (size_t i = 0; i < piece->len; i++)
+		if (piece->bytes[i] < 0x20 || piece->bytes[i] > 0x7e || strchr("\"\\", piece->bytes[i]))
+			return false;
+	return true;
+}
+
 static struct access_record *make(const uint8_t *data, const struct piece pieces[4])
 {
-	size_t size = sizeof(struct access_record);
+	static const char version[] = " HTTP/1.1";
+	const bool is_request = pieces[1].len > 0, whole = data[1] & ACCESS_LINE_WHOLE;
+	size_t line = is_request ? pieces[0].len + 1 + pieces[1].len + (whole ? ACCESS_VERSION_LEN : 0) : 0;
+	size_t size = sizeof(struct access_record) + line + pieces[2].len + pieces[3].len;
 	struct access_record *record;
 	char *to;
 
-	for (unsigned i = 0; i < 4; i++)
-		size += pieces[i].len;
 	record = fuzz_memory(size); /* exactly so long */
 	memset(record, 0, size);
 	record->size = (uint32_t)size;
 	record->status = (uint16_t)(200 + data[0]);
 	record->flags = data[1];
+	if (!is_plain(&pieces[2]) || !is_plain(&pieces[3]))
+		record->flags &= (uint8_t)~ACCESS_PLAIN;
 	record->coding = data[2] % CODINGS;
 	record->protocol = data[3];
 	record->bytes = (uint64_t)data[4] << (data[4] & 63);
@@ -54,15 +72,20 @@ static struct access_record *make(const uint8_t *data, const struct piece pieces
 	record->peer.family = data[7] % 4;
 	memcpy(record->peer.address, data, NUMBERS);
 	memcpy(record->snapshot, "LnkXMYPkA0xmPcC8Bn2ePw", ACCESS_SNAPSHOT_LEN);
-	record->method_len = (uint8_t)pieces[0].len;
-	record->target_len = (uint16_t)pieces[1].len;
+	record->line_len = (uint16_t)line;
 	record->referer_len = (uint16_t)pieces[2].len;
 	record->agent_len = (uint16_t)pieces[3].len;
 	to = record->text;
-	for (unsigned i = 0; i < 4; i++) {
-		memcpy(to, pieces[i].bytes, pieces[i].len);
-		to += pieces[i].len;
+	if (is_request) {
+		record->method_len = (uint8_t)pieces[0].len;
+		record->target_len = (uint16_t)pieces[1].len;
+		to = put(to, pieces[0].bytes, pieces[0].len);
+		*to++ = ' ';
+		to = put(to, pieces[1].bytes, pieces[1].len);
+		to = put(to, version, whole ? ACCESS_VERSION_LEN : 0);
 	}
+	to = put(to, pieces[2].bytes, pieces[2].len);
+	put(to, pieces[3].bytes, pieces[3].len);
 	return record;
 }
 
@@ -85,44 +108,54 @@ static uint8_t unescape(const char **at)
 	return (uint8_t)meant[letter - letters];
 }
 
-/* A quoted field, which must be the piece; returns what follows it. */
-static const char *read_combined(const char *at, const struct piece *piece, bool has, bool cut)
+/* The piece, escaped; returns what follows it. */
+static const char *read_text(const char *at, const struct piece *piece)
 {
-	size_t n = 0;
-
-	fuzz_require(*at == '"', "no quote where a field begins: %s", at);
-	at++;
-	if (!has)
-		at++; /* the dash */
-	while (has && n < piece->len) {
+	for (size_t n = 0; n < piece->len; n++) {
 		uint8_t byte = (uint8_t)*at++;
 
 		fuzz_require(byte != '"', "a field ends early");
 		if (byte == '\\')
 			byte = unescape(&at);
 		fuzz_require(byte == piece->bytes[n], "byte %zu of a field is another", n);
-		n++;
 	}
-	if (cut)
-		at += strlen("...");
+	return at;
+}
+
+/* A quoted field, which must be the piece and what comes after it; returns what follows it. */
+static const char *read_combined(const char *at, const struct piece *piece, bool has, const char *after)
+{
+	static const struct piece none = { (const uint8_t *)"-", 1 };
+
+	fuzz_require(*at == '"', "no quote where a field begins: %s", at);
+	at = read_text(at + 1, has ? piece : &none);
+	fuzz_require(strncmp(at, after, strlen(after)) == 0, "not %s behind a field: %s", after, at);
+	at += strlen(after);
 	fuzz_require(*at == '"', "a field has no end: %s", at);
 	return at + 1;
 }
 
 static void check_combined(const char *line, const struct access_record *record, const struct piece pieces[4])
 {
+	const struct piece request = { (const uint8_t *)record->text, record->line_len };
+	const bool is_request = record->target_len > 0;
+	char after[sizeof("... HTTP/1.1")] = "";
 	const char *at = strchr(line, ']');
 
 	for (const char *byte = line; byte[1]; byte++)
 		fuzz_require(*byte >= 0x20 && *byte < 0x7f, "a byte that is not printable: %s",
 		             fuzz_text(line, strlen(line)));
-	at = strchr(at + 3, '"'); /* of the request line, if it holds none itself */
-	fuzz_require(at != NULL, "no request line");
-	if (memchr(pieces[0].bytes, '"', pieces[0].len) || memchr(pieces[1].bytes, '"', pieces[1].len))
-		return; /* what follows is found from the left alone */
-	at = strchr(strchr(at + 2, ' ') + 1, ' ') + 1;
-	at = read_combined(at, &pieces[2], record->flags & ACCESS_REFERER, record->flags & ACCESS_REFERER_CUT);
-	at = read_combined(at + 1, &pieces[3], record->flags & ACCESS_AGENT, record->flags & ACCESS_AGENT_CUT);
+	if (is_request && record->flags & ACCESS_TARGET_CUT)
+		strcat(after, "...");
+	if (is_request && record->protocol && !(record->flags & ACCESS_LINE_WHOLE))
+		snprintf(after + strlen(after), sizeof(after) - strlen(after), " HTTP/%u.%u",
+		         (record->protocol >> 4) % 10, (record->protocol & 0xf) % 10);
+	at = read_combined(at + 2, &request, is_request, after);
+	at = strchr(strchr(at + 1, ' ') + 1, ' ') + 1; /* behind status and bytes */
+	at = read_combined(at, &pieces[2], record->flags & ACCESS_REFERER,
+	                   record->flags & ACCESS_REFERER_CUT ? "..." : "");
+	at = read_combined(at + 1, &pieces[3], record->flags & ACCESS_AGENT,
+	                   record->flags & ACCESS_AGENT_CUT ? "..." : "");
 	fuzz_require(strcmp(at, "\n") == 0, "something behind the last field: %s", at);
 }
 

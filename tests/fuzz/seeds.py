@@ -408,6 +408,7 @@ PROXIED = {
 
 # Numbers of the record, and then its texts.
 RECORDS = {
+    "whole": b"\0\x47\x01\x11\x50\x01\x02\x01GET\0/a.js?x=1\0https://a.b/\0Mozilla/5.0 (X11; Linux x86_64)",
     "good": b"\0\x07\x01\x11\x50\x01\x02\x01GET\0/a.js?x=1\0https://a.b/\0Mozilla/5.0 (X11; Linux x86_64)",
     "none": b"\xc8\0\0\0\0\0\0\0",
     "cut": b"\0\x3e\x02\x10\xff\x05\x06\x02GET\0/" + b"x" * 300 + b"\0" + b"r" * 40 + b"\0" + b"a" * 41,

@@ -54,7 +54,10 @@ static struct access_record *make(struct texts texts)
 	record->peer = (struct peer){ .family = PEER_IN4, .address = { 192, 0, 2, 7 } };
 	memcpy(record->snapshot, SNAPSHOT, ACCESS_SNAPSHOT_LEN);
 	record->method_len = (uint8_t)put(&to, texts.method);
+	if (texts.target)
+		*to++ = ' ';
 	record->target_len = put(&to, texts.target);
+	record->line_len = (uint16_t)(to - record->text);
 	record->referer_len = put(&to, texts.referer);
 	record->agent_len = put(&to, texts.agent);
 	record->flags |= texts.referer ? ACCESS_REFERER : 0;
@@ -120,6 +123,42 @@ START_TEST(what_a_request_lacks)
 }
 END_TEST
 
+/* As most come: the line in one piece, with its version. */
+START_TEST(a_whole_line)
+{
+	static const char text[] = "HEAD /a?b=\"c HTTP/1.0https://example.org/Mozilla/5.0 (X11)";
+	struct access_record *record = make(good);
+
+	memcpy(record->text, text, sizeof(text));
+	record->method_len = sizeof("HEAD") - 1;
+	record->target_len = sizeof("/a?b=\"c") - 1;
+	record->line_len = sizeof("HEAD /a?b=\"c HTTP/1.0") - 1;
+	record->protocol = 0x10;
+	record->flags |= ACCESS_LINE_WHOLE;
+	ck_assert_ptr_nonnull(strstr(format(ACCESS_COMBINED), "] \"HEAD /a?b=\\\"c HTTP/1.0\" 200 5120 "
+	                                                      "\"https://example.org/\" \"Mozilla/5.0 (X11)\""));
+	ck_assert_ptr_nonnull(strstr(format(ACCESS_JSON),
+	                             "\"method\":\"HEAD\",\"target\":\"/a?b=\\\"c\",\"protocol\":\"HTTP/1.0\","));
+	ck_assert_ptr_nonnull(
+		strstr(line, "\"referer\":\"https://example.org/\",\"user_agent\":\"Mozilla/5.0 (X11)\""));
+}
+END_TEST
+
+/* What is known to need no escapes gets none, whatever else stands in the record. */
+START_TEST(plain_fields)
+{
+	make((struct texts){ "GET", "/\"", "https://example.org/", "Mozilla/5.0 (X11)" })->flags |= ACCESS_PLAIN;
+	ck_assert_ptr_nonnull(strstr(format(ACCESS_COMBINED), "] \"GET /\\\" HTTP/1.1\" 200 5120 "
+	                                                      "\"https://example.org/\" \"Mozilla/5.0 (X11)\""));
+	ck_assert_ptr_nonnull(strstr(format(ACCESS_JSON), "\"target\":\"/\\\"\""));
+	ck_assert_ptr_nonnull(
+		strstr(line, "\"referer\":\"https://example.org/\",\"user_agent\":\"Mozilla/5.0 (X11)\""));
+	make((struct texts){ "GET", "/", "", NULL })->flags |= ACCESS_PLAIN;
+	ck_assert_ptr_nonnull(strstr(format(ACCESS_COMBINED), " 5120 \"\" \"-\""));
+	ck_assert_ptr_nonnull(strstr(format(ACCESS_JSON), "\"referer\":\"\",\"user_agent\":null"));
+}
+END_TEST
+
 /* An empty field is one. */
 START_TEST(empty_fields)
 {
@@ -131,11 +170,17 @@ END_TEST
 
 START_TEST(what_was_cut_says_so)
 {
-	make(good)->flags |= ACCESS_TARGET_CUT | ACCESS_REFERER_CUT | ACCESS_AGENT_CUT;
+	struct access_record *record = make(good);
+
+	record->flags |= ACCESS_TARGET_CUT | ACCESS_REFERER_CUT | ACCESS_AGENT_CUT;
 	ck_assert_ptr_nonnull(strstr(format(ACCESS_COMBINED), "\"GET /a.js... HTTP/1.1\" 200 5120 "
 	                                                      "\"https://example.org/...\" \"Mozilla/5.0 (X11)...\""));
 	ck_assert_ptr_nonnull(strstr(format(ACCESS_JSON),
 	                             ",\"complete\":true,\"truncated\":[\"target\",\"referer\",\"user_agent\"]}"));
+	record = make(good);
+	record->flags |= ACCESS_PLAIN | ACCESS_REFERER_CUT;
+	ck_assert_ptr_nonnull(
+		strstr(format(ACCESS_COMBINED), " 5120 \"https://example.org/...\" \"Mozilla/5.0 (X11)\""));
 	make(good)->flags |= ACCESS_AGENT_CUT;
 	ck_assert_ptr_nonnull(strstr(format(ACCESS_JSON), ",\"truncated\":[\"user_agent\"]}"));
 }
@@ -230,11 +275,12 @@ START_TEST(the_worst_line_fits)
 	struct access_record *record = make((struct texts){ 0 });
 
 	memset(record->text, _i ? _i : 1, ACCESS_RECORD_MAX - sizeof(*record));
+	record->line_len = ACCESS_METHOD_MAX + 1 + ACCESS_TARGET_MAX + ACCESS_VERSION_LEN;
 	record->method_len = ACCESS_METHOD_MAX;
 	record->target_len = ACCESS_TARGET_MAX;
 	record->referer_len = ACCESS_REFERER_MAX;
 	record->agent_len = ACCESS_AGENT_MAX;
-	record->flags = 0xff;
+	record->flags = 0xff & ~ACCESS_PLAIN;
 	record->status = 65535;
 	record->bytes = record->duration = UINT64_MAX;
 	record->peer.family = PEER_IN6;
@@ -303,6 +349,35 @@ START_TEST(times)
 }
 END_TEST
 
+/* Lines that follow each other, most of them in the same second; no time is before 1970. */
+START_TEST(one_after_the_other)
+{
+	static const struct {
+		int64_t us;
+		const char *expected;
+	} cases[] = {
+		{ MOMENT * 1000000, "2026-11-28T17:43:06.000Z" },
+		{ MOMENT * 1000000 + 999, "2026-11-28T17:43:06.000Z" },
+		{ MOMENT * 1000000 + 999999, "2026-11-28T17:43:06.999Z" },
+		{ MOMENT * 1000000 + 1000000, "2026-11-28T17:43:07.000Z" },
+		{ MOMENT * 1000000 + 500000, "2026-11-28T17:43:06.500Z" },
+		{ -1, "1970-01-01T00:00:00.000Z" },
+		{ 1000, "1970-01-01T00:00:00.001Z" },
+		{ -700000, "1970-01-01T00:00:00.000Z" },
+		{ 0, "1970-01-01T00:00:00.000Z" },
+	};
+
+	make(good)->began = 5000000;
+	access_formatter_init(&formatter, ACCESS_JSON);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		formatter.clock_offset = cases[i].us - 5000000;
+		line[access_format(&formatter, &made.record, line)] = '\0';
+		ck_assert_msg(strncmp(line + strlen("{\"time\":\""), cases[i].expected, strlen(cases[i].expected)) == 0,
+		              "%zu: %s", i, line);
+	}
+}
+END_TEST
+
 START_TEST(local_times)
 {
 	static const struct {
@@ -337,6 +412,8 @@ int main(void)
 	tcase_add_test(tcase, combined_is_apaches);
 	tcase_add_test(tcase, json_has_every_field);
 	tcase_add_test(tcase, what_a_request_lacks);
+	tcase_add_test(tcase, a_whole_line);
+	tcase_add_test(tcase, plain_fields);
 	tcase_add_test(tcase, empty_fields);
 	tcase_add_test(tcase, what_was_cut_says_so);
 	tcase_add_test(tcase, protocols);
@@ -344,6 +421,7 @@ int main(void)
 	tcase_add_loop_test(tcase, the_worst_line_fits, 0, 256);
 	tcase_add_test(tcase, addresses);
 	tcase_add_test(tcase, times);
+	tcase_add_test(tcase, one_after_the_other);
 	tcase_add_test(tcase, local_times);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

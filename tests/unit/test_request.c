@@ -73,6 +73,17 @@ static void compare_target(const struct request *request, const char *head)
 	ck_assert_uint_eq(target.query_len, request->target.len - request->path_len);
 }
 
+static bool is_plain(const char *head, struct span span)
+{
+	for (size_t i = 0; i < span.len; i++) {
+		unsigned char byte = (unsigned char)head[span.at + i];
+
+		if (byte < 0x20 || byte > 0x7e || byte == '"' || byte == '\\')
+			return false;
+	}
+	return true;
+}
+
 /* What is remembered of Accept-Encoding is what its lines say. */
 static void compare_wishes(const struct request *is, const struct request *should, const char *head)
 {
@@ -121,6 +132,8 @@ static void read_from_memory(const char *bytes, size_t len, const struct reading
 			compare_spans(&is->agent, &should->agent, "User-Agent");
 			compare_target(is, copy);
 			compare_wishes(is, should, copy);
+			if (is->is_plain)
+				ck_assert(is_plain(copy, should->referer) && is_plain(copy, should->agent));
 			ck_assert_uint_eq(request_is_head(&remembering), should->method == METHOD_HEAD);
 			ck_assert_uint_eq(remembering.llhttp.http_major, 1);
 			ck_assert_uint_eq(remembering.llhttp.http_minor, should->minor);
@@ -801,6 +814,33 @@ START_TEST(test_what_is_remembered_is_used)
 }
 END_TEST
 
+/* Whether the log needs to look through what it gets: known of what is remembered, both fields together. */
+START_TEST(test_plain_fields_are_remembered)
+{
+	static const struct {
+		const char *fields;
+		bool plain;
+	} cases[] = {
+		{ "", true },
+		{ "Referer: http://a/?~ !\r\nUser-Agent: Mozilla/5.0 (X11)\r\n", true },
+		{ "User-Agent:\r\nReferer:\r\n", true },
+		{ "Referer: http://a/\"\r\nUser-Agent: plain\r\n", false },
+		{ "Referer: plain\r\nUser-Agent: \\plain\r\n", false },
+		{ "User-Agent: a\tb\r\n", false },
+		{ "User-Agent: caf\xe9\r\n", false },
+		{ "Referer: \x80\r\n", false },
+		{ "X: \"\r\nUser-Agent: a\r\nUser-Agent: \"\r\n", true }, /* the first one is kept */
+	};
+	char text[500];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n" HOST "%s\r\n", cases[i].fields);
+		ck_assert(!read_text(text).request.is_plain); /* nobody has looked */
+		ck_assert_msg(remembering.request.is_plain == cases[i].plain, "%s", cases[i].fields);
+	}
+}
+END_TEST
+
 /* What is remembered of a block does not escape the limits, which may have become lower (SIGHUP). */
 START_TEST(test_limits_hold_for_what_is_remembered)
 {
@@ -867,6 +907,7 @@ int main(void)
 	tcase_add_test(tcase, test_a_head_may_move);
 	tcase_add_test(tcase, test_lines_are_remembered);
 	tcase_add_test(tcase, test_what_is_remembered_is_used);
+	tcase_add_test(tcase, test_plain_fields_are_remembered);
 	tcase_add_test(tcase, test_limits_hold_for_what_is_remembered);
 	tcase_add_test(tcase, test_many_lines_are_remembered);
 	suite_add_tcase(suite, tcase);

@@ -25,6 +25,16 @@ static void *pool_map(size_t size)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+/* Of an odd number, modulo 2^64. Newton's method: each step makes twice as many bits right, of three at first. */
+static uint64_t inverse_of(uint64_t odd)
+{
+	uint64_t inverse = odd;
+
+	for (unsigned bits = 3; bits < 64; bits *= 2)
+		inverse *= 2 - odd * inverse;
+	return inverse;
+}
+
 int pool_create(struct pool *pool, size_t size, uint32_t count)
 {
 	assert(size > 0 && size % LINE == 0 && count > 0);
@@ -32,6 +42,8 @@ int pool_create(struct pool *pool, size_t size, uint32_t count)
 	if (size % PAGE == 0)
 		size += STAGGER;
 	*pool = (struct pool){ .size = size, .count = count };
+	pool->shift = (unsigned)__builtin_ctzll(size);
+	pool->inverse = inverse_of(size >> pool->shift);
 	pool->base = pool_map(size * count);
 	pool->free = pool_map(sizeof(*pool->free) * count);
 	if (!pool->base || !pool->free) {

@@ -17,6 +17,8 @@ struct pool {
 	uint32_t touched; /* objects [0, touched) have been taken at least once; the others are all zero bytes */
 	uint32_t used;    /* objects that are taken now; relaxed stores, so that others may look */
 	uint32_t *free;   /* a stack of the touched - used objects that have been given back */
+	unsigned shift;   /* size is odd << shift, */
+	uint64_t inverse; /* and odd * inverse is 1 in 64 bits: what pool_index() divides by */
 };
 
 /* size: of an object, a multiple of 64. 0 or -ENOMEM. Objects begin as zero bytes, and on a cache line. */
@@ -27,9 +29,10 @@ void pool_destroy(struct pool *pool);
 void *pool_take(struct pool *pool);
 void pool_give(struct pool *pool, void *object);
 
+/* Of an object, at its first byte. A division that leaves no remainder can be a multiplication. */
 static inline uint32_t pool_index(const struct pool *pool, const void *object)
 {
-	return (uint32_t)((size_t)((const char *)object - pool->base) / pool->size);
+	return (uint32_t)(((uint64_t)((const char *)object - pool->base) >> pool->shift) * pool->inverse);
 }
 
 static inline void *pool_at(const struct pool *pool, uint32_t index)

@@ -75,6 +75,22 @@ START_TEST(test_unused_objects_have_no_pages)
 }
 END_TEST
 
+/* Sizes of whatever odd part, and addresses beyond 32 bits. */
+START_TEST(test_index_of_any_size)
+{
+	for (size_t size = 64; size <= 64 * 300; size += 64) {
+		struct pool pool;
+		uint32_t count = 0x200000000 / size;
+
+		ck_assert_int_eq(pool_create(&pool, size, count), 0);
+		for (uint32_t i = 0; i < count; i = 3 * i + 1)
+			ck_assert_uint_eq(pool_index(&pool, pool_at(&pool, i)), i);
+		ck_assert_uint_eq(pool_index(&pool, pool_at(&pool, count - 1)), count - 1);
+		pool_destroy(&pool);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pool");
@@ -85,6 +101,7 @@ int main(void)
 	tcase_add_test(tcase, test_all_are_different_and_bounded);
 	tcase_add_test(tcase, test_an_object_comes_back_as_it_was_left);
 	tcase_add_test(tcase, test_unused_objects_have_no_pages);
+	tcase_add_test(tcase, test_index_of_any_size);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -214,6 +214,7 @@ static void conn_send(struct conn_context *context, struct conn *conn)
 	for (uint32_t i = 0; i < output->niov; i++)
 		output->sending += output->iov[i].iov_len;
 	conn->progress = conn->sent; /* what has left before this send does not count as its progress */
+	conn->measured = false;
 	conn->sent += output->sending;
 	set_state(context, conn, CONN_SENDING);
 	conn_set_deadline(context, conn, context->timeouts->send);

@@ -145,6 +145,8 @@ bool peer_address(int fd, uint64_t *address)
 	} else {
 		return false;
 	}
-	*address = four; /* no IPv6 network: these 32 bits of it would be ::/64's neighbours, which nobody has */
+	/* No IPv6 network: with 32 zeros in front it would be a neighbour of ::/64, which nobody has (RFC 4291 2.5). */
+	*address = 0;
+	memcpy((char *)address + sizeof(four), &four, sizeof(four));
 	return true;
 }

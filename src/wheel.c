@@ -24,16 +24,19 @@ void wheel_init(struct wheel *wheel, uint64_t now)
 static void wheel_link(struct wheel *wheel, struct wheel_node *node)
 {
 	uint64_t tick = wheel_tick_of(node->deadline);
+	struct wheel_node *before;
 	unsigned slot;
 
 	if (tick < wheel->tick)
 		tick = wheel->tick; /* already past: due the next time that anybody looks */
 	slot = tick % WHEEL_SLOTS;
 	node->tick = tick;
-	node->next = &wheel->slot[slot];
-	node->prev = wheel->slot[slot].prev;
+	/* Those of later turns come last, so that nobody has to pass them on the way to one that is due. */
+	before = tick < wheel->tick + WHEEL_SLOTS ? wheel->slot[slot].next : &wheel->slot[slot];
+	node->next = before;
+	node->prev = before->prev;
 	node->prev->next = node;
-	wheel->slot[slot].prev = node;
+	before->prev = node;
 	wheel->used[slot / 64] |= UINT64_C(1) << (slot % 64);
 	wheel->nodes++;
 }

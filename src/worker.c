@@ -117,6 +117,7 @@ static void expire(struct worker *worker)
 static void obey(struct worker *worker)
 {
 	enum worker_command command = (enum worker_command)atomic_load_explicit(&worker->command, memory_order_relaxed);
+	uint64_t drain_end;
 	bool patient;
 
 	if (command == worker->obeyed)
@@ -134,7 +135,10 @@ static void obey(struct worker *worker)
 		conn_close_all(&worker->context);
 		return;
 	}
-	wheel_set(&worker->context.wheel, &worker->drain_end, worker->context.now + worker->context.timeouts->grace);
+	drain_end = worker->context.now + worker->context.timeouts->grace;
+	/* Who drains already, and is told to once more, gets no more time for it. */
+	if (!worker->drain_end.next || drain_end < worker->drain_end.deadline)
+		wheel_set(&worker->context.wheel, &worker->drain_end, drain_end);
 	conn_drain(&worker->context, patient);
 }
 
@@ -142,10 +146,16 @@ static void obey(struct worker *worker)
 static void adopt_settings(struct worker *worker)
 {
 	const struct worker_settings *settings;
+	const struct timeouts *before;
+	uint32_t window;
 
 	if (atomic_load_explicit(&worker->settings, memory_order_relaxed) == worker->adopted)
 		return;
 	settings = atomic_load_explicit(&worker->settings, memory_order_acquire);
+	before = worker->context.timeouts;
+	window = before->send > before->recv_window ? before->send : before->recv_window;
+	if (worker->context.windows_until < worker->context.now + window)
+		worker->context.windows_until = worker->context.now + window;
 	worker->context.limits = &settings->limits;
 	worker->context.timeouts = &settings->timeouts;
 	worker->context.say_snapshot = settings->say_snapshot;

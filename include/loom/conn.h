@@ -81,6 +81,7 @@ struct conn {
 	bool refused : 1;          /* it is only told that there is no room: conn_refuse() */
 	unsigned blank : 2;        /* bytes of an empty line that have come before the next request: CR, LF */
 	bool known : 1;            /* conn_peer() has been found out */
+	bool measured : 1;         /* progress is what the client had then, and not what this send began behind */
 };
 
 /* What is left of a client's bytes. From a pool. */
@@ -115,6 +116,7 @@ struct conn_context {
 	struct access_ring *access; /* where records for the access log go; NULL: there is none */
 	uint64_t turn;            /* microseconds, monotonic: when this turn began, for the log; 0: not looked at yet */
 	uint64_t now;             /* milliseconds, monotonic, as of this turn */
+	uint64_t windows_until;   /* rates' windows that end up to then may have begun under other settings */
 	time_t real;              /* seconds since the epoch, as of this turn */
 	char date[HTTP_DATE_LEN]; /* the same as an HTTP date */
 	struct wheel wheel;

@@ -5,6 +5,7 @@ before is served as ever.
 """
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -318,6 +319,70 @@ class PerAddress(Limited):
         wait_for(lambda: served(server), "an answer to somebody else")
 
 
+class OtherRates(Limited):
+    """Rates and windows that change (SIGHUP) while something is on its way: no window is judged by what it did not begin with."""
+    cost = 8
+
+    @classmethod
+    def plant(cls, root):
+        super().plant(root)
+        write(root, "large.bin", noise("large", 8 << 20))
+
+    def begin(self, **settings):
+        self.conf = os.path.join(self.directory(), "conf")
+        self.configure(settings)
+        return self.start(f"--config={self.conf}")
+
+    def configure(self, settings):
+        with open(self.conf, "w", encoding="ascii") as file:
+            file.writelines(f"{name.replace('_', '-')} = {value}\n" for name, value in settings.items())
+
+    def change(self, server, **settings):
+        self.configure(settings)
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: "in effect now: " in server.log(), "the other settings")
+
+    def receive(self, **settings):
+        """Some 800 bytes a second, for longer than a window."""
+        before = {"min_recv_rate": 50, "recv_window": "2s", "header_timeout": "1h", "max_body": "1M"}
+
+        def attempt(pace):
+            server = self.begin(**before)
+            with server.client() as client:
+                client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n")
+                self.change(server, **{**before, **settings})
+                for _ in range(100):
+                    client.send(b"x" * 40)
+                    pace()
+                    time.sleep(0.05)
+                self.assertEqual(client.response().status, 405)
+
+        self.at_pace(attempt, 1.5)
+
+    def test_a_rate_of_receiving_that_is_not_asked_for_any_more(self):
+        self.receive(min_recv_rate=0)
+
+    def test_a_longer_window_of_receiving(self):
+        self.receive(recv_window="1h")
+
+    def test_a_longer_window_of_sending(self):
+        before = {"send_timeout": "2s", "min_send_rate": 100, "grace": "1h"}
+
+        def attempt(pace):
+            server = self.begin(**before)
+            with server.client(rcvbuf=8 << 10) as client:
+                client.send(request("/large.bin"))
+                client.read_head()
+                self.change(server, **{**before, "send_timeout": "24h"})  # 8.6 MB, of which there are 8.4
+                for _ in range(60):
+                    client.receive()
+                    pace()
+                    time.sleep(0.1)
+                self.assertTrue(client.read_body(8 << 20) == noise("large", 8 << 20))
+
+        self.at_pace(attempt, 1.5)
+
+
 class RecvRate(Limited):
     """--min-recv-rate over --recv-window, of a head and of a body; with no other deadline in reach."""
     shared = True
@@ -392,6 +457,7 @@ class SendRate(Limited):
     def plant(cls, root):
         cls.big = noise("big", 24 << 20)
         write(root, "big.bin", cls.big)
+        write(root, "part.bin", cls.big[:1 << 20])
         write(root, "index.html", b"home")
 
     def read_slowly(self, server, pieces, pace=lambda: None):
@@ -417,6 +483,24 @@ class SendRate(Limited):
             self.kept(client)
 
         self.at_pace(attempt, 0.5)
+
+    def test_what_it_takes_of_earlier_answers_counts(self):
+        """Behind another answer, of which it has most to take yet when the second one is sent."""
+        server = self.start("--min-send-rate=140K", "--send-timeout=2s")
+
+        def attempt(pace):
+            with server.client(rcvbuf=64 << 10) as client:
+                client.send(request("/part.bin") + request("/big.bin"))
+                for size, slowly in (1 << 20, 16), (len(self.big), 20):
+                    self.assertIn(b"200 OK", client.read_head())
+                    for _ in range(slowly):
+                        client.read_body(64 << 10)
+                        size -= 64 << 10
+                        pace()
+                        time.sleep(0.145)  # 450 KB a second
+                    client.read_body(size)
+
+        self.at_pace(attempt, 0.6)
 
     def test_one_that_is_not_is_cut(self):
         server = self.start("--min-send-rate=16M", "--send-timeout=1s")

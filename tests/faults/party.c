@@ -181,7 +181,7 @@ const struct role roles_serve[] = {
 	{ .name = "posts", .steps = posts },
 	{ .name = "errs", .steps = errs },
 	{ .name = "silent", .steps = silent },
-	{ .name = "sulks", .window = 4096, .steps = sulks },
+	{ .name = "sulks", .window = 16384, .steps = sulks },
 	{ .name = "forgotten", .steps = forgotten },
 	{ .name = "steady too", .steps = steady },
 	{ .name = "local and steady", .local = true, .steps = steady },

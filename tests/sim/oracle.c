@@ -89,13 +89,21 @@ static void begin_reading(struct life *life)
 	look_again(life);
 }
 
+/* Bytes a window must have brought; while windows may go back to before a change of settings, any will do. */
+static uint64_t least_of(const struct life *life, uint32_t ms, uint32_t rate)
+{
+	uint64_t least = (uint64_t)ms * rate / 1000;
+
+	return least > 0 && life->timer.deadline <= life->run->unsettled_until ? 1 : least;
+}
+
 static bool comes_too_slowly(const struct life *life)
 {
 	const struct worker_settings *settings = run_settings(life->run);
-	uint64_t least = (uint64_t)settings->timeouts.recv_window * settings->limits.recv_rate / 1000;
 
-	return !settings->limits.recv_rate || life->run->now >= life->request_until ||
-	       life->delivered - life->window_from < least;
+	return life->run->now >= life->request_until ||
+	       life->delivered - life->window_from <
+	               least_of(life, settings->timeouts.recv_window, settings->limits.recv_rate);
 }
 
 bool oracle_is_late(const struct life *life)
@@ -172,6 +180,7 @@ static void sends(void *context, struct sim_stream *stream, const struct iovec *
 		run->counts.refused++;
 	}
 	life->progress_base = life->submitted;
+	life->measured = false;
 	judge_send(life, iov, n, file);
 	inside_check_send(run, stream, iov, n, file);
 	if (is_expiring(run))
@@ -262,7 +271,7 @@ static void asks_progress(void *context, struct sim_stream *stream, uint64_t pro
 	struct run *run = context;
 	struct life *life = sim_owner(stream);
 	const struct worker_settings *settings = run_settings(run);
-	uint64_t least = (uint64_t)settings->timeouts.send * settings->limits.send_rate / 1000;
+	uint64_t least = least_of(life, settings->timeouts.send, settings->limits.send_rate);
 
 	life->progress = progress;
 	if (life->state != LIFE_SENDING || !life->in_flight || life->slow || !is_expiring(run) || !fires(life) ||
@@ -270,8 +279,11 @@ static void asks_progress(void *context, struct sim_stream *stream, uint64_t pro
 		return;
 	life->timer.linked = false;
 	/* Whether it has taken as much as it must, or is still busy with what was sent before this. */
+	if (progress > life->progress_base && !life->measured)
+		least = 1;
 	if (progress < life->progress_base || progress - life->progress_base >= (least > 0 ? least : 1)) {
 		life->progress_base = progress;
+		life->measured = true;
 		set_deadline(life, settings->timeouts.send);
 	} else {
 		life->slow = true;
@@ -462,7 +474,8 @@ static void obey(struct run *run)
 	run->obeyed = run->commanded;
 	if (run->obeyed == WORKER_ABORT)
 		return;
-	timer_set(&run->drain_end, run->now + run_settings(run)->timeouts.grace);
+	if (!run->drain_end.linked || run->now + run_settings(run)->timeouts.grace < run->drain_end.deadline)
+		timer_set(&run->drain_end, run->now + run_settings(run)->timeouts.grace);
 	for (unsigned i = run->first; i < run->begun; i++) {
 		struct life *life = &run->life[i];
 
@@ -481,6 +494,13 @@ static void turn_begins(void *context)
 
 	run->now = sim_now(run->sim);
 	run->real = (time_t)(run->wall + (int64_t)(run->now / 1000));
+	if (run->adopted != run->given) {
+		const struct timeouts *old = &run_settings(run)->timeouts;
+		uint64_t until = run->now + (old->send > old->recv_window ? old->send : old->recv_window);
+
+		if (run->unsettled_until < until)
+			run->unsettled_until = until;
+	}
 	run->adopted = run->given;
 	run->handling = NULL;
 	run->handling_op = -2; /* neither an event nor the time after the last one */

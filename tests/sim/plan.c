@@ -60,6 +60,7 @@ static void make_timeouts(struct timeouts *timeouts, struct limits *limits, uint
 static void make_client(struct plan_client *client, uint64_t *dice, const struct plan *plan, uint64_t spread)
 {
 	bool many = sim_chance(dice, 40);
+	uint64_t own;
 
 	*client = (struct plan_client){
 		.connect_at = sim_below(dice, spread),
@@ -85,6 +86,7 @@ static void make_client(struct plan_client *client, uint64_t *dice, const struct
 		.stuck_for = sim_chance(dice, 500) ? 1000000 : 100 * some(dice, 200),
 		.deaf_for = sim_chance(dice, 100) ? some(dice, 8000) : 0,
 	};
+	own = client->play_seed;
 	if (client->tail == TAIL_WAIT && sim_chance(dice, 200))
 		client->requests = 0; /* connects, and has nothing to say at all */
 	if (client->tail == TAIL_STUCK)
@@ -94,6 +96,15 @@ static void make_client(struct plan_client *client, uint64_t *dice, const struct
 		client->write_gap = some(dice, 2 * plan->settings.timeouts.header / 10);
 		client->requests = 1 + (unsigned)sim_below(dice, 2);
 		client->large = false;
+	}
+	/* And one who takes some bytes a second; by dice of its own, so that old seeds stay as they were in all else. */
+	if (sim_chance(&own, 15)) {
+		client->read_most = 1 + (unsigned)sim_below(&own, 60);
+		client->read_gap = 500 + (unsigned)sim_below(&own, 1500);
+		client->slow_until = 500 +
+		                     (unsigned)sim_below(&own, 3000); /* or a large file would take it for hours */
+		client->buffer = 64 + (unsigned)sim_below(&own, 1000);
+		client->requests = 1 + (unsigned)sim_below(&own, 4);
 	}
 }
 
@@ -365,6 +376,8 @@ static void print_client(const struct plan *plan, unsigned i)
 		printf(" up to %u ms apart", client->write_gap);
 	if (client->read_gap)
 		printf(", reads %u bytes and rests up to %u ms", client->read_most, client->read_gap);
+	if (client->slow_until)
+		printf(" until it has %u", client->slow_until);
 	if (plan->proxy)
 		printf("; PROXY header %u%s", client->header, client->stranger ? " of a stranger" : "");
 	printf("; %s", tails[client->tail]);

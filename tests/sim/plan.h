@@ -44,7 +44,8 @@ struct plan_client {
 	unsigned write_most; /* bytes at a time */
 	unsigned write_gap;  /* milliseconds between two writes, at most */
 	unsigned read_most, read_gap;
-	unsigned buffer; /* SO_RCVBUF; 0: the world's choice */
+	unsigned slow_until; /* that, up to so many bytes; 0: to the end */
+	unsigned buffer;     /* SO_RCVBUF; 0: the world's choice */
 	unsigned leave_after, stuck_after;
 	uint64_t stuck_for;
 	unsigned deaf_for; /* goes on when it was told that all is over */

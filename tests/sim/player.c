@@ -86,13 +86,19 @@ static bool is_stuck(struct life *life, uint64_t now)
 	return now < play->stuck_until;
 }
 
+static bool is_slow(const struct life *life)
+{
+	return life->plan->slow_until == 0 || life->received < life->plan->slow_until;
+}
+
 static uint64_t read_on(struct life *life, uint64_t now)
 {
 	struct play *play = &life->play;
 	static char bytes[16384];
 
 	for (;;) {
-		size_t most = life->plan->read_gap ? life->plan->read_most : sizeof(bytes);
+		unsigned gap = is_slow(life) ? life->plan->read_gap : 0;
+		size_t most = gap ? life->plan->read_most : sizeof(bytes);
 		ssize_t n;
 
 		if (is_stuck(life, now))
@@ -110,9 +116,9 @@ static uint64_t read_on(struct life *life, uint64_t now)
 		}
 		judge_read(life, bytes, (size_t)n);
 		play->quantum += (size_t)n;
-		if (life->plan->read_gap > 0 && play->quantum >= life->plan->read_most) {
+		if (gap > 0 && play->quantum >= life->plan->read_most) {
 			play->quantum = 0;
-			play->read_at = now + 1 + sim_below(&play->dice, life->plan->read_gap);
+			play->read_at = now + 1 + sim_below(&play->dice, gap);
 		}
 	}
 }

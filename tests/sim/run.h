@@ -85,6 +85,7 @@ struct life {
 	uint32_t window_from; /* delivered, when its rate was last looked at */
 	uint64_t submitted;   /* bytes of all sends */
 	uint64_t sending;     /* of the one in flight */
+	bool measured;        /* progress_base, at the end of a window */
 	uint64_t progress, progress_base;
 
 	/* judge.c */
@@ -145,6 +146,7 @@ struct run {
 	bool may_be_newest;
 	enum worker_command commanded, obeyed;
 	struct timer drain_end, pause;
+	uint64_t unsettled_until; /* timers up to then may have been set under other settings */
 	struct life *handling;
 	int handling_op; /* enum io_op; -1: nothing is being handled */
 	enum { EXPECT_NOTHING, EXPECT_ADMITTED, EXPECT_QUEUED, EXPECT_TURNED_AWAY, EXPECT_CLOSED } expected;

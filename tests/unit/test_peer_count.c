@@ -215,6 +215,8 @@ START_TEST(ipv4_is_the_same_on_every_socket)
 	ck_assert(address_of(AF_INET, "127.0.0.1", &plain));
 	ck_assert(address_of(AF_INET, "127.0.0.2", &other));
 	ck_assert_uint_ne(plain, other);
+	/* As the network 0:0:7f00:1::/64: whatever comes from IPv6 has other bytes in front. */
+	ck_assert_mem_eq(&plain, ((const uint8_t[]){ 0, 0, 0, 0, 127, 0, 0, 1 }), sizeof(plain));
 	if (access("/proc/net/if_inet6", F_OK) < 0)
 		return; /* no IPv6 here */
 	ck_assert(address_of(AF_INET6, "127.0.0.1", &mapped));

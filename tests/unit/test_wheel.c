@@ -117,6 +117,32 @@ START_TEST(test_raising_moves_nothing)
 }
 END_TEST
 
+/* However many of later turns there are in a slot, who is due is found first. */
+START_TEST(test_later_turns_come_last)
+{
+	const uint64_t turn = (uint64_t)WHEEL_SLOTS * WHEEL_TICK_MS;
+	struct wheel wheel;
+	struct wheel_node later[3] = { 0 }, due[3] = { 0 };
+
+	wheel_init(&wheel, 0);
+	for (int i = 0; i < 3; i++) {
+		wheel_set(&wheel, &later[i], (i == 1 ? 2 : 1) * turn + 1000);
+		wheel_set(&wheel, &due[i], 1000);
+	}
+	ck_assert_ptr_eq(due[2].next, &due[1]);
+	ck_assert_ptr_eq(due[1].next, &due[0]);
+	ck_assert_ptr_eq(due[0].next, &later[0]);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(wheel_expire(&wheel, 1024)->deadline, 1000);
+	ck_assert_ptr_null(wheel_expire(&wheel, 1024));
+	ck_assert_uint_eq(wheel.nodes, 3);
+	ck_assert_ptr_nonnull(wheel_expire(&wheel, turn + 1024));
+	ck_assert_ptr_nonnull(wheel_expire(&wheel, turn + 1024));
+	ck_assert_ptr_null(wheel_expire(&wheel, turn + 1024));
+	ck_assert_ptr_eq(wheel_expire(&wheel, 2 * turn + 1024), &later[1]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("wheel");
@@ -128,6 +154,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_against_a_list, 0, 20);
 	tcase_add_test(tcase, test_sleeping_by_the_timeout);
 	tcase_add_test(tcase, test_raising_moves_nothing);
+	tcase_add_test(tcase, test_later_turns_come_last);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

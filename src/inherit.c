@@ -304,6 +304,14 @@ bool inherit_is_ours(struct inherited *inherited)
 	return true;
 }
 
+void inherit_decline(struct inherited *inherited)
+{
+	if (!inherited || inherited->ours || inherited->channel < 0)
+		return;
+	close(inherited->channel);
+	inherited->channel = -1;
+}
+
 void inherit_close(struct inherited *inherited, const char *why)
 {
 	char line[600];

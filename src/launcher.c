@@ -245,6 +245,12 @@ static bool receive(int socket, struct packet *packet, int fds[PACKET_FDS], unsi
 	return len >= (ssize_t)offsetof(struct packet, bytes) && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
 }
 
+/* The signals of upgrade_tell(). */
+static bool may_send(uint32_t signal)
+{
+	return signal == SIGKILL || signal == SIGTERM || signal == SIGHUP || signal == SIGUSR1;
+}
+
 /* All of its life. */
 static void serve(struct order *order)
 {
@@ -272,7 +278,7 @@ static void serve(struct order *order)
 			forget(order);
 			break;
 		case KILL:
-			if (packet.len != SIGKILL && packet.len != SIGTERM)
+			if (!may_send(packet.len))
 				return;
 			if (order->pidfd < 0 || syscall(SYS_pidfd_send_signal, order->pidfd, packet.len, NULL, 0) < 0)
 				answer.err = order->pidfd < 0 ? -ESRCH : -errno;

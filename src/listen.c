@@ -292,6 +292,32 @@ static int join(struct listen_address *address, int first)
 	return fd < 0 ? -errno : fd;
 }
 
+/* The mode that the file of a Unix socket is to have, if it is still the one that was handed over. 0 or -errno. */
+static int adopt_mode(const struct listen_address *address, char *why, size_t size)
+{
+	const char *path = address_path(address);
+	char name[sizeof("/proc/self/fd/-2147483648")];
+	struct stat st;
+	int fd, error = 0;
+
+	if (!address_is_unix(address) || address->source != LISTEN_OWN || address->inode == 0 ||
+	    !(address->options.given & 1 << LISTEN_MODE))
+		return 0;
+	/* By a descriptor: what lies in its place may be a link to something else by the time that its mode is set. */
+	fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return 0; /* its path has been taken away, as has_path() will say */
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) == 0 && st.st_dev == address->device && st.st_ino == address->inode &&
+	    (st.st_mode & 0777) != address->options.mode && chmod(name, address->options.mode) < 0)
+		error = -errno;
+	close(fd);
+	if (error)
+		listen_explain(why, size, "unix:%s is there already, and cannot be given mode=%04o: %s (whose is it?)",
+		               path, (unsigned)address->options.mode, strerror(-error));
+	return error;
+}
+
 int listen_adopt(struct listen_address *address, int fds[], unsigned have, unsigned want, char *why, size_t size)
 {
 	unsigned all = want > have ? want : have, n = have;
@@ -314,8 +340,12 @@ int listen_adopt(struct listen_address *address, int fds[], unsigned have, unsig
 		else
 			n++;
 	}
-	for (unsigned i = 0; i < n && !error; i++)
+	for (unsigned i = 0; i < n && !error; i++) {
+		listen_untune(address, fds[i]);
 		error = listen_tune(address, fds[i], why, size);
+	}
+	if (!error)
+		error = adopt_mode(address, why, size);
 	while (error && n > have)
 		close(fds[--n]);
 	if (!error)

@@ -40,4 +40,7 @@ int listen_refuse(const struct listen_address *address, int error, char *why, si
 /* Options of the sockets that accepted ones inherit. 0, or -errno with one line in why. Before or after listen(2). */
 int listen_tune(const struct listen_address *address, int fd, char *why, size_t size);
 
+/* Of an inherited socket of our own: what its options do not say, and a predecessor's did, is as the system has it. */
+void listen_untune(const struct listen_address *address, int fd);
+
 #endif

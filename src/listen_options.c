@@ -18,6 +18,7 @@
 #define DEFER_MAX     (60 * 60) /* seconds */
 
 #define FAST_OPEN_CONTROL  "/proc/sys/net/ipv4/tcp_fastopen"
+#define CONGESTION_DEFAULT "/proc/sys/net/ipv4/tcp_congestion_control"
 #define CONGESTION_CONTROL "/proc/sys/net/ipv4/tcp_available_congestion_control"
 
 static const char *const names[] = {
@@ -275,6 +276,33 @@ static int tune_fast_open(const struct listen_address *address, int fd, char *wh
 	if (setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof(queue)) < 0)
 		return refuse_option(address, "fast-open", -errno, why, size);
 	return 0;
+}
+
+/* What the system has for those that nobody chooses otherwise. Whoever may not read it may leave it. */
+static void untune_congestion(int fd)
+{
+	char is[LISTEN_CONGESTION_MAX + 1] = "", usual[LISTEN_CONGESTION_MAX + 1];
+	socklen_t len = LISTEN_CONGESTION_MAX;
+
+	read_line(CONGESTION_DEFAULT, usual, sizeof(usual));
+	if (*usual && getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, is, &len) == 0 && strcmp(is, usual) != 0)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, usual, (socklen_t)strlen(usual));
+}
+
+void listen_untune(const struct listen_address *address, int fd)
+{
+	const struct listen_options *options = &address->options;
+	const int none = 0;
+
+	if (address_is_unix(address) || address->source != LISTEN_OWN)
+		return;
+	/* Nothing here can fail for a socket that listens; and where it does, it stays as it was. */
+	if (!options->defer_accept)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &none, sizeof(none));
+	if (!options->fast_open)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &none, sizeof(none));
+	if (!*options->congestion)
+		untune_congestion(fd);
 }
 
 int listen_tune(const struct listen_address *address, int fd, char *why, size_t size)

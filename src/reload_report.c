@@ -84,6 +84,16 @@ uint64_t report_ask(struct report *report)
 	return ticket;
 }
 
+uint64_t report_asked(struct report *report)
+{
+	uint64_t ticket;
+
+	pthread_mutex_lock(&report->lock);
+	ticket = report->issued;
+	pthread_mutex_unlock(&report->lock);
+	return ticket;
+}
+
 bool report_answer(struct report *report, uint64_t ticket, struct reload_outcome *outcome)
 {
 	bool answered;

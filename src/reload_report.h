@@ -42,6 +42,7 @@ void report_variants(struct report *report, uint64_t pending, uint64_t made, uin
 
 /* Any thread; see the functions of reload.h that are called alike. */
 uint64_t report_ask(struct report *report);
+uint64_t report_asked(struct report *report);
 bool report_answer(struct report *report, uint64_t ticket, struct reload_outcome *outcome);
 void report_on_answer(struct report *report, void (*tell)(void *context), void *context);
 void report_status(struct report *report, struct reload_status *status);

@@ -282,6 +282,8 @@ void life_drain(struct server *server, enum worker_command command)
 	server->command = command;
 	server_command(server, command);
 	reload_drain(server->reload);
+	if (!server->has_place)
+		inherit_decline(server->start->inherited);
 }
 
 /* Load balancers take this loom out while it still serves whomever they send. */
@@ -326,6 +328,7 @@ static void obey_signals(struct server *server)
 			reread(server);
 			break;
 		case SIGUSR1:
+			server->reopened = true;
 			logs_reopen(server->access);
 			break;
 		case SIGUSR2:
@@ -372,7 +375,9 @@ void life_supervise(struct server *server)
 	reload_on_answer(server->reload, on_answer, server);
 	if (server->has_place)
 		take_place(server);
-	inherit_ready(server->start->inherited);
+	obey_signals(server); /* who is to end is not ready any more */
+	if (server->command == WORKER_RUN)
+		inherit_ready(server->start->inherited);
 	while (server_command(server, WORKER_RUN) > 0) {
 		struct pollfd fds[] = {
 			{ .fd = server->signals, .events = POLLIN },

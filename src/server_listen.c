@@ -149,7 +149,8 @@ int server_listen(struct server *server)
 		struct listening *listening = &server->listening[i];
 		int err;
 
-		if (server->options->max_unsent)
+		/* 0, as the system has it, is what a new one has; here an inherited one gets it, whose predecessor is about to leave. */
+		if (server->options->max_unsent || listening->inherited)
 			listen_limit_unsent(listening->fds, listening->n, server->options->max_unsent);
 		err = listen_start(&listening->address, listening->fds, listening->n, why, sizeof(why));
 

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,8 @@ static void begin_upgrade(struct server *server)
 		return;
 	}
 	n = server_hand_over(server, sockets, &admin, &metrics);
+	server->asked = reload_asked(server->reload);
+	server->reopened = false;
 	if (upgrade_begin(&server->upgrade, sockets, n, life_now() + patience, why, sizeof(why)) < 0)
 		upgrade_go_on(server, why);
 	else
@@ -196,6 +199,11 @@ static void leave(struct server *server)
 	if (server->admin && server->upgrade.taken[next++])
 		admin_yield(server->admin);
 	server_metrics_yield(&server->metrics, server->metrics.http && server->upgrade.taken[next]);
+	/* What it has read, and the files that it has opened, may be older than what we were told meanwhile. */
+	if (reload_asked(server->reload) != server->asked)
+		upgrade_tell(&server->upgrade, SIGHUP);
+	if (server->reopened)
+		upgrade_tell(&server->upgrade, SIGUSR1);
 	upgrade_leave(&server->upgrade);
 	life_drain(server, WORKER_YIELD);
 	answer_upgrade(server, pid, "");
@@ -209,10 +217,12 @@ void upgrade_supervise(struct server *server, uint64_t now)
 	begin_if_asked(server);
 	switch (upgrade_look(&server->upgrade, now, why, sizeof(why))) {
 	case UPGRADE_FAILED:
-		if (leaving)
-			log_error("%s: nobody serves", why);
-		else
+		if (!leaving) {
 			upgrade_go_on(server, why);
+			return;
+		}
+		log_error("%s: nobody serves", why);
+		release_sockets(server); /* clients are refused, and who starts loom by hand finds the port free */
 		return;
 	case UPGRADE_READY:
 		if (!leaving) {

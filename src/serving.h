@@ -107,6 +107,9 @@ struct server {
 	struct upgrade upgrade;
 	struct upgrade_sockets kept[HANDED_MAX]; /* that a successor uses; ours are duplicates */
 	unsigned keeps;
+	/* When the successor was started, and since then; it has to hear of both. */
+	uint64_t asked;              /* the last ticket for a reload, of SIGHUP or loomctl */
+	bool reopened;               /* SIGUSR1 */
 	uint64_t keep_until;         /* milliseconds */
 	bool managed;                /* there is a service manager, which starts what has died */
 	enum worker_command command; /* that the workers have */

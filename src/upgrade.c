@@ -206,8 +206,7 @@ static int spawn(struct upgrade *upgrade, const char *binary, const struct lugga
 	return -err;
 }
 
-/* The successor gets a signal. */
-static void tell(const struct upgrade *upgrade, int signal)
+void upgrade_tell(const struct upgrade *upgrade, int signal)
 {
 	if (upgrade->launcher)
 		launcher_kill(upgrade->launcher, signal);
@@ -266,7 +265,7 @@ int upgrade_begin(struct upgrade *upgrade, const struct upgrade_sockets sockets[
 
 int upgrade_fd(const struct upgrade *upgrade)
 {
-	return upgrade->state == UPGRADE_STARTING ? upgrade->channel : -1;
+	return upgrade->state == UPGRADE_STARTING || upgrade->state == UPGRADE_PROBATION ? upgrade->channel : -1;
 }
 
 uint64_t upgrade_time(const struct upgrade *upgrade)
@@ -298,6 +297,18 @@ static bool listen_to(struct upgrade *upgrade, bool *ended)
 	return true;
 }
 
+/* In its probation: whether the successor was told to end, and so does not take the place any more (inherit_decline()). */
+static bool has_declined(const struct upgrade *upgrade)
+{
+	ssize_t n;
+	char byte;
+
+	if (upgrade->channel < 0)
+		return false;
+	n = recv(upgrade->channel, &byte, 1, MSG_DONTWAIT);
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 /* True: the successor has ended; status. */
 static bool reap(struct upgrade *upgrade, bool wait, int *status)
 {
@@ -317,7 +328,7 @@ static enum upgrade_state fail(struct upgrade *upgrade, bool has_ended, int stat
 	char how[64];
 
 	if (!has_ended) {
-		tell(upgrade, SIGKILL);
+		upgrade_tell(upgrade, SIGKILL);
 		reap(upgrade, true, &status);
 	}
 	if (because)
@@ -369,6 +380,10 @@ enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why
 		return fail(upgrade, true, status, NULL, why, size);
 	if (upgrade->state == UPGRADE_STARTING && !whole && ended)
 		close_channel(upgrade); /* it has closed what was for us, and is about to end, or hangs */
+	if (upgrade->state == UPGRADE_PROBATION && has_declined(upgrade)) {
+		close_channel(upgrade);
+		upgrade->until = UINT64_MAX - 1; /* its clients have as long as they need: it will end */
+	}
 	if (whole && strncmp(upgrade->said, "ready", 5) == 0) {
 		read_taken(upgrade);
 		upgrade->state = UPGRADE_PROBATION;
@@ -416,7 +431,8 @@ void upgrade_abort(struct upgrade *upgrade)
 	if (upgrade->state == UPGRADE_STARTING)
 		fail(upgrade, false, 0, "is not needed any more", why, sizeof(why));
 	if (upgrade->state == UPGRADE_PROBATION) {
-		tell(upgrade, SIGTERM); /* it has clients */
+		if (upgrade->channel >= 0) /* otherwise it ends already, and a second signal would be the last */
+			upgrade_tell(upgrade, SIGTERM); /* it has clients */
 		upgrade->state = UPGRADE_NONE;
 	}
 }

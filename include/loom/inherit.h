@@ -51,6 +51,12 @@ int inherit_take_one(struct inherited *inherited, char kind, const char *text, s
 /* Closes what was not taken, and tells the predecessor that this process serves. NULL is allowed. */
 void inherit_ready(struct inherited *inherited);
 
+/*
+ * This process is to end, and does not take the place: the predecessor hears of it, and goes on. After inherit_is_ours() nobody
+ * is there to be told. NULL is allowed.
+ */
+void inherit_decline(struct inherited *inherited);
+
 /* For poll(2): readable when inherit_is_ours() has something to read. -1 when there is nothing to wait for. */
 int inherit_fd(const struct inherited *inherited);
 

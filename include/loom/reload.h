@@ -74,6 +74,9 @@ struct reload_outcome {
 /* The same as reload_request(), with an answer: the ticket for reload_answer(). Any thread. */
 uint64_t reload_ask(struct reload *reload);
 
+/* The ticket that was given last; 0: none was. Any thread. */
+uint64_t reload_asked(struct reload *reload);
+
 /*
  * Whether a build that began after the ticket was issued has ended; outcome: of the first of these, if he who asked looks
  * before many others have asked in their turn and been answered. Any thread.

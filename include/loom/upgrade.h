@@ -89,6 +89,9 @@ enum upgrade_state upgrade_look(struct upgrade *upgrade, uint64_t now, char *why
 /* In the state GONE, after LOST: as upgrade_init() left it, but for the binary, which is the running one from now on. */
 void upgrade_reset(struct upgrade *upgrade);
 
+/* Sends the successor SIGHUP, SIGUSR1, SIGTERM or SIGKILL. There is one, that said that it is ready, or it is to end. */
+void upgrade_tell(const struct upgrade *upgrade, int signal);
+
 /* Tells the successor that the place is its own. In the state READY. */
 void upgrade_leave(struct upgrade *upgrade);
 

@@ -266,6 +266,7 @@ class Live(UpgradeCase):
         self.loom.signal(signal.SIGHUP)
         wait_for(lambda: loom.get("/").status == 404, "the tree without its index")
         self.assertIn("in effect now: gate, verbose\n", loom.log())
+        wait_for(lambda: ", 0 files, " in loom.log(), "the line about it, which follows the answers")
         self.configure("gate = none\nquiet = yes\nmax-requests = 1\n")
         seen = len(loom.log())
         self.loom.signal(signal.SIGHUP)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +126,59 @@ START_TEST(all_are_taken_and_more_are_opened)
 }
 END_TEST
 
+static int number_of(int fd, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, option, &value, &len), 0);
+	return value;
+}
+
+static const char *congestion_of(int fd)
+{
+	static char name[16];
+	socklen_t len = sizeof(name);
+
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+	return name;
+}
+
+/* What a predecessor's options have set and ours do not say is as on a socket that is new; a manager's stays. */
+START_TEST(options_that_are_gone_are_undone)
+{
+	const bool managed = _i == 1;
+	struct inherited *inherited;
+	struct listen_address address;
+	in_port_t port = 0;
+	int fd, *taken, channel, value = 10, fresh;
+	char text[32], usual[16];
+	unsigned n;
+
+	open_sockets(&fd, 1, &port);
+	fresh = socket(AF_INET, SOCK_STREAM, 0);
+	snprintf(usual, sizeof(usual), "%s", congestion_of(fresh));
+	close(fresh);
+	ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &value, sizeof(value)), 0);
+	ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &value, sizeof(value)), 0);
+	/* reno is in every kernel, and where it is the usual one nothing can be seen of this. */
+	ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
+	snprintf(text, sizeof(text), managed ? "fd:%u" : "127.0.0.1:%u", managed ? 9 : ntohs(port));
+	channel = hand_over(&fd, 1, text);
+	ck_assert_int_eq(inherit_open(&inherited, why, sizeof(why)), 0);
+	ck_assert_int_eq(listen_parse_value(text, &address, why, sizeof(why)), 0);
+	ck_assert_int_eq(inherit_take(inherited, INHERIT_LISTEN, text, 1, &address, &taken, &n, why, sizeof(why)), 1);
+	ck_assert_int_eq(taken[0], fd);
+	ck_assert_int_eq(number_of(fd, TCP_DEFER_ACCEPT) > 0, managed);
+	ck_assert_int_eq(number_of(fd, TCP_FASTOPEN) > 0, managed);
+	ck_assert_str_eq(congestion_of(fd), managed ? "reno" : usual);
+	free(taken);
+	close(fd);
+	inherit_close(inherited, "");
+	close(channel);
+}
+END_TEST
+
 /* What options say now, what they said then, and whether that is the same. %u: the port. */
 static const struct {
 	const char *now, *then;
@@ -175,6 +229,29 @@ START_TEST(an_address_is_known_again)
 	close(channel);
 	ck_assert(inherit_is_ours(inherited)); /* its end */
 	inherit_close(inherited, "");
+}
+END_TEST
+
+/* One that is to end before the place is its own closes the channel. */
+START_TEST(the_place_is_declined)
+{
+	struct inherited *inherited;
+	in_port_t port = 0;
+	int fd, channel;
+
+	open_sockets(&fd, 1, &port);
+	channel = hand_over(&fd, 1, "x");
+	ck_assert_int_eq(inherit_open(&inherited, why, sizeof(why)), 0);
+	inherit_ready(inherited);
+	ck_assert_str_eq(said(channel), "ready\n");
+	ck_assert_int_eq(recv(channel, why, 1, MSG_DONTWAIT), -1);
+	inherit_decline(inherited);
+	ck_assert_int_eq(recv(channel, why, 1, MSG_DONTWAIT), 0);
+	ck_assert_int_eq(inherit_fd(inherited), -1);
+	inherit_decline(inherited);
+	inherit_close(inherited, "");
+	inherit_decline(NULL);
+	close(channel);
 }
 END_TEST
 
@@ -244,6 +321,8 @@ int main(void)
 
 	tcase_add_loop_test(tests, all_are_taken_and_more_are_opened, 0, sizeof(numbers) / sizeof(numbers[0]));
 	tcase_add_loop_test(tests, an_address_is_known_again, 0, sizeof(texts) / sizeof(texts[0]));
+	tcase_add_loop_test(tests, options_that_are_gone_are_undone, 0, 2);
+	tcase_add_test(tests, the_place_is_declined);
 	tcase_add_test(tests, a_failure_is_told);
 	tcase_add_loop_test(tests, what_nobody_has_handed_over_is_refused, 0, sizeof(broken) / sizeof(broken[0]));
 	tcase_add_test(tests, mostly_there_is_nothing);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "builder.h"
 #include "loom/memory.h"
@@ -248,7 +249,7 @@ static int collect_file(void *context, struct walk *walk, const char *path, cons
 	if (before && before->asset->kind != ASSET_FILE)
 		before = NULL; /* there was a directory of that name */
 
-	if (before && content_vouched(before->asset, st)) {
+	if (before && !builder->request->remounted && content_vouched(before->asset, st)) {
 		asset_reference(before->asset);
 		err = build_add_file(builder, walk, before->asset, rank(builder, before));
 		return err ? err : collected(builder, 0);
@@ -282,16 +283,65 @@ static void collect_link(void *context, const char *path)
 		builder->request->link(builder->request->context, path);
 }
 
+/* Looks for a file of the previous snapshot that the walk has not come to. */
+static int collect_unseen(struct builder *builder, struct walk *walk, const struct build_entry *entry)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (entry->gone > 0 || entry->asset->kind != ASSET_FILE || entry->key_len > sizeof(path) ||
+	    entry->key[entry->key_len - 1] == '/')
+		return 0;
+	memcpy(path, entry->key + 1, entry->key_len - 1);
+	path[entry->key_len - 1] = '\0';
+	/* As a rule it is gone. */
+	return walk_stat(walk, path, &st) == 0 && S_ISREG(st.st_mode) ? collect_file(builder, walk, path, &st) : 0;
+}
+
+/*
+ * A directory that is being written to may leave out a name that has been replaced since it was opened (Btrfs does). Where the
+ * tree never rests nobody looks again soon, and so each file that was there is looked for by its name.
+ */
+static int collect_all_unseen(struct builder *builder, struct walk *walk)
+{
+	const struct build_owner *previous = builder->previous;
+	bool *seen = calloc(previous->count + 1, sizeof(*seen));
+	int err = 0;
+
+	if (!seen)
+		return -ENOMEM;
+	for (size_t i = 0; i < builder->owner->count; i++)
+		seen[builder->owner->entries[i].before] = true;
+	for (size_t i = 0; i < builder->job_count; i++)
+		seen[builder->jobs[i]->before] = true;
+	for (size_t i = 0; i < previous->count && !err; i++)
+		if (!seen[i + 1])
+			err = collect_unseen(builder, walk, &previous->entries[i]);
+	free(seen);
+	return err;
+}
+
+static int collect_end(void *context, struct walk *walk)
+{
+	struct builder *builder = context;
+	int err = 0;
+
+	if (builder->request->restless && builder->previous)
+		err = collect_all_unseen(builder, walk);
+	return err ? err : builder->read(builder, walk);
+}
+
 int build_collect(struct builder *builder, int (*read)(void *builder, struct walk *walk), char *why, size_t size)
 {
 	const struct walk_handlers handlers = {
 		.directory = collect_directory,
 		.link = collect_link,
 		.file = collect_file,
-		.end = read,
+		.end = collect_end,
 		.restless = builder->request->restless,
 	};
 
+	builder->read = read;
 	return walk_tree(builder->request->options, &handlers, builder, why, size);
 }
 
@@ -320,13 +370,43 @@ int build_collect_previous(struct builder *builder)
 }
 
 /*
+ * There is one entry a key. What is a file at one look and a directory at the next may have been collected as both: the tree will
+ * have to be read again anyway, and until then either will do.
+ */
+static void drop_entry(struct builder *builder, const struct build_entry *entry)
+{
+	const struct asset *asset = entry->asset;
+
+	if (build_is_file(entry) && asset->key_len == entry->key_len) {
+		builder->files--;
+		builder->bytes -= asset->representation.body_len;
+	}
+	asset_release(entry->asset);
+}
+
+/* Sorts them. How many are left. */
+static size_t sort_fresh(struct builder *builder, struct build_entry *entries, size_t n)
+{
+	size_t kept = n > 0;
+
+	qsort(entries, n, sizeof(*entries), build_by_key);
+	for (size_t i = 1; i < n; i++) {
+		if (build_by_key(&entries[i], &entries[kept - 1]) == 0)
+			drop_entry(builder, &entries[i]);
+		else
+			entries[kept++] = entries[i];
+	}
+	return kept;
+}
+
+/*
  * Most entries were in the previous snapshot, whose order is known: these are laid out by it, and only the others are
  * sorted, and put in between.
  */
 int build_sort(struct builder *builder)
 {
 	struct build_owner *owner = builder->owner;
-	size_t before = builder->previous ? builder->previous->count : 0, known = 0, fresh = 0, at = 0, out = 0;
+	size_t before = builder->previous ? builder->previous->count : 0, fresh = 0, first = owner->count, at, out = 0;
 	struct build_entry *sorted = malloc((owner->count + 1) * sizeof(*sorted));
 	struct build_entry *others = malloc((owner->count + 1) * sizeof(*others));
 	uint32_t *places = calloc(before + 1, sizeof(*places));
@@ -335,27 +415,35 @@ int build_sort(struct builder *builder)
 	if (err)
 		goto out;
 	for (size_t i = 0; i < owner->count; i++) {
-		if (owner->entries[i].before)
-			places[owner->entries[i].before - 1] = (uint32_t)i + 1;
-		else
+		uint32_t rank = owner->entries[i].before;
+
+		if (!rank)
 			others[fresh++] = owner->entries[i];
+		else if (places[rank - 1])
+			drop_entry(builder, &owner->entries[i]);
+		else
+			places[rank - 1] = (uint32_t)i + 1;
 	}
+	fresh = sort_fresh(builder, others, fresh);
 	/* The known ones in their order, at the end of the array that they are merged in: never overtaken there. */
 	for (size_t i = before; i-- > 0;)
 		if (places[i])
-			sorted[owner->count - ++known] = owner->entries[places[i] - 1];
-	assert(known + fresh == owner->count);
-	qsort(others, fresh, sizeof(*others), build_by_key);
-	at = fresh;
+			sorted[--first] = owner->entries[places[i] - 1];
+	assert(fresh <= first);
+	at = first;
 	for (size_t i = 0; i < fresh; i++) {
 		size_t next = lower_bound(sorted, at, owner->count, others[i].key, others[i].key_len);
 
 		memmove(sorted + out, sorted + at, (next - at) * sizeof(*sorted));
 		out += next - at;
 		at = next;
-		sorted[out++] = others[i];
+		if (at < owner->count && build_by_key(&sorted[at], &others[i]) == 0)
+			drop_entry(builder, &others[i]);
+		else
+			sorted[out++] = others[i];
 	}
-	assert(out == at);
+	memmove(sorted + out, sorted + at, (owner->count - at) * sizeof(*sorted));
+	owner->count = out + owner->count - at;
 	free(owner->entries);
 	owner->entries = sorted;
 	sorted = NULL;

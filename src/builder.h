@@ -88,6 +88,8 @@ struct builder {
 	size_t index_len;
 	size_t near; /* where the last key was found in the previous snapshot: the next one is not far */
 
+	int (*read)(void *builder, struct walk *walk); /* when all has been collected */
+
 	struct build_job **jobs;
 	size_t job_count, jobs_size;
 

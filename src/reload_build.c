@@ -76,7 +76,7 @@ static bool make_room(void *context)
 /* One build, with the tree watched. */
 static int build(struct reload *reload, struct snapshot **snapshot, char *why, size_t size)
 {
-	const struct build_request request = {
+	struct build_request request = {
 		.options = &reload->options,
 		.workers = reload->options.workers,
 		.previous = generations_newest(reload->generations),
@@ -92,8 +92,11 @@ static int build(struct reload *reload, struct snapshot **snapshot, char *why, s
 	};
 	int err;
 
-	if (reload->watch)
+	if (reload->watch) {
 		watch_begin(reload->watch);
+		reload->remounted |= watch_remounted(reload->watch);
+		request.remounted = reload->remounted;
+	}
 	err = build_snapshot(&request, snapshot, why, size);
 	if (reload->watch)
 		watch_end(reload->watch, err == 0);
@@ -187,7 +190,7 @@ static void succeeded(struct reload *reload, enum reload_result result, const st
 	has_read(reload, began, now);
 	reload->reason[0] = '\0';
 	reload->refusal = 0;
-	reload->told_pinned = false;
+	reload->told_pinned = reload->remounted = false;
 	reload->variants_at = NEVER; /* what is ready is in it */
 	keep(reload, snapshot);
 	answer(reload, result, snapshot, NULL, now - began);
@@ -266,6 +269,15 @@ static bool has_moved(const struct reload *reload)
 	return reload->watch && watch_read(reload->watch) != WATCH_QUIET;
 }
 
+/* The same of what has just been read, with a look at what no event tells of; that takes as long as it is large. */
+static bool moved_meanwhile(const struct reload *reload, bool changed)
+{
+	if (has_moved(reload))
+		return true;
+	return changed && reload->watch && watch_polls(reload->watch) != WATCH_POLLS_NOTHING &&
+	       watch_poll(reload->watch, true) != WATCH_QUIET;
+}
+
 void reload_rebuild(struct reload *reload)
 {
 	struct snapshot *snapshot = NULL, *current;
@@ -291,13 +303,13 @@ void reload_rebuild(struct reload *reload)
 		return;
 	}
 	assert(snapshot);
-	if (!reload->taken_restless && has_moved(reload)) {
+	current = generations_current(reload->generations);
+	changed = strcmp(snapshot->id, current->id) != 0;
+	if (!reload->taken_restless && moved_meanwhile(reload, changed)) {
 		build_free(snapshot);
 		failed(reload, -EAGAIN, "the tree changed while it was being read", began, now_ms());
 		return;
 	}
-	current = generations_current(reload->generations);
-	changed = strcmp(snapshot->id, current->id) != 0;
 	if (changed && gate_check(&reload->options, snapshot, current, &reason, why, sizeof(why)) < 0) {
 		build_free(snapshot);
 		refused(reload, reason, why, began, now_ms());

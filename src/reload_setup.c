@@ -238,6 +238,11 @@ uint64_t reload_ask(struct reload *reload)
 	return ticket;
 }
 
+uint64_t reload_asked(struct reload *reload)
+{
+	return report_asked(&reload->report);
+}
+
 bool reload_answer(struct reload *reload, uint64_t ticket, struct reload_outcome *outcome)
 {
 	return report_answer(&reload->report, ticket, outcome);

@@ -52,6 +52,7 @@ struct reload {
 	uint64_t poll_at; /* what cannot be watched is looked at */
 	uint64_t poll_took;
 	bool taken_restless; /* by the last build */
+	bool remounted;      /* since the build of what is served */
 	uint64_t reap_at;
 	uint64_t variants_at; /* variants that are ready are published then */
 	uint64_t kept_at;     /* something that is gone has been served long enough */

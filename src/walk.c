@@ -177,6 +177,17 @@ int walk_open(struct walk *walk, const char *path)
 	return open_under_root(walk, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 }
 
+int walk_stat(struct walk *walk, const char *path, struct stat *st)
+{
+	int fd = open_under_root(walk, path, O_PATH), err;
+
+	if (fd < 0)
+		return fd;
+	err = fstat(fd, st) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
 static int push_directory(struct walk *walk, const struct directory *parent, const char *path, size_t len)
 {
 	struct directory *directory = malloc(sizeof(*directory) + len + 1);
@@ -213,6 +224,17 @@ static int by_bytes(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* readdir(3) may give a name once more that was replaced meanwhile, or is in a broken directory twice. */
+static void drop_repeated(struct walk *walk)
+{
+	size_t kept = 1;
+
+	for (size_t i = 1; i < walk->count; i++)
+		if (strcmp(walk->names[i], walk->names[kept - 1]) != 0)
+			walk->names[kept++] = walk->names[i];
+	walk->count = kept;
+}
+
 static int sort_names(struct walk *walk)
 {
 	const char *name = walk->text;
@@ -227,8 +249,10 @@ static int sort_names(struct walk *walk)
 	}
 	for (size_t i = 0; i < walk->count; i++, name += strlen(name) + 1)
 		walk->names[i] = name;
-	if (walk->count > 1)
+	if (walk->count > 1) {
 		qsort(walk->names, walk->count, sizeof(*walk->names), by_bytes);
+		drop_repeated(walk);
+	}
 	return 0;
 }
 
@@ -302,8 +326,6 @@ static int entry_stat(struct walk *walk, int dir, const char *name, const char *
 	if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = -errno;
 	if (!err && S_ISLNK(st->st_mode)) {
-		int fd;
-
 		link = true;
 		if (walk->options->symlinks == SYMLINKS_DENY) {
 			log_debug("%s: left out: a link (--symlinks=deny)", path);
@@ -313,16 +335,10 @@ static int entry_stat(struct walk *walk, int dir, const char *name, const char *
 		if (walk->handlers->link)
 			walk->handlers->link(walk->context, path);
 		/* O_PATH: without a word to what lies at the end of the link. */
-		fd = open_under_root(walk, path, O_PATH);
-		if (fd < 0)
-			err = fd;
+		err = walk_stat(walk, path, st);
 		/* Without openat2(2) this is the link itself: links lead nowhere then. */
-		else if (fstat(fd, st) < 0)
-			err = -errno;
-		else if (S_ISLNK(st->st_mode))
+		if (!err && S_ISLNK(st->st_mode))
 			err = -ELOOP;
-		if (fd >= 0)
-			close(fd);
 	}
 	if (!err)
 		return 0;

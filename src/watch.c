@@ -162,6 +162,7 @@ int watch_create(struct watch **out, const struct options *options, char *why, s
 	watch->options = options;
 	watch->fd = watch->mounts = -1;
 	*out = watch;
+	mounts_create(watch);
 	if (options->watch == WATCH_POLL)
 		return 0;
 	watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -174,7 +175,6 @@ int watch_create(struct watch **out, const struct options *options, char *why, s
 		watch_destroy(watch);
 		return err;
 	}
-	mounts_create(watch);
 	return 0;
 }
 
@@ -293,6 +293,8 @@ static bool event_concerns(struct watch *watch, const struct inotify_event *even
 		concerns = event->len == 0 || !walk_is_hidden(watch->options, event->name);
 	if (watched->hop && !concerns)
 		concerns = event->len == 0 || hops_have(watch, event->wd, event->name);
+	if (event->mask & IN_UNMOUNT)
+		watch->remounted = true;
 	if (event->mask & IN_IGNORED) {
 		/* The kernel has removed the watch; the number will not be met again for a long time. */
 		watched->tree = watched->hop = 0;

@@ -31,6 +31,12 @@ static void escape(const char *path, char *out, size_t size)
 	out[len] = '\0';
 }
 
+/* Whether ROOT is the mount point, or lies somewhere under it. */
+static bool is_under(const char *root, const char *point, size_t len)
+{
+	return len == 1 || (strncmp(root, point, len) == 0 && (root[len] == '\0' || root[len] == '/'));
+}
+
 /* A line: id, parent, device, root in the file system, mount point, and what does not matter here. */
 static void take_line(struct mount_state *state, const char *line, size_t len, const char *root)
 {
@@ -41,6 +47,8 @@ static void take_line(struct mount_state *state, const char *line, size_t len, c
 	for (end = at; end < len && line[end] != ' '; end++)
 		;
 	state->all += XXH3_64bits(line, end);
+	if (is_under(root, line + at, end - at))
+		state->over += XXH3_64bits(line, end);
 	if (of_root == 1 || (end - at > of_root && memcmp(line + at, root, of_root) == 0 && line[at + of_root] == '/'))
 		state->inside += XXH3_64bits(line, end);
 }
@@ -72,10 +80,26 @@ static void read_mounts(struct watch *watch, struct mount_state *state)
 	}
 }
 
+/* Reads them again. Whether something is mounted otherwise that concerns the tree or the way to it. */
+static bool have_changed(struct watch *watch)
+{
+	struct mount_state state;
+	bool same;
+
+	read_mounts(watch, &state);
+	same = state.way == watch->mounted.way && state.inside == watch->mounted.inside &&
+	       (!watch->outside || state.all == watch->mounted.all);
+	/* The way changes with each deploy by a link, and its files are the same ones as often as not. */
+	if (state.over != watch->mounted.over || state.inside != watch->mounted.inside)
+		watch->remounted = true;
+	watch->mounted = state;
+	return !same;
+}
+
 void mounts_begin(struct watch *watch)
 {
 	if (watch->mounts >= 0)
-		read_mounts(watch, &watch->mounted);
+		have_changed(watch);
 }
 
 int watch_mounts_fd(const struct watch *watch)
@@ -85,14 +109,15 @@ int watch_mounts_fd(const struct watch *watch)
 
 enum watch_news watch_mounts(struct watch *watch)
 {
-	struct mount_state state;
-	bool same;
-
 	if (watch->mounts < 0)
 		return WATCH_QUIET;
-	read_mounts(watch, &state);
-	same = state.way == watch->mounted.way && state.inside == watch->mounted.inside &&
-	       (!watch->outside || state.all == watch->mounted.all);
-	watch->mounted = state;
-	return same ? WATCH_QUIET : WATCH_CHANGED;
+	return have_changed(watch) ? WATCH_CHANGED : WATCH_QUIET;
+}
+
+bool watch_remounted(struct watch *watch)
+{
+	bool remounted = watch->remounted;
+
+	watch->remounted = false;
+	return remounted;
 }

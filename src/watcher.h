@@ -95,10 +95,11 @@ struct watch {
 	int64_t passed; /* when the last complete pass began: seconds of CLOCK_REALTIME */
 	int64_t began;
 
-	int mounts;   /* /proc/self/mountinfo; -1 */
-	bool outside; /* a way has led out of ROOT */
+	int mounts;     /* /proc/self/mountinfo; -1 */
+	bool outside;   /* a way has led out of ROOT */
+	bool remounted; /* since watch_remounted() was asked last */
 	struct mount_state {
-		uint64_t way, inside, all; /* hashes */
+		uint64_t way, over, inside, all; /* hashes; over: mounts that ROOT lies in */
 	} mounted;
 
 	alignas(struct inotify_event) char buffer[READ_SIZE];

@@ -30,6 +30,7 @@ struct build_request {
 	/* Frees something that is held for comfort alone, such as an old generation. False: there is nothing left. May be NULL.
 	 * Not previous. */
 	bool (*make_room)(void *context);
+	bool remounted; /* another file system may lie where one lay: by their stat alone files are not the same as before */
 	bool as_before; /* the files of previous, without a look at the tree, with the variants that have become ready */
 	/*
 	 * Files that are in this snapshot or in previous, and gone from the tree, are still served (--keep-generations,

@@ -42,6 +42,9 @@ bool walk_is_hidden(const struct options *options, const char *name);
 /* Opens a file that the walk has found, for reading, by the same rules about links. Never blocks. -errno. Any thread. */
 int walk_open(struct walk *walk, const char *path);
 
+/* What lies there, by the same rules, without opening it for anything. 0 or -errno. */
+int walk_stat(struct walk *walk, const char *path, struct stat *st);
+
 /*
  * Another one of the same ROOT, which is good for walk_open() and nothing else, and outlives the walk. NULL: no
  * memory, or no descriptor. Any thread frees it.

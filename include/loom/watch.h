@@ -84,6 +84,12 @@ enum watch_news watch_read(struct watch *watch);
 /* Whether a mount or unmount concerns the tree or the way to it. */
 enum watch_news watch_mounts(struct watch *watch);
 
+/*
+ * Whether another file system may lie in the tree, or be its own, than when this was asked before: then device, inode and times may
+ * be those of another file (images are made with the same ones each time).
+ */
+bool watch_remounted(struct watch *watch);
+
 /* Whether someone has to call watch_poll() from time to time. */
 enum watch_polls watch_polls(const struct watch *watch);
 

@@ -1,4 +1,6 @@
 /* test_walk.c - what of a tree is served and what is left out, by name, type, permission and way; how it is said. */
+#include <dirent.h>
+#include <dlfcn.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -9,6 +11,28 @@
 #include <sys/un.h>
 
 #include "tree.h"
+
+static bool repeating;
+static const char *hidden;
+
+/* In the place of the C library's: gives each name twice, or one of them not, as readdir(3) may while a directory changes. */
+struct dirent *readdir(DIR *dir)
+{
+	static struct dirent *(*real)(DIR *), *last;
+	static bool again;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "readdir64");
+	if (repeating && again && last) {
+		again = false;
+		return last; /* nothing has been read since */
+	}
+	do
+		last = real(dir);
+	while (last && hidden && strcmp(last->d_name, hidden) == 0);
+	again = last != NULL;
+	return last;
+}
 
 static void assert_logged(const char *text)
 {
@@ -35,6 +59,161 @@ START_TEST(odd_names_are_keys_byte_for_byte)
 	ck_assert_uint_eq(tree_keys(snapshot), sizeof(names) / sizeof(names[0]));
 	ck_assert_str_eq(tree.log, "");
 	build_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_name_that_comes_twice_is_one)
+{
+	struct snapshot *snapshot, *next;
+
+	tree_put("a/b", "1");
+	tree_put("c", "2");
+	repeating = true;
+	snapshot = tree_snapshot(NULL);
+	ck_assert_uint_eq(tree_keys(snapshot), 2);
+	tree_put("d", "3");
+	next = tree_snapshot(snapshot); /* when entries are known by those of before */
+	repeating = false;
+	tree_serves(next, "/a/b", "1");
+	tree_serves(next, "/c", "2");
+	tree_serves(next, "/d", "3");
+	ck_assert_uint_eq(tree_keys(next), 3);
+	build_free(next);
+	build_free(snapshot);
+}
+END_TEST
+
+static struct snapshot *restless(const struct snapshot *previous)
+{
+	const struct build_request request = {
+		.options = &tree.options,
+		.workers = tree.options.workers,
+		.previous = previous,
+		.restless = true,
+		.directory = tree_directory,
+		.context = &tree,
+	};
+	struct snapshot *snapshot = NULL;
+
+	ck_assert_int_eq(tree_request(&request, &snapshot), 0);
+	return snapshot;
+}
+
+START_TEST(a_name_that_does_not_come_is_looked_for)
+{
+	struct snapshot *first, *next;
+
+	tree_put("a/index.html", "1");
+	tree_put("a/b", "2");
+	tree_put("a/gone", "3");
+	first = tree_snapshot(NULL);
+	ck_assert_uint_eq(tree_keys(first), 5);
+	ck_assert_int_eq(unlink(tree_path("a/gone")), 0);
+	tree_put("a/b", "changed");
+	for (unsigned i = 0; i < 2; i++) {
+		hidden = i ? "index.html" : "b";
+		next = restless(first);
+		tree_serves(next, "/a/b", "changed");
+		tree_serves(next, "/a/index.html", "1");
+		tree_serves(next, "/a/", "1");
+		ck_assert_uint_eq(tree_keys(next), 4);
+		build_free(next);
+	}
+	/* Where the tree rests nobody leaves a name out. */
+	next = tree_snapshot(first);
+	ck_assert_uint_eq(tree_keys(next), 1);
+	build_free(next);
+	hidden = NULL;
+	/* What is a directory by now is no file. */
+	ck_assert_int_eq(unlink(tree_path("a/b")), 0);
+	ck_assert_int_eq(mkdir(tree_path("a/b"), 0755), 0);
+	next = restless(first);
+	ck_assert_uint_eq(tree_keys(next), 3);
+	build_free(next);
+	build_free(first);
+}
+END_TEST
+
+static unsigned swaps;
+
+/* "a" is a directory, when the walk goes into it; */
+static void becomes_a_file(void *context, const char *path, int fd)
+{
+	tree_directory(context, path, fd);
+	if (strcmp(path, "a") != 0)
+		return;
+	ck_assert_int_eq(rename(tree_path("a"), tree_path(".directory")), 0);
+	ck_assert_int_eq(rename(tree_path(".file"), tree_path("a")), 0);
+	swaps = 1;
+}
+
+/* a file, when that is looked for; and a directory once more, when files are read. */
+int fstat(int fd, struct stat *st)
+{
+	int err = (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH);
+
+	if (err == 0 && swaps == 1 && S_ISREG(st->st_mode)) {
+		ck_assert_int_eq(rename(tree_path("a"), tree_path(".file")), 0);
+		ck_assert_int_eq(rename(tree_path(".directory"), tree_path("a")), 0);
+		swaps = 2;
+	}
+	return err;
+}
+
+START_TEST(a_key_has_one_entry)
+{
+	struct build_request request = {
+		.options = &tree.options,
+		.workers = tree.options.workers,
+		.restless = true,
+		.directory = becomes_a_file,
+		.context = &tree,
+	};
+	struct snapshot *first, *next = NULL;
+
+	tree_put("a", "1");
+	tree_put("b", "2");
+	first = tree_snapshot(NULL);
+	request.previous = first;
+	ck_assert_int_eq(rename(tree_path("a"), tree_path(".file")), 0);
+	tree_put("a/index.html", "3");
+	tree_put("b", "4");
+	ck_assert_int_eq(tree_request(&request, &next), 0);
+	ck_assert_uint_eq(swaps, 2);
+	tree_serves(next, "/a/index.html", "3");
+	tree_serves(next, "/b", "4");
+	ck_assert_uint_eq(tree_keys(next), 4); /* "/a" and "/a/", too */
+	build_free(next);
+	build_free(first);
+}
+END_TEST
+
+START_TEST(files_of_another_file_system_are_read)
+{
+	struct build_request request = {
+		.options = &tree.options,
+		.workers = tree.options.workers,
+		.directory = tree_directory,
+		.context = &tree,
+	};
+	struct snapshot *first, *next = NULL;
+	unsigned long reads;
+
+	tree_put("a", "1");
+	tree_put("b", "2");
+	tree_clock_ahead = 10; /* so that nothing is in doubt */
+	first = tree_snapshot(NULL);
+	reads = tree_reads;
+	next = tree_snapshot(first);
+	ck_assert_uint_eq(tree_reads, reads);
+	build_free(next);
+	request.previous = first;
+	request.remounted = true;
+	ck_assert_int_eq(tree_request(&request, &next), 0);
+	ck_assert_uint_ge(tree_reads, reads + 2);
+	ck_assert_str_eq(next->id, first->id);
+	build_free(next);
+	build_free(first);
 }
 END_TEST
 
@@ -466,6 +645,10 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, tree_setup, tree_teardown);
 	tcase_add_test(tcase, odd_names_are_keys_byte_for_byte);
+	tcase_add_test(tcase, a_name_that_comes_twice_is_one);
+	tcase_add_test(tcase, a_name_that_does_not_come_is_looked_for);
+	tcase_add_test(tcase, a_key_has_one_entry);
+	tcase_add_test(tcase, files_of_another_file_system_are_read);
 	tcase_add_test(tcase, control_characters_are_left_out);
 	tcase_add_test(tcase, dot_files_are_hidden);
 	tcase_add_test(tcase, special_files_are_left_out);

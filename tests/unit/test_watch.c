@@ -1298,11 +1298,15 @@ static int mount_rounds(void)
 	tree_mkdir("neighbour");
 	TREE_MUST(mount("none", tree_path("neighbour"), "tmpfs", 0, NULL));
 	ck_assert_int_eq(heard(), WATCH_QUIET);
+	watch_remounted(watch); /* before the first pass nothing was mounted */
+	ck_assert(pass());
+	ck_assert(!watch_remounted(watch));
 	for (unsigned i = 0; i < 3; i++) {
 		static const char *const at[] = { "site", "site/docs", "" };
 
 		TREE_MUST(mount("none", tree_path(at[i]), "tmpfs", 0, NULL));
 		ck_assert_int_eq(heard(), WATCH_CHANGED);
+		ck_assert(watch_remounted(watch));
 		ck_assert(pass() == (i != 2)); /* ROOT is away */
 		watch_read(watch);
 		if (i < 2) {
@@ -1312,8 +1316,16 @@ static int mount_rounds(void)
 			tree_mkdir("site");
 			expect_change();
 		}
+		watch_remounted(watch); /* the file system of the last round may have told of its end */
+		TREE_MUST(umount2(tree_path(at[i]), MNT_DETACH));
+		ck_assert(pass()); /* which may come first */
+		ck_assert(watch_remounted(watch));
+		TREE_MUST(mount("none", tree_path(at[i]), "tmpfs", 0, NULL));
+		ck_assert_int_eq(heard(), WATCH_CHANGED);
+		pass();
 		TREE_MUST(umount2(tree_path(at[i]), MNT_DETACH));
 		ck_assert_int_eq(heard(), WATCH_CHANGED);
+		ck_assert(watch_remounted(watch));
 		ck_assert(pass());
 		watch_read(watch);
 	}

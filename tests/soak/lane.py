@@ -19,6 +19,8 @@ PR_SET_PDEATHSIG = 1
 BOUND = 60  # seconds that anything may take that is waited for; a busy machine included
 FLOOR_AFTER = 2  # seconds from the word that a snapshot is live until no worker can be in a turn that began before
 SAMPLE_EVERY = 5
+STALL = 2  # seconds that a young process is stopped for
+COLD_READERS = 8  # as many as loom reads for at a time
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,7 +72,7 @@ class Lane:
         self.retired = watch.Retired()
         self.pid = self.start()
         self.threads = [threading.Thread(target=self.guarded, args=(work,), name=f"{backend} {work.__name__}")
-                        for work in (self.deploying, self.upgrading, self.sampling)]
+                        for work in (self.stalling, self.deploying, self.upgrading, self.sampling)]
 
     # the server
 
@@ -168,6 +170,33 @@ class Lane:
                     break
                 time.sleep(0.05)
 
+    # a moment in which all come at once
+
+    def stall(self):
+        """Has all clients wait, some more for files that have to be read from the disk, and then be served at once: from
+        now on there are as many buffers as there will ever be. Otherwise a machine that is busy for a moment, or short of
+        memory, would have that effect, some time, and it would look like growth."""
+        readers = [http.client.HTTPConnection(*self.address, timeout=watch.PAUSE) for _ in range(COLD_READERS)]
+        streamed = [file.target for file in self.tree.files if file.kind == "streamed"]
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            for at, reader in enumerate(readers):
+                reader.request("GET", streamed[at % len(streamed)], headers={"Connection": "close"})
+            self.pause(STALL)
+            self.tree.cool()
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+        for reader in readers:
+            try:
+                reader.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                pass  # a release was deleted meanwhile; the client is who judges answers
+            reader.close()
+
+    def stalling(self):
+        if not self.over.wait(5):  # they have all come
+            self.stall()
+
     # deploys
 
     def deploying(self):
@@ -247,6 +276,7 @@ class Lane:
             self.draining = False
             self.tree.table.draining(0)
         self.upgrades += 1
+        self.stall()
 
     # samples
 

@@ -224,6 +224,17 @@ class Tree:
         else:
             self.write(new, body)
 
+    def cool(self):
+        """Has the page cache forget the streamed files."""
+        for file in self.files:
+            if file.kind == "streamed":
+                try:
+                    with open(self.path(file), "rb") as content:
+                        os.fsync(content.fileno())
+                        os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                except FileNotFoundError:
+                    pass  # another release has been made
+
     def sweep(self):
         """Releases of before the current one are deleted, once the current one is served."""
         for name in os.listdir(os.path.join(self.base, "releases")):

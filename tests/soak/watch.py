@@ -93,8 +93,7 @@ def sample(pid, admin_path, site):
     held, others = descriptors(pid, site)
     status = f"/proc/{pid}/status"
     taken = {"time": time.monotonic(), "pid": pid, "fds": held, "other_fds": others, "tasks": tasks(pid),
-             "rss": kib(status, "VmRSS"), "anon": kib(status, "RssAnon"),
-             "pss": kib(f"/proc/{pid}/smaps_rollup", "Pss"), "cpu": cpu_seconds(pid)}
+             "rss": kib(status, "VmRSS"), "anon": kib(status, "RssAnon"), "cpu": cpu_seconds(pid)}
     found = figures(admin(admin_path, "metrics"))
 
     def of(name, **labels):
@@ -140,9 +139,10 @@ def judge(taken, first):
     fds, others = taken["fds"], first["fds"]["others"] + BUILDING
     if fds["others"] > others:
         wrong.append(f"{fds['others']} descriptors that are neither sockets nor of the site, at most {others} expected")
-    sockets = first["fds"]["sockets"] + 100  # there are 76 clients, and who upgrades and samples
+    # There are 76 clients, and who upgrades and samples; and a busy machine shows a second's worth of those who came and left.
+    sockets = first["fds"]["sockets"] + 400
     if fds["sockets"] > sockets:
-        wrong.append(f"{fds['sockets']} sockets, of at most 76 clients")
+        wrong.append(f"{fds['sockets']} sockets, of 76 clients and those who have just left")
     generations = taken["generations_kept"] + taken["generations_retired"] + 3
     files = (taken["streamed_files"] + 1) * generations + BUILDING
     if fds["files"] > files:

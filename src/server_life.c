@@ -271,6 +271,9 @@ void life_drain(struct server *server, enum worker_command command)
 	uint32_t grace = live_options(&server->live)->timeouts.grace;
 
 	server->drain_at = NEVER;
+	/* First of all: by the time that anybody can see us end, who waits for our word has it. */
+	if (!server->has_place)
+		inherit_decline(server->start->inherited);
 	server_metrics_drain(&server->metrics);
 	if (server->admin)
 		admin_drain(server->admin);
@@ -282,8 +285,6 @@ void life_drain(struct server *server, enum worker_command command)
 	server->command = command;
 	server_command(server, command);
 	reload_drain(server->reload);
-	if (!server->has_place)
-		inherit_decline(server->start->inherited);
 }
 
 /* Load balancers take this loom out while it still serves whomever they send. */

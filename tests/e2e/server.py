@@ -244,12 +244,19 @@ class Server:
     def hasten(self):
         """Lets the threads that compress run as others do. At idle priority they wait for a machine that has nothing else
         to do, and one that runs tests may not have that for minutes. Without CAP_SYS_NICE they have to be waited for."""
+        def name_and_state(task):
+            with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8", errors="replace") as file:
+                name, _, rest = file.read().partition("(")[2].rpartition(") ")
+            return name, rest[0]
+
         for task in os.listdir(f"/proc/{self.pid}/task"):
             try:
-                with open(f"/proc/{self.pid}/task/{task}/comm", encoding="ascii") as file:
-                    if file.read() != "loom-variants\n":
-                        continue
                 end = time.monotonic() + 5
+                begun, _ = name_and_state(self.pid)
+                while int(task) != self.pid and name_and_state(task) in ((begun, "R"), (begun, "D")) and time.monotonic() < end:
+                    time.sleep(0.005)  # it has not had its first turn, in which it says its name
+                if name_and_state(task)[0] != "loom-variants":
+                    continue
                 while os.sched_getscheduler(int(task)) != os.SCHED_IDLE and time.monotonic() < end:
                     time.sleep(0.01)  # it has begun, and lowers itself next
                 os.sched_setscheduler(int(task), os.SCHED_OTHER, os.sched_param(0))

@@ -242,7 +242,8 @@ class Commands(AdminCase):
         self.serves("0")
         self.assertEqual(self.id(), old)
         plant_version(self.site, "2")
-        self.assertIn("is live", self.ctl("unpin"))
+        # A build that was due may have come between the end of the pin and the one that is asked for with it.
+        self.assertRegex(self.ctl("unpin"), "is live|nothing has changed")
         self.becomes("2")
         plant_version(self.site, "3")
         self.becomes("3")
@@ -350,8 +351,13 @@ class Builds(AdminCase):
                 admin.send(b"rollback\nstatus\n")
                 lines, last = admin.answer()
                 self.assertEqual(last, "ok")
-                self.assertRegex(lines[0], rf"^switched to {re.escape(ids[1])} in \d+ us")
                 building = "building: yes" in admin.answer()[0]
+                if not building and lines[0].startswith(f"switched to {ids[0]} "):
+                    waiting.answer()  # it was done before the roll-back came, which went back to what was new then
+                    self.assertEqual(admin.ask("unpin")[1], "ok")
+                    ids[:] = [id for id, _ in self.states()]
+                    return False
+                self.assertRegex(lines[0], rf"^switched to {re.escape(ids[1])} in \d+ us")
                 self.assertEqual(self.loom.get("/0.bin").status, 404)
                 if building:
                     self.assertRegex(waiting.answer()[1], f"error: .*generation {re.escape(ids[1])} is pinned")

@@ -130,6 +130,8 @@ class Deploy(Case):
         for browser in browsers:
             browser.start()
         try:
+            wait_for(lambda: all(browser.pages > 0 or browser.error for browser in browsers), "every client to get a page",
+                     step=0.01)
             for before, release in zip(releases, releases[1:]):
                 if release not in planted:
                     plant_release(base, release)

@@ -131,6 +131,8 @@ class HAProxy:
         with open(conf, "w", encoding="utf-8") as file:
             file.write(filled("haproxy.cfg", {
                 "log /dev/log local0": "log stdout format raw local0",
+                # One that is killed refuses at once; one that has no processor for two seconds is not down.
+                "timeout server 30s": "timeout server 30s\n\ttimeout check 30s",
                 "user haproxy": "", "group haproxy": "", "chroot /var/lib/haproxy": "",
                 "stats socket /run/haproxy/admin.sock mode 660 level admin": f"stats socket {self.path} level admin",
                 "bind :80": f"bind fd@{plain.fileno()}",

@@ -500,7 +500,7 @@ class SendRate(Limited):
                         time.sleep(0.145)  # 450 KB a second
                     client.read_body(size)
 
-        self.at_pace(attempt, 0.6)
+        self.at_pace(attempt, 0.3)
 
     def test_one_that_is_not_is_cut(self):
         server = self.start("--min-send-rate=16M", "--send-timeout=1s")

@@ -120,7 +120,9 @@ class StartUpLines(Case):
 
     def test_they_tell_what_matters(self):
         write(self.root, "x.txt", b"12345")
-        log = self.start().log()
+        server = self.start()
+        wait_for(lambda: "; ready" in server.log(), "the last line")
+        log = server.log()
         for words in (self.backend, rf"\b{self.workers} worker", r"snapshot [A-Za-z0-9_-]{22}\b", r"\b2 files\b",
                       r"bytes|KiB", r"\bms\b", r"listening on http://127\.0\.0\.1:\d+/"):
             self.assertRegex(log, words)

@@ -260,12 +260,18 @@ class Successors(UpgradeCase):
             for _ in range(60):
                 self.assertEqual(self.loom.get("/").status, 200)
 
+    def free_port(self):
+        """One that nobody else gets: it stays bound until the test ends, by a socket that does not listen."""
+        keeper = socket.socket()
+        self.addCleanup(keeper.close)
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        return keeper.getsockname()[1]
+
     def test_addresses_come_and_go(self):
         unix = os.path.join(self.directory(), "s")
         gone = os.path.join(self.directory(), "s")
-        more = socket.create_server(("127.0.0.1", 0))
-        port = more.getsockname()[1]
-        more.close()
+        port = self.free_port()
         self.begin_with_file(2, workers=2, listen=["unix:" + unix, "unix:" + gone])
         with Client(unix) as client:
             self.assertEqual(client.ask("/").status, 200)
@@ -283,9 +289,7 @@ class Successors(UpgradeCase):
 
     def test_what_listeners_had_and_have_not(self):
         unix = os.path.join(self.directory(), "s")
-        more = socket.create_server(("127.0.0.1", 0))
-        port = more.getsockname()[1]
-        more.close()
+        port = self.free_port()
         self.begin_with_file(2, workers=1, listen=[f"127.0.0.1:{port},defer-accept=1h", f"unix:{unix},mode=0666"])
 
         def accepted():
@@ -561,7 +565,7 @@ class Failures(UpgradeCase):
     def test_one_that_declines(self):
         """As one does that is told to end: it may take its time for its clients, and does not get the place by that."""
         self.begin()
-        self.put(READY.format(said="ready 0 1", then="time.sleep(0.1); os.close(channel); time.sleep(1); os._exit(0)"))
+        self.put(READY.format(said="ready 0 1", then="os.close(channel); time.sleep(1); os._exit(0)"))
         self.goes_on("ended with status 0")
         self.then_upgrades()
 

@@ -83,7 +83,11 @@ static void collect_variants(struct reload *reload, uint64_t now)
 	if (variants_collect(reload->variants) > 0)
 		reload->variants_at = earlier(reload->variants_at, now + VARIANTS_MS);
 	reload_tell_variants(reload);
-	if (variants_pending(reload->variants) == 0 && reload->variants_at != NEVER)
+	if (variants_pending(reload->variants) > 0)
+		return;
+	if (reload->variants_at == NEVER)
+		reload_tell_compressed(reload);
+	else
 		reload->variants_at = now;
 }
 

@@ -343,14 +343,24 @@ void reload_rebuild(struct reload *reload)
 	succeeded(reload, changed ? RELOAD_LIVE : RELOAD_SAME, snapshot, began, now);
 }
 
-static void tell_follower(const struct reload *reload, const struct snapshot *snapshot, uint64_t kept)
+static void tell_follower(struct reload *reload, const struct snapshot *snapshot, uint64_t kept)
 {
 	if (snapshot->kept < kept)
 		log_debug("%" PRIu64 " files that are gone are no longer served, %" PRIu64 " still are",
 		          kept - snapshot->kept, snapshot->kept);
-	else if (reload->variants && variants_pending(reload->variants) == 0)
-		log_info("compressed: snapshot %s has %" PRIu64 " variants of %" PRIu64 " bytes", snapshot->id,
-		         snapshot->coded, snapshot->coded_bytes);
+	else if (reload->variants)
+		reload->compressing = true;
+}
+
+void reload_tell_compressed(struct reload *reload)
+{
+	const struct snapshot *current = generations_current(reload->generations);
+
+	if (!reload->compressing || variants_pending(reload->variants) > 0)
+		return;
+	reload->compressing = false;
+	log_info("compressed: snapshot %s has %" PRIu64 " variants of %" PRIu64 " bytes", current->id, current->coded,
+	         current->coded_bytes);
 }
 
 void reload_publish_follower(struct reload *reload, uint64_t now)
@@ -367,6 +377,7 @@ void reload_publish_follower(struct reload *reload, uint64_t now)
 	if (!err && build_same(current, snapshot)) {
 		keep(reload, snapshot);
 		build_free(snapshot);
+		reload_tell_compressed(reload);
 		return;
 	}
 	if (!err) {
@@ -384,6 +395,7 @@ void reload_publish_follower(struct reload *reload, uint64_t now)
 	}
 	keep(reload, snapshot);
 	tell_follower(reload, snapshot, kept);
+	reload_tell_compressed(reload);
 }
 
 int reload_first_build(struct reload *reload, char *why, size_t size)

@@ -64,10 +64,11 @@ struct reload {
 	bool full;                         /* the last build failed for want of memory or descriptors, */
 	uint64_t held;                     /* and so much was held then, or at the last look since */
 	char squeezed[GENERATION_ID_SIZE]; /* the last that was built once more for want of memory */
-	bool has_switched;                 /* others have, and no snapshot has followed yet */
-	bool told_pinned;                  /* that the tree has changed and is not published */
-	char reason[512];                  /* of the last failure that was logged */
-	uint64_t refusal; /* the same of a refusal by the gate; 0: there was none since the last success */
+	bool compressing;  /* variants have been published, and it was not told yet that all are there */
+	bool has_switched; /* others have, and no snapshot has followed yet */
+	bool told_pinned;  /* that the tree has changed and is not published */
+	char reason[512];  /* of the last failure that was logged */
+	uint64_t refusal;  /* the same of a refusal by the gate; 0: there was none since the last success */
 };
 
 /*
@@ -113,6 +114,9 @@ void reload_rebuild(struct reload *reload);
 
 /* The same files again: with variants that are ready, and without what has been kept for long enough. */
 void reload_publish_follower(struct reload *reload, uint64_t now);
+
+/* Logs that all variants are there, when some have been published and nothing is pending any more. */
+void reload_tell_compressed(struct reload *reload);
 
 /* For whoever asks what has become of variants. */
 void reload_tell_variants(struct reload *reload);

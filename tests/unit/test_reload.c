@@ -1184,6 +1184,21 @@ START_TEST(variants_do_not_wait_for_what_never_comes)
 }
 END_TEST
 
+/* And he who waits for the word that all are there gets it then. */
+START_TEST(the_last_variant_is_told_of_though_it_is_not_worth_having)
+{
+	start_compressing();
+	variant_done(true, 1);
+	for (unsigned i = 0; i < WORKERS; i++)
+		wait_for(serves_variant(i, "/index.html", 1));
+	ck_assert_uint_eq(atomic_load(&reloads), 0);
+	variant_done(false, 0);
+	wait_for(atomic_load(&reloads) == 1);
+	ck_assert_uint_eq(atomic_load(&builds_as_before), 1);
+	stop();
+}
+END_TEST
+
 START_TEST(variants_that_a_reload_has_brought_are_not_published_again)
 {
 	start_compressing();
@@ -1529,6 +1544,7 @@ int main(void)
 	tcase_add_test(all, variants_are_published_together);
 	tcase_add_test(all, what_is_not_worth_having_is_not_published);
 	tcase_add_test(all, variants_do_not_wait_for_what_never_comes);
+	tcase_add_test(all, the_last_variant_is_told_of_though_it_is_not_worth_having);
 	tcase_add_test(all, variants_that_a_reload_has_brought_are_not_published_again);
 	tcase_add_test(all, variants_that_cannot_be_published_are_told_of);
 	tcase_add_test(all, variants_that_could_not_be_published_are_published_later);

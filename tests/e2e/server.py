@@ -217,6 +217,7 @@ class Server:
             self.addresses.append(path or ("127.0.0.1" if host == "::" else host, int(port)))
         self.address = self.addresses[0]
         self.hasten()
+        self.settle_in()
         self.baseline = self.descriptors()
 
     def may_start_others(self):
@@ -240,6 +241,20 @@ class Server:
                         os.kill(int(pid), signal.SIGKILL)
             except OSError:
                 pass
+
+    def settle_in(self):
+        """Whoever has helped with the first build has gone, and closed what it had open."""
+        names = ["loom-read"]
+        end = time.monotonic() + 5
+        while "loom-read" in names and time.monotonic() < end:
+            names = []
+            for task in os.listdir(f"/proc/{self.pid}/task"):
+                try:
+                    with open(f"/proc/{self.pid}/task/{task}/comm", encoding="utf-8") as file:
+                        names.append(file.read().rstrip("\n"))
+                except OSError:
+                    pass
+            time.sleep(0.005 if "loom-read" in names else 0)
 
     def hasten(self):
         """Lets the threads that compress run as others do. At idle priority they wait for a machine that has nothing else

@@ -69,7 +69,7 @@ class Streamed(Case):
         write(root, "empty.txt", b"")
 
     def setUp(self):
-        self.assertEqual(streamed_files(self.server), len(self.files), "files that are held open")
+        wait_for(lambda: streamed_files(self.server) == len(self.files), "the files alone to be held open")
 
     def target(self, name):
         return "/" if name == "index.html" else "/" + name
@@ -269,7 +269,7 @@ class Changed(Case):
         write(root, "index.html", b"home")
         write(root, "big.bin", noise("old", self.size))
         server = self.start("--stream-above=64K", "--settle=20ms", "--keep-generations=0", *arguments, root=root)
-        self.assertEqual(streamed_files(server), 1)
+        wait_for(lambda: streamed_files(server) == 1, "one file to be held open")
         return root, server
 
     def begin(self, server, *fields):

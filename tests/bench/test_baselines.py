@@ -47,7 +47,7 @@ class Server:
         return sock
 
     def ask(self, path, method='GET', **fields):
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=600)
         connection.request(method, path, headers={name.replace('_', '-'): value for name, value in fields.items()})
         response = connection.getresponse()
         body = response.read()
@@ -56,7 +56,7 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.communicate(timeout=60)[0]
+        return self.process.communicate(timeout=600)[0]
 
 
 class Baselines(unittest.TestCase):

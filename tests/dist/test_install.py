@@ -75,7 +75,7 @@ class Install(unittest.TestCase):
         needs("man")
         for name in sorted(MANUALS):
             done = subprocess.run(["man", "--warnings", "-l", str(self.top / name)], capture_output=True, check=False,
-                                  env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"}, timeout=60)
+                                  env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"}, timeout=300)
             self.assertEqual((done.returncode, done.stderr.decode()), (0, ""), name)
 
     def test_the_example_is_right(self):

@@ -179,7 +179,7 @@ class WithServer(unittest.TestCase):
         except subprocess.TimeoutExpired:
             process.terminate()
             out, err = process.communicate(timeout=600)
-        return process.returncode, err.decode("utf-8", "replace"), json.loads(out.decode().splitlines()[-1])
+        return process.returncode, err.decode("utf-8", "replace"), json.loads((["{}"] + out.decode().splitlines())[-1])
 
     def test_each_lie_is_found(self):
         for name, (lie, said) in LIES.items():
@@ -205,13 +205,17 @@ class WithServer(unittest.TestCase):
         self.assertIn("Connection refused", err)
 
     def test_the_truth_is_believed(self):
-        relay = Relay(self.lane.address, lambda data: data)
-        status, err, said = self.client(relay.address, 2)
-        relay.close()
+        kinds = ("whole", "coded", "heads", "not_modified", "partial", "multipart", "unsatisfiable", "absent", "connects",
+                 "aborted", "slow", "halves", "etags")
+        for seconds in 2, 10, 60:  # on a busy machine it may hardly have begun after two
+            relay = Relay(self.lane.address, lambda data: data)
+            status, err, said = self.client(relay.address, seconds)
+            relay.close()
+            if all(said.get(kind) for kind in kinds):
+                break
         self.assertEqual((status, err), (0, ""))
-        for name in ("whole", "coded", "heads", "not_modified", "partial", "multipart", "unsatisfiable", "absent",
-                     "connects", "aborted", "slow", "halves", "etags"):
-            self.assertGreater(said[name], 0, name)
+        for kind in kinds:
+            self.assertGreater(said[kind], 0, kind)
 
     def test_a_client_that_holds_a_snapshot_is_seen(self):
         one = self.lane

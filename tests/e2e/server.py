@@ -216,8 +216,8 @@ class Server:
             host = host.strip("[]").replace("0.0.0.0", "127.0.0.1")
             self.addresses.append(path or ("127.0.0.1" if host == "::" else host, int(port)))
         self.address = self.addresses[0]
-        self.hasten()
         self.settle_in()
+        self.hasten()
         self.baseline = self.descriptors()
 
     def may_start_others(self):
@@ -229,6 +229,7 @@ class Server:
         """The server has given its place to another process, which is the server from here on. Gives the one before."""
         before = self.process
         self.process, self.pid = Successor(pid), pid
+        self.settle_in()
         self.hasten()
         return before
 
@@ -242,39 +243,41 @@ class Server:
             except OSError:
                 pass
 
+    def threads(self):
+        """(number, name, state) of each, as proc_pid_stat(5) has them."""
+        found = []
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            try:
+                with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8", errors="replace") as file:
+                    name, _, rest = file.read().partition("(")[2].rpartition(") ")
+            except OSError:
+                continue  # it has ended
+            found.append((int(task), name, rest[0]))
+        return found
+
     def settle_in(self):
-        """Whoever has helped with the first build has gone, and closed what it had open."""
-        names = ["loom-read"]
+        """Each thread has said its name, in its first turn; and who has helped with the first build has gone, and closed
+        what it had open."""
         end = time.monotonic() + 5
-        while "loom-read" in names and time.monotonic() < end:
-            names = []
-            for task in os.listdir(f"/proc/{self.pid}/task"):
-                try:
-                    with open(f"/proc/{self.pid}/task/{task}/comm", encoding="utf-8") as file:
-                        names.append(file.read().rstrip("\n"))
-                except OSError:
-                    pass
-            time.sleep(0.005 if "loom-read" in names else 0)
+        while time.monotonic() < end:
+            threads = self.threads()
+            own = {name for task, name, _ in threads if task == self.pid}
+            if not any(name == "loom-read" or (task != self.pid and name in own and state in "RD")
+                       for task, name, state in threads):
+                return
+            time.sleep(0.005)
 
     def hasten(self):
         """Lets the threads that compress run as others do. At idle priority they wait for a machine that has nothing else
         to do, and one that runs tests may not have that for minutes. Without CAP_SYS_NICE they have to be waited for."""
-        def name_and_state(task):
-            with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8", errors="replace") as file:
-                name, _, rest = file.read().partition("(")[2].rpartition(") ")
-            return name, rest[0]
-
-        for task in os.listdir(f"/proc/{self.pid}/task"):
+        for task, name, _ in self.threads():
+            if name != "loom-variants":
+                continue
             try:
                 end = time.monotonic() + 5
-                begun, _ = name_and_state(self.pid)
-                while int(task) != self.pid and name_and_state(task) in ((begun, "R"), (begun, "D")) and time.monotonic() < end:
-                    time.sleep(0.005)  # it has not had its first turn, in which it says its name
-                if name_and_state(task)[0] != "loom-variants":
-                    continue
-                while os.sched_getscheduler(int(task)) != os.SCHED_IDLE and time.monotonic() < end:
+                while os.sched_getscheduler(task) != os.SCHED_IDLE and time.monotonic() < end:
                     time.sleep(0.01)  # it has begun, and lowers itself next
-                os.sched_setscheduler(int(task), os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
             except OSError:
                 pass
 
@@ -298,14 +301,7 @@ class Server:
 
     def is_stopped(self):
         """Whether all of its threads are held by SIGSTOP."""
-        states = set()
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            try:
-                with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8") as file:
-                    states.add(file.read().rpartition(") ")[2][0])
-            except OSError:
-                pass  # it has ended
-        return states == {"T"}
+        return {state for _, _, state in self.threads()} == {"T"}
 
     @contextlib.contextmanager
     def held(self):

@@ -152,11 +152,8 @@ class Notices(UpgradeCase):
         self.assertIn("all workers turn again", loom.log())
 
     def thread(self, loom, name):
-        for task in os.listdir(f"/proc/{loom.pid}/task"):
-            with open(f"/proc/{loom.pid}/task/{task}/comm", encoding="ascii") as file:
-                if file.read() == name + "\n":
-                    return int(task)
-        raise AssertionError(f"no thread {name}")
+        task, = [task for task, its, _ in loom.threads() if its == name]
+        return task
 
     def test_a_watchdog_of_others_is_not_fed(self):
         loom = self.begin_with(WATCHDOG_USEC="100000", WATCHDOG_PID="1")
